@@ -1,0 +1,103 @@
+/**
+ * Hooks: where the owner of a broker decides. One small interface per concern; every method may answer at once or with
+ * a promise, and only the promise pays. A hook that throws or rejects denies (fail closed) and is logged.
+ */
+import type { TransportIdentity, TransportKind } from '../listener/transport.js';
+
+/** Who a connection is, once authentication has said so. Frozen for the life of the connection. */
+export interface Identity {
+  readonly clientId: string;
+  /** What the authenticator says, or the User Name of the CONNECT packet, or undefined for an anonymous client. */
+  readonly username?: string;
+  readonly roles?: readonly string[];
+  /** Whatever an authenticator wants to hand to authorizers and handlers, for example the claims of a token. */
+  readonly claims?: Readonly<Record<string, unknown>>;
+}
+
+/** Everything that is known of a peer when it asks to come in. */
+export interface ConnectRequest {
+  /** Client Identifier; `''` when the client left it to the server (it is assigned after authentication). */
+  readonly clientId: string;
+  readonly username?: string;
+  /** Never logged. */
+  readonly password?: Uint8Array;
+  readonly protocolVersion: 3 | 4 | 5;
+  readonly cleanStart: boolean;
+  readonly keepAliveSeconds: number;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly transport: TransportKind;
+  readonly identity?: TransportIdentity;
+  /** Name of the listener, for rules that differ by door. */
+  readonly listener: string;
+  readonly userProperties: readonly (readonly [string, string])[];
+}
+
+export type AuthenticationResult =
+  | {
+      readonly ok: true;
+      readonly username?: string;
+      readonly roles?: readonly string[];
+      readonly claims?: Readonly<Record<string, unknown>>;
+      /** The connection is closed with Reason Code 0xA0 at this time (milliseconds since the epoch). */
+      readonly expiresAt?: number;
+    }
+  /** `reasonCode` is a CONNACK Reason Code of MQTT 5 (0x86 when left out); older versions get its nearest Return Code. */
+  | { readonly ok: false; readonly reasonCode?: number; readonly reason?: string }
+  /** Not mine to decide: the next authenticator of the chain is asked. The end of the chain denies. */
+  | { readonly ok: 'pass' };
+
+export interface Authenticator {
+  authenticate(request: ConnectRequest): AuthenticationResult | Promise<AuthenticationResult>;
+}
+
+/** Enhanced authentication (MQTT 5, section 4.12). One exchange object lives for one authentication. */
+export interface EnhancedAuthenticator {
+  /** The Authentication Method this one serves, for example `SCRAM-SHA-256`. */
+  readonly method: string;
+  begin(request: ConnectRequest): EnhancedExchange;
+}
+export type EnhancedStep =
+  | { readonly kind: 'continue'; readonly data?: Uint8Array }
+  | (Extract<AuthenticationResult, { ok: true }> & { readonly kind: 'success'; readonly data?: Uint8Array })
+  | { readonly kind: 'failure'; readonly reasonCode?: number; readonly reason?: string };
+export interface EnhancedExchange {
+  /** One step for every packet of the client: CONNECT first, then each AUTH. */
+  step(data: Uint8Array | undefined): EnhancedStep | Promise<EnhancedStep>;
+}
+
+/** `true` allows, `false` refuses with 0x87 (Not authorized). */
+export type Verdict = boolean;
+
+export interface Authorizer {
+  /** May `who` publish to `topicName`? Also asked for Will Messages. The verdict is cached per connection and topic. */
+  canPublish?(
+    who: Identity, topicName: string, how: { readonly qos: 0 | 1 | 2; readonly retain: boolean },
+  ): Verdict | Promise<Verdict>;
+  /** May `who` hold this subscription? `topicFilter` comes without `$share/<name>/`. */
+  canSubscribe?(
+    who: Identity, topicFilter: string, how: { readonly qos: 0 | 1 | 2; readonly shareName?: string },
+  ): Verdict | Promise<Verdict>;
+  /** May this message be delivered to `who`? Only asked when present; synchronous because it stands on the hot path. */
+  canReceive?(who: Identity, topicName: string): Verdict;
+  /** Called with a function that forgets every cached verdict; call it after the rules changed. */
+  onChange?(invalidate: () => void): void;
+}
+
+/** What an interceptor sees and may answer. */
+export interface InterceptedMessage {
+  readonly clientId: string;
+  readonly topicName: string;
+  readonly payload: Uint8Array;
+  readonly qos: 0 | 1 | 2;
+  readonly retain: boolean;
+}
+export type Interception =
+  | { readonly kind: 'pass' }
+  | { readonly kind: 'drop'; readonly reason: string; readonly reasonCode?: number }
+  | { readonly kind: 'replace'; readonly topicName?: string; readonly payload?: Uint8Array };
+export interface MessageInterceptor {
+  /** Only messages that match one of these Topic Filters are shown. */
+  readonly topicFilters: readonly string[];
+  intercept(message: InterceptedMessage): Interception | Promise<Interception>;
+}
