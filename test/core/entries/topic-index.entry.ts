@@ -1,0 +1,26 @@
+/** The topic index alone, exported for its tests and its benchmark. */
+export {
+  allocate, budgetOf, freePoolBytes, initialiseBlocks, release, setBudget, usedOf,
+} from '../../../assembly/memory/blocks';
+export { bytesEqual, hashBytes } from '../../../assembly/topic/hash';
+export { hasWildcard, scanLevel } from '../../../assembly/topic/topic-level';
+export {
+  findTopic, internedTopics, internTopic, pinTopic, setTopicCacheMax, unpinTopic,
+} from '../../../assembly/index/topic-intern';
+export {
+  findSubscription, initialiseIndex, subscribe, subscribeExisted, subscriptionCount, topicFilterLength, unsubscribe,
+  writeTopicFilter,
+} from '../../../assembly/index/subscription-index';
+export { localReceiver, receiversOf } from '../../../assembly/index/match-cache';
+export { pinGroup, unpinGroup } from '../../../assembly/index/shared-group';
+export {
+  matcherAdd, matcherCreate, matcherFree, matcherMatch, matcherRemove,
+} from '../../../assembly/index/matcher';
+
+export function heapBase(): u32 {
+  return <u32>__heap_base;
+}
+/** Gives the memory `pages` more pages of 64 KiB. */
+export function growMemory(pages: i32): i32 {
+  return memory.grow(pages);
+}
