@@ -1,0 +1,60 @@
+/**
+ * The one place where a peer is shown the door by the core: it writes the last packet that MQTT asks for, stops reading,
+ * and tells the host, who closes when the last bytes have left.
+ */
+import { ROLE_CLIENT } from '../shared/abi';
+import { UNSUPPORTED_PROTOCOL_VERSION } from '../shared/reason-code';
+import { tellFailed } from '../switch/events';
+import { Connection, STATE_CLOSED, STATE_OPEN } from './connection';
+import { reserve } from './slab';
+
+const CONNACK_BYTE: u8 = 0x20;
+const DISCONNECT_BYTE: u8 = 0xe0;
+const RETURN_CODE_VERSION: u8 = 1;
+
+/**
+ * Closes for a fault of the peer. MQTT 5: CONNACK or DISCONNECT with the Reason Code [MQTT-4.13.1-1] [MQTT-4.13.2-1]
+ * [MQTT-3.14.0-1]; 3.x knows neither, except that an unknown version is answered [MQTT-3.1.2-2].
+ */
+export function failConnection(connection: Connection, reasonCode: u32, detail: u32): void {
+  if (connection.state == STATE_CLOSED) return;
+  if (connection.role == ROLE_CLIENT) {
+    if (connection.version == 5 && connection.state == STATE_OPEN) writeDisconnect(connection, reasonCode);
+  } else if (connection.state == STATE_OPEN) {
+    if (connection.version == 5) writeDisconnect(connection, reasonCode);
+  } else if (connection.version == 5) {
+    writeConnack(connection, reasonCode);
+  } else if (reasonCode == UNSUPPORTED_PROTOCOL_VERSION) {
+    writeConnackV3(connection, RETURN_CODE_VERSION);
+  }
+  connection.state = STATE_CLOSED;
+  tellFailed(connection.handle, reasonCode, detail);
+}
+
+function writeDisconnect(connection: Connection, reasonCode: u32): void {
+  const at = reserve(connection, 4);
+  if (at == 0) return;
+  store<u8>(at, DISCONNECT_BYTE);
+  store<u8>(at, 2, 1);
+  store<u8>(at, <u8>reasonCode, 2);
+  store<u8>(at, 0, 3); // Property Length
+}
+
+function writeConnack(connection: Connection, reasonCode: u32): void {
+  const at = reserve(connection, 5);
+  if (at == 0) return;
+  store<u8>(at, CONNACK_BYTE);
+  store<u8>(at, 3, 1);
+  store<u8>(at, 0, 2); // Session Present is 0 with a failure [MQTT-3.2.2-6]
+  store<u8>(at, <u8>reasonCode, 3);
+  store<u8>(at, 0, 4); // Property Length
+}
+
+function writeConnackV3(connection: Connection, returnCode: u8): void {
+  const at = reserve(connection, 4);
+  if (at == 0) return;
+  store<u8>(at, CONNACK_BYTE);
+  store<u8>(at, 2, 1);
+  store<u8>(at, 0, 2);
+  store<u8>(at, returnCode, 3);
+}

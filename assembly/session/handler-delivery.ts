@@ -1,0 +1,117 @@
+/**
+ * Delivery to handlers in this process: a message becomes a row for the host. `credit` is how many more the handler takes at
+ * once; the rest waits in the session's queue, as it does for a slow socket.
+ */
+import {
+  DELIVER_EXPIRY, DELIVER_FLAGS, DELIVER_IDENTIFIER, DELIVER_MESSAGE, DELIVER_PAYLOAD_AT,
+  DELIVER_PAYLOAD_LENGTH, DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER,
+  DELIVER_TOKEN, DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, DELIVER_TOPIC_SLOT,
+} from '../shared/abi';
+import { TopicEntry } from '../index/topic-intern';
+import { addDeliveryRow, setColumn } from '../switch/events';
+import { entryWasSent } from './delivery';
+import {
+  forwardOf, holdMessage, messageAt, payloadOf, remainingExpiry, topicOf,
+} from './message-block';
+import {
+  sourceExpiry, sourceForwardAt, sourceForwardLength, sourcePayloadAt, sourcePayloadLength,
+  sourceTopicAt, sourceTopicLength,
+} from './publish-writer';
+import { FLAG_DUP, FLAG_RETAIN, FLAG_IDENTIFIERS, entryAt } from './queue-entry';
+import { Session, sessionAt, takeIdentifier } from './session';
+
+const ROW_RETAIN: u32 = 4;
+const ROW_DUP: u32 = 8;
+
+/** Handlers that found the row table full; pumped again when the host has read it. */
+let starvedHead: u32 = 0;
+export function takeStarved(): u32 {
+  const pointer = starvedHead;
+  if (pointer == 0) return 0;
+  const session = sessionAt(pointer);
+  starvedHead = session.starvedNext;
+  session.starved = 0;
+  return pointer;
+}
+function starve(session: Session): void {
+  if (session.starved) return;
+  session.starved = 1;
+  session.starvedNext = starvedHead;
+  starvedHead = changetype<u32>(session);
+}
+export function forgetStarved(session: Session): void {
+  if (!session.starved) return;
+  const pointer = changetype<u32>(session);
+  let before: u32 = 0;
+  let at = starvedHead;
+  while (at != 0 && at != pointer) {
+    before = at;
+    at = sessionAt(at).starvedNext;
+  }
+  if (before == 0) starvedHead = session.starvedNext;
+  else sessionAt(before).starvedNext = session.starvedNext;
+  session.starved = 0;
+}
+
+/** QoS 0, straight from the source: no entry, no block of its own. False when the host must read first. */
+export function deliverSourceToHandler(
+  session: Session, topic: u32, flags: u32, identifier: u32, publisher: u32, message: u32,
+): bool {
+  const row = addDeliveryRow(session.handle);
+  if (row == 0) return false;
+  session.credit--;
+  const entry = changetype<TopicEntry>(topic);
+  setColumn(row, DELIVER_TOPIC_SERIAL, topic == 0 ? 0 : entry.serial);
+  setColumn(row, DELIVER_TOPIC_SLOT, topic == 0 ? 0 : entry.slot);
+  setColumn(row, DELIVER_TOPIC_AT, sourceTopicAt);
+  setColumn(row, DELIVER_TOPIC_LENGTH, sourceTopicLength);
+  setColumn(row, DELIVER_PAYLOAD_AT, sourcePayloadAt);
+  setColumn(row, DELIVER_PAYLOAD_LENGTH, sourcePayloadLength);
+  setColumn(row, DELIVER_PROPERTIES_AT, sourceForwardAt);
+  setColumn(row, DELIVER_PROPERTIES_LENGTH, sourceForwardLength);
+  setColumn(row, DELIVER_FLAGS, flags);
+  setColumn(row, DELIVER_TOKEN, 0);
+  setColumn(row, DELIVER_PUBLISHER, publisher);
+  setColumn(row, DELIVER_MESSAGE, message);
+  setColumn(row, DELIVER_IDENTIFIER, identifier);
+  setColumn(row, DELIVER_EXPIRY, sourceExpiry);
+  if (message != 0) holdMessage(message);
+  return true;
+}
+
+/** A queued entry becomes a row. QoS 1 and 2 carry a token that `settle` names. False when it must wait. */
+export function deliverEntryToHandler(session: Session, pointer: u32): bool {
+  const entry = entryAt(pointer);
+  if (entry.qos != 0 && entry.packetIdentifier == 0) {
+    entry.packetIdentifier = <u16>takeIdentifier(session, pointer, session.queueCount);
+    if (entry.packetIdentifier == 0) return false;
+  }
+  const row = addDeliveryRow(session.handle);
+  if (row == 0) {
+    starve(session);
+    return false;
+  }
+  session.credit--;
+  const message = entry.message;
+  const block = messageAt(message);
+  let flags = <u32>entry.qos;
+  if (entry.flags & FLAG_RETAIN) flags |= ROW_RETAIN;
+  if (entry.flags & FLAG_DUP) flags |= ROW_DUP;
+  setColumn(row, DELIVER_TOPIC_SERIAL, 0);
+  setColumn(row, DELIVER_TOPIC_SLOT, 0);
+  setColumn(row, DELIVER_TOPIC_AT, topicOf(message));
+  setColumn(row, DELIVER_TOPIC_LENGTH, block.topicLength);
+  setColumn(row, DELIVER_PAYLOAD_AT, payloadOf(message));
+  setColumn(row, DELIVER_PAYLOAD_LENGTH, block.payloadLength);
+  setColumn(row, DELIVER_PROPERTIES_AT, forwardOf(message));
+  setColumn(row, DELIVER_PROPERTIES_LENGTH, block.forwardLength);
+  setColumn(row, DELIVER_FLAGS, flags);
+  setColumn(row, DELIVER_TOKEN, entry.packetIdentifier);
+  setColumn(row, DELIVER_PUBLISHER, block.publisher);
+  setColumn(row, DELIVER_MESSAGE, message);
+  setColumn(row, DELIVER_IDENTIFIER, entry.flags & FLAG_IDENTIFIERS ? 0 : entry.identifiers);
+  setColumn(row, DELIVER_EXPIRY, remainingExpiry(block.expiresAt));
+  holdMessage(message);
+  entryWasSent(session, pointer);
+  return true;
+}

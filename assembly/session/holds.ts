@@ -1,0 +1,256 @@
+/**
+ * Holds: acknowledgements that wait. A publisher's PUBACK or PUBREC leaves when everybody it must wait for has agreed:
+ * receivers at their bound, handlers that have not settled. Acknowledgements of one connection leave in the order in which
+ * the messages came [MQTT-4.6.0-2] [MQTT-4.6.0-3], so a ready one waits behind one that is not.
+ *
+ * A hold outlives its connection (as an *orphan* of the publisher's session) while somebody is still at work on the message:
+ * a DUP that arrives after a resume joins it instead of being routed again.
+ */
+import { MEMORY_RECORD } from '../shared/memory-class';
+import { allocate, release } from '../memory/blocks';
+import { LIMIT_HELD_BYTES, PAUSE_OFF, PAUSE_ON, ROW_PAUSE } from '../shared/abi';
+import { PUBREC } from '../shared/control-packet';
+import { addRow, setColumn, tellPublished } from '../switch/events';
+import { writeAcknowledgement } from '../codec/acknowledgement';
+import { Connection, STATE_OPEN, connectionAt } from './connection';
+import { clock, limitOf } from './limits';
+import { Session, removeInbound, sessionAt } from './session';
+import { releaseReceiverHolds } from './delivery';
+import { failConnection } from './failure';
+import { reserve } from './slab';
+import { DETAIL_MEMORY } from '../shared/abi';
+import { QUOTA_EXCEEDED } from '../shared/reason-code';
+
+/** Reason Codes from here on say that something failed. */
+export const REASON_FAILURE: u32 = 0x80;
+const ACKNOWLEDGEMENT_BYTES_MAX: u32 = 8;
+
+/**
+ * ```
+ *  0      4            8         12        16      20      24    26     27       28     32
+ *  +------+------------+---------+---------+-------+-------+-----+------+--------+------+---------+
+ *  | next | connection | session | waiting | bytes | token | pid | kind | reason |      | since   |
+ *  +------+------------+---------+---------+-------+-------+-----+------+--------+------+---------+
+ * ```
+ */
+@unmanaged
+export class Hold {
+  next: u32; // in the connection's row of acknowledgements, or among the session's orphans
+  connection: u32; // 0 = gone
+  session: u32; // the publisher's; 0 = none or ended
+  waiting: u32; // how many are still to agree
+  bytes: u32; // counted against heldBytesMax
+  token: u32; // the host's name for a message of its own; 0 = `kind` answers a peer
+  packetIdentifier: u16;
+  kind: u8; // packet type of the answer: PUBACK or PUBREC
+  reason: u8; // the worst that was said so far
+  since: f64;
+}
+
+@inline
+export function holdAt(pointer: u32): Hold {
+  return changetype<Hold>(pointer);
+}
+
+/** A hold that waits for nobody yet. It counts `bytes` against its publisher. 0 when memory is exhausted. */
+function createHold(): u32 {
+  const pointer = allocate(MEMORY_RECORD, offsetof<Hold>());
+  if (pointer == 0) return 0;
+  memory.fill(pointer, 0, offsetof<Hold>());
+  holdAt(pointer).since = clock;
+  return pointer;
+}
+
+/** For a message of the host itself: `tellPublished(token)` when all have agreed. */
+export function createTokenHold(token: u32): u32 {
+  const pointer = createHold();
+  if (pointer != 0) holdAt(pointer).token = token;
+  return pointer;
+}
+
+/** For a PUBLISH of a peer; takes its place in the connection's row of acknowledgements. */
+export function createPeerHold(connection: Connection, kind: u32, packetIdentifier: u32): u32 {
+  const pointer = createHold();
+  if (pointer == 0) return 0;
+  const hold = holdAt(pointer);
+  hold.session = connection.session;
+  hold.kind = <u8>kind;
+  hold.packetIdentifier = <u16>packetIdentifier;
+  enqueueHold(connection, pointer);
+  return pointer;
+}
+
+function enqueueHold(connection: Connection, pointer: u32): void {
+  const hold = holdAt(pointer);
+  hold.connection = changetype<u32>(connection);
+  hold.next = 0;
+  if (connection.ackTail != 0) holdAt(connection.ackTail).next = pointer;
+  else connection.ackHead = pointer;
+  connection.ackTail = pointer;
+}
+
+/** Starts to count a held message against its publisher, who stops being read at `heldBytesMax`. */
+export function chargeHold(connection: Connection, pointer: u32, bytes: u32): void {
+  holdAt(pointer).bytes = bytes;
+  connection.heldBytes += bytes;
+  if (!connection.paused && connection.heldBytes > limitOf(LIMIT_HELD_BYTES)) {
+    connection.paused = 1;
+    tellPause(connection, PAUSE_ON);
+    // A paused connection never makes another publisher wait: its own acknowledgements could not be read.
+    if (connection.session != 0) releaseReceiverHolds(sessionAt(connection.session));
+  }
+}
+
+function discharge(connection: Connection, hold: Hold): void {
+  connection.heldBytes -= hold.bytes;
+  hold.bytes = 0;
+  if (connection.paused && connection.heldBytes <= limitOf(LIMIT_HELD_BYTES) >> 1) {
+    connection.paused = 0;
+    if (connection.session != 0) sessionAt(connection.session).noHold = 0;
+    tellPause(connection, PAUSE_OFF);
+  }
+}
+
+function tellPause(connection: Connection, what: u32): void {
+  const row = addRow(ROW_PAUSE, connection.handle);
+  if (row != 0) setColumn(row, 2, what);
+}
+
+/** One of those that a hold waits for has agreed. The worst Reason Code wins. */
+export function releaseHold(pointer: u32, reasonCode: u32): void {
+  const hold = holdAt(pointer);
+  if (reasonCode > <u32>hold.reason) hold.reason = <u8>reasonCode;
+  if (--hold.waiting != 0) return;
+  if (hold.token != 0) {
+    tellPublished(hold.token, hold.reason);
+    release(MEMORY_RECORD, pointer);
+    return;
+  }
+  if (hold.connection != 0) {
+    sendReadyAcknowledgements(connectionAt(hold.connection));
+    return;
+  }
+  if (hold.session != 0) unlinkOrphan(sessionAt(hold.session), pointer);
+  release(MEMORY_RECORD, pointer);
+}
+
+/** A hold that nobody joined: its acknowledgement may leave when its turn comes. */
+export function sendReadyAcknowledgements(connection: Connection): void {
+  while (connection.ackHead != 0) {
+    const pointer = connection.ackHead;
+    const hold = holdAt(pointer);
+    if (hold.waiting != 0) return;
+    connection.ackHead = hold.next;
+    if (hold.next == 0) connection.ackTail = 0;
+    discharge(connection, hold);
+    sendAcknowledgement(connection, hold.kind, hold.packetIdentifier, hold.reason);
+    release(MEMORY_RECORD, pointer);
+  }
+}
+
+/** Answers a PUBLISH: at once when no earlier answer waits, else in its turn. */
+export function acknowledge(
+  connection: Connection, kind: u32, packetIdentifier: u32, reasonCode: u32,
+): void {
+  if (connection.ackHead == 0) {
+    sendAcknowledgement(connection, kind, packetIdentifier, reasonCode);
+    return;
+  }
+  const pointer = createPeerHold(connection, kind, packetIdentifier);
+  if (pointer != 0) holdAt(pointer).reason = <u8>reasonCode;
+  else failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
+}
+
+/** Writes PUBACK or PUBREC and gives the publisher its quota back [MQTT-4.9.0-1]. */
+function sendAcknowledgement(
+  connection: Connection, kind: u32, packetIdentifier: u32, reasonCode: u32,
+): void {
+  const ended = kind != PUBREC || reasonCode >= REASON_FAILURE;
+  if (ended && connection.inboundOpen != 0) connection.inboundOpen--;
+  if (kind == PUBREC && reasonCode >= REASON_FAILURE && connection.session != 0) {
+    if (connection.version == 5) removeInbound(sessionAt(connection.session), packetIdentifier);
+  }
+  sendAck(connection, kind, packetIdentifier, reasonCode);
+}
+
+/** Writes one of PUBACK, PUBREC, PUBREL, PUBCOMP. */
+export function sendAck(
+  connection: Connection, kind: u32, packetIdentifier: u32, reasonCode: u32,
+): void {
+  if (connection.state != STATE_OPEN) return;
+  // Reserve what every version needs for plain success, more only for a Reason Code of MQTT 5.
+  const length: u32 = connection.version == 5 && reasonCode != 0 ? ACK_WITH_REASON : ACK_PLAIN;
+  const at = reserve(connection, length);
+  if (at == 0) {
+    failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
+    return;
+  }
+  writeAcknowledgement(at, kind, packetIdentifier, reasonCode, connection.version);
+}
+const ACK_PLAIN: u32 = 4;
+const ACK_WITH_REASON: u32 = 5;
+if (ACK_WITH_REASON > ACKNOWLEDGEMENT_BYTES_MAX) ERROR('layout drift: acknowledgement');
+
+// --- the end of a connection, and its return -----------------------------------------------------------------------
+
+/** The connection is gone. What still waits for somebody becomes an orphan of the session; the rest is forgotten. */
+export function orphanHolds(connection: Connection): void {
+  let pointer = connection.ackHead;
+  while (pointer != 0) {
+    const hold = holdAt(pointer);
+    const next = hold.next;
+    hold.connection = 0;
+    hold.bytes = 0;
+    if (hold.waiting == 0) {
+      release(MEMORY_RECORD, pointer);
+    } else if (hold.session != 0) {
+      const session = sessionAt(hold.session);
+      hold.next = session.orphanHead;
+      session.orphanHead = pointer;
+    }
+    pointer = next;
+  }
+  connection.ackHead = 0;
+  connection.ackTail = 0;
+  connection.heldBytes = 0;
+}
+
+function unlinkOrphan(session: Session, pointer: u32): void {
+  let before: u32 = 0;
+  let at = session.orphanHead;
+  while (at != 0 && at != pointer) {
+    before = at;
+    at = holdAt(at).next;
+  }
+  if (at == 0) return;
+  if (before == 0) session.orphanHead = holdAt(pointer).next;
+  else holdAt(before).next = holdAt(pointer).next;
+}
+
+/** A PUBLISH with DUP whose first copy is still at work: its answer waits for that one. True when it was so. */
+export function adoptOrphan(connection: Connection, kind: u32, packetIdentifier: u32): bool {
+  const session = sessionAt(connection.session);
+  let pointer = session.orphanHead;
+  while (pointer != 0) {
+    const hold = holdAt(pointer);
+    if (<u32>hold.packetIdentifier == packetIdentifier && <u32>hold.kind == kind) {
+      unlinkOrphan(session, pointer);
+      enqueueHold(connection, pointer);
+      return true;
+    }
+    pointer = hold.next;
+  }
+  return false;
+}
+
+/** The session ends: its orphans answer to nobody. */
+export function forgetOrphans(session: Session): void {
+  let pointer = session.orphanHead;
+  while (pointer != 0) {
+    const hold = holdAt(pointer);
+    hold.session = 0;
+    pointer = hold.next;
+    hold.next = 0;
+  }
+  session.orphanHead = 0;
+}

@@ -1,0 +1,95 @@
+/**
+ * A message block holds one Application Message for all who still need it: queue entries, the retained index, rows that the
+ * host has not read. It is counted by reference and freed with the last one.
+ */
+import { MEMORY_MESSAGE } from '../shared/memory-class';
+import { allocate, release } from '../memory/blocks';
+import { EXPIRY_NONE } from '../shared/abi';
+import { clock } from './limits';
+
+/**
+ * ```
+ *  0      4               8               12           14    15     16          24           28       32
+ *  +------+---------------+---------------+------------+-----+------+-----------+------------+--------+---------
+ *  | refs | payloadLength | forwardLength | topicLength| qos |retain| expiresAt | publisher  | spare  | bytes
+ *  +------+---------------+---------------+------------+-----+------+-----------+------------+--------+---------
+ *  bytes: Topic Name | properties that are forwarded unaltered | payload
+ * ```
+ */
+@unmanaged
+export class Message {
+  references: u32;
+  payloadLength: u32;
+  forwardLength: u32;
+  topicLength: u16;
+  qos: u8;
+  retain: u8;
+  expiresAt: f64; // on the clock of `now`; 0 = never
+  publisher: u32; // session handle, 0 = the broker itself
+  spare: u32;
+}
+export const MESSAGE_HEADER_BYTES: u32 = 32;
+if (offsetof<Message>() != MESSAGE_HEADER_BYTES) ERROR('layout drift: Message');
+
+
+@inline
+export function messageAt(pointer: u32): Message {
+  return changetype<Message>(pointer);
+}
+@inline
+export function topicOf(message: u32): u32 {
+  return message + MESSAGE_HEADER_BYTES;
+}
+@inline
+export function forwardOf(message: u32): u32 {
+  return topicOf(message) + <u32>messageAt(message).topicLength;
+}
+@inline
+export function payloadOf(message: u32): u32 {
+  return forwardOf(message) + messageAt(message).forwardLength;
+}
+
+/** What a message counts against a queue's bound in bytes. */
+@inline
+export function messageBytes(message: u32): u32 {
+  const block = messageAt(message);
+  return block.payloadLength + block.forwardLength + <u32>block.topicLength;
+}
+
+/** An empty block with one reference, to be filled by the caller; 0 when memory is exhausted. */
+export function createMessage(topicLength: u32, forwardLength: u32, payloadLength: u32): u32 {
+  const bytes = MESSAGE_HEADER_BYTES + topicLength + forwardLength + payloadLength;
+  const pointer = allocate(MEMORY_MESSAGE, bytes);
+  if (pointer == 0) return 0;
+  const message = messageAt(pointer);
+  message.references = 1;
+  message.payloadLength = payloadLength;
+  message.forwardLength = forwardLength;
+  message.topicLength = <u16>topicLength;
+  message.qos = 0;
+  message.retain = 0;
+  message.expiresAt = 0;
+  message.publisher = 0;
+  message.spare = 0;
+  return pointer;
+}
+
+@inline
+export function holdMessage(pointer: u32): void {
+  messageAt(pointer).references++;
+}
+export function releaseMessage(pointer: u32): void {
+  const message = messageAt(pointer);
+  if (--message.references == 0) release(MEMORY_MESSAGE, pointer);
+}
+
+@inline
+export function isExpired(message: u32): bool {
+  const expiresAt = messageAt(message).expiresAt;
+  return expiresAt != 0 && expiresAt <= clock;
+}
+/** The Message Expiry Interval less the time that the message waited here [MQTT-3.3.2-6]. */
+export function remainingExpiry(expiresAt: f64): u32 {
+  if (expiresAt == 0) return EXPIRY_NONE;
+  return expiresAt <= clock ? 0 : <u32>Math.ceil((expiresAt - clock) / 1000);
+}

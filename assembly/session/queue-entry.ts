@@ -1,0 +1,115 @@
+/**
+ * A queue entry is one message on its way to one session: waiting, sent, or half through the QoS 2 exchange.
+ */
+import { MEMORY_MESSAGE } from '../shared/memory-class';
+import { allocate, release } from '../memory/blocks';
+import { COUNT_QUEUED } from '../shared/abi';
+import { Group, unpinGroup } from '../index/shared-group';
+import { count } from './limits';
+import { messageBytes, releaseMessage } from './message-block';
+import { ENTRY_IDENTIFIER_OFFSET, Session, entryInSlot, giveIdentifier } from './session';
+
+export const ENTRY_PENDING: u8 = 0; // not sent on any connection
+export const ENTRY_SENT: u8 = 1; // PUBLISH left, PUBACK or PUBREC awaited
+export const ENTRY_RELEASED: u8 = 2; // PUBREC came, PUBREL left, PUBCOMP awaited: the message itself is gone
+export const ENTRY_RESEND: u8 = 3; // was SENT when the connection ended: PUBLISH again, with DUP
+export const ENTRY_RERELEASE: u8 = 4; // was RELEASED when the connection ended: PUBREL again
+
+export const FLAG_RETAIN: u8 = 1; // RETAIN of the PUBLISH that will leave
+export const FLAG_IDENTIFIERS: u8 = 2; // `identifiers` is a block, not a number
+export const FLAG_MOVED: u8 = 4; // came to this session from another member of its group
+
+export const FLAG_COMPLETION: u8 = 8; // `hold` waits for the end of the exchange, not for room in the queue
+export const FLAG_DUP: u8 = 16; // was sent before
+
+/**
+ * ```
+ *  0      4      8         12            16      20     24    26    27     28       29
+ *  +------+------+---------+-------------+-------+------+-----+-----+------+--------+----+
+ *  | next | prev | message | identifiers | group | hold | pid | qos | state| flags  |    |
+ *  +------+------+---------+-------------+-------+------+-----+-----+------+--------+----+
+ * ```
+ */
+@unmanaged
+export class QueueEntry {
+  next: u32;
+  prev: u32;
+  message: u32; // counted reference; 0 once released
+  identifiers: u32; // Subscription Identifier, or a block of encoded ones
+  group: u32; // pinned shared group it was delivered for, or 0
+  hold: u32; // acknowledgement that waits for this entry, or 0
+  packetIdentifier: u16;
+  qos: u8;
+  state: u8;
+  flags: u8;
+}
+export const ENTRY_BYTES: u32 = 32;
+if (offsetof<QueueEntry>() > ENTRY_BYTES) ERROR('layout drift: QueueEntry');
+if (offsetof<QueueEntry>('packetIdentifier') != ENTRY_IDENTIFIER_OFFSET) {
+  ERROR('layout drift: ENTRY_IDENTIFIER_OFFSET');
+}
+
+@inline
+export function entryAt(pointer: u32): QueueEntry {
+  return changetype<QueueEntry>(pointer);
+}
+
+/** An entry that belongs to nobody yet; 0 when memory is exhausted. */
+export function createEntry(): u32 {
+  const pointer = allocate(MEMORY_MESSAGE, ENTRY_BYTES);
+  if (pointer != 0) memory.fill(pointer, 0, ENTRY_BYTES);
+  return pointer;
+}
+
+/** Appends `entry` to the queue of `session`. Its message counts against the bounds from here on. */
+export function appendEntry(session: Session, pointer: u32): void {
+  const entry = entryAt(pointer);
+  entry.prev = session.queueTail;
+  entry.next = 0;
+  if (session.queueTail != 0) entryAt(session.queueTail).next = pointer;
+  else session.queueHead = pointer;
+  session.queueTail = pointer;
+  session.queueCount++;
+  session.queueBytes += messageBytes(entry.message);
+  count(COUNT_QUEUED, 1);
+}
+
+/** The message is no longer needed (PUBREC came): only the identifier is kept. */
+export function releaseEntryMessage(session: Session, entry: QueueEntry): void {
+  if (entry.message == 0) return;
+  session.queueBytes -= messageBytes(entry.message);
+  releaseMessage(entry.message);
+  entry.message = 0;
+}
+
+/** Takes an entry out of its session's list. Its message, identifier, group and hold stay the caller's business. */
+export function unlinkEntry(session: Session, pointer: u32): void {
+  const entry = entryAt(pointer);
+  if (entry.prev != 0) entryAt(entry.prev).next = entry.next;
+  else session.queueHead = entry.next;
+  if (entry.next != 0) entryAt(entry.next).prev = entry.prev;
+  else session.queueTail = entry.prev;
+  if (session.pendingHead == pointer) session.pendingHead = entry.next;
+  session.queueCount--;
+  if (entry.message != 0) session.queueBytes -= messageBytes(entry.message);
+  count(COUNT_QUEUED, -1);
+}
+
+/** Frees an entry that is in no list any more, with all that it holds except its acknowledgement hold. */
+export function freeEntry(session: Session, pointer: u32): void {
+  const entry = entryAt(pointer);
+  const packetIdentifier = <u32>entry.packetIdentifier;
+  if (packetIdentifier != 0 && entryInSlot(session, packetIdentifier) == pointer) {
+    giveIdentifier(session, packetIdentifier);
+  }
+  if (entry.message != 0) releaseMessage(entry.message);
+  if (entry.flags & FLAG_IDENTIFIERS) release(MEMORY_MESSAGE, entry.identifiers);
+  if (entry.group != 0) unpinGroup(entry.group);
+  release(MEMORY_MESSAGE, pointer);
+}
+
+/** The group behind an entry, for redelivery. */
+@inline
+export function groupOf(entry: QueueEntry): Group {
+  return changetype<Group>(entry.group);
+}

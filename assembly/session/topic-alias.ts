@@ -1,0 +1,55 @@
+/**
+ * Topic Aliases. Incoming ones are a row of interned topics per connection; outgoing ones a direct-mapped table: the topic
+ * with serial number s owns alias s mod maximum + 1, and takes it over from another topic by sending its name again.
+ */
+import { MEMORY_RECORD } from '../shared/memory-class';
+import { allocateZeroed } from '../memory/blocks';
+import { TopicEntry, internTopic, pinTopic, unpinTopic } from '../index/topic-intern';
+import { Connection } from './connection';
+import { setFrameAlias } from './publish-writer';
+
+/** The topic that `alias` stands for, or 0. */
+export function topicOfAlias(connection: Connection, alias: u32): u32 {
+  return connection.aliasIn == 0 ? 0 : load<u32>(connection.aliasIn + ((alias - 1) << 2));
+}
+
+/** Binds `alias` to a topic until it is bound anew or the connection ends. False when memory is exhausted. */
+export function bindAlias(connection: Connection, alias: u32, entry: u32): bool {
+  if (connection.aliasIn == 0) {
+    connection.aliasIn = allocateZeroed(MEMORY_RECORD, <u32>connection.aliasInMax << 2);
+    if (connection.aliasIn == 0) return false;
+  }
+  const slot = connection.aliasIn + ((alias - 1) << 2);
+  const before = load<u32>(slot);
+  pinTopic(entry);
+  if (before != 0) unpinTopic(before);
+  store<u32>(slot, entry);
+  return true;
+}
+
+/**
+ * Chooses the alias of the next frame to this connection: known, new, or none. The alias counts as known only after
+ * `aliasWasSent`, because a frame may still be refused.
+ */
+export function chooseAlias(connection: Connection, topicAt: u32, topicLength: u32): u32 {
+  setFrameAlias(0, 0);
+  const maximum = <u32>connection.aliasOutMax; // [MQTT-3.1.2-26]
+  if (maximum == 0) return 0;
+  if (connection.aliasOut == 0) {
+    connection.aliasOut = allocateZeroed(MEMORY_RECORD, maximum << 2);
+    if (connection.aliasOut == 0) return 0;
+  }
+  const entry = internTopic(topicAt, topicLength);
+  if (entry == 0) return 0;
+  const serial = changetype<TopicEntry>(entry).serial;
+  const index = serial % maximum;
+  setFrameAlias(index + 1, load<u32>(connection.aliasOut + (index << 2)) == serial ? 1 : 0);
+  return serial;
+}
+
+/** The frame with the chosen alias is in the slab: from here on the peer knows it. */
+@inline
+export function aliasWasSent(connection: Connection, serial: u32): void {
+  if (serial == 0) return;
+  store<u32>(connection.aliasOut + ((serial % <u32>connection.aliasOutMax) << 2), serial);
+}

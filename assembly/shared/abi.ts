@@ -1,0 +1,150 @@
+/**
+ * The border between the core and its host: layouts of the rows that the core writes and the host reads, and the
+ * numbers that both know. Compiled by asc (the core) and by tsc (lib/core): one source, no drift.
+ */
+export const ABI_VERSION: u32 = 1;
+
+/**
+ * Event row: 16 words. What a column means depends on `ROW_KIND`; every row starts alike.
+ * ```
+ *  word 0     1        2        3 ...
+ *  +------+--------+--------+----------------------------+
+ *  | kind | handle | handle | columns of the kind        |
+ *  +------+--------+--------+----------------------------+
+ * ```
+ */
+export const ROW_WORDS: u32 = 16;
+export const ROW_KIND: u32 = 0;
+/** Connection of the event; for a delivery the session. */
+export const ROW_HANDLE: u32 = 1;
+
+/** A control packet was checked; its body lies at [3], [4] bytes long. [2] is the first byte of the packet. Waits. */
+export const ROW_PACKET: u32 = 1;
+/** [2] QoS, [3] retain, [4] [5] topic name. Waits. */
+export const ROW_AUTHORIZE: u32 = 2;
+/** A message for a handler session: see DELIVER_* for the columns. */
+export const ROW_DELIVER: u32 = 3;
+/** [2] token, [3] reason code. */
+export const ROW_PUBLISHED: u32 = 4;
+/** [2] reason code, [3] detail. The connection reads nothing more. */
+export const ROW_FAILED: u32 = 5;
+/** [2] reason, [3] QoS, [4] [5] topic name, [6] message to release. ROW_HANDLE is the session, 0 when there is none. */
+export const ROW_DROPPED: u32 = 6;
+/** This connection has kept publishers waiting for too long. */
+export const ROW_WITHHELD: u32 = 7;
+/** [2] is PAUSE_ON or PAUSE_OFF: too many bytes of this publisher are held. */
+export const ROW_PAUSE: u32 = 8;
+/** Client role: [2] first byte of a packet that needs no answer (CONNACK, SUBACK ...), body at [3], [4] bytes long. */
+export const ROW_NOTICE: u32 = 9;
+
+export const PAUSE_OFF: u32 = 0;
+export const PAUSE_ON: u32 = 1;
+
+export const DELIVER_TOPIC_SERIAL: u32 = 2;
+export const DELIVER_TOPIC_SLOT: u32 = 3;
+export const DELIVER_TOPIC_AT: u32 = 4;
+export const DELIVER_TOPIC_LENGTH: u32 = 5;
+export const DELIVER_PAYLOAD_AT: u32 = 6;
+export const DELIVER_PAYLOAD_LENGTH: u32 = 7;
+export const DELIVER_PROPERTIES_AT: u32 = 8;
+export const DELIVER_PROPERTIES_LENGTH: u32 = 9;
+/** QoS in bits 0-1, retain in bit 2, dup in bit 3. */
+export const DELIVER_FLAGS: u32 = 10;
+export const DELIVER_TOKEN: u32 = 11;
+export const DELIVER_PUBLISHER: u32 = 12;
+/** Message block that the row holds; released by `releaseRows`. */
+export const DELIVER_MESSAGE: u32 = 13;
+export const DELIVER_IDENTIFIER: u32 = 14;
+/** Remaining Message Expiry Interval in seconds, EXPIRY_NONE when there is none. */
+export const DELIVER_EXPIRY: u32 = 15;
+export const EXPIRY_NONE: u32 = 0xffff_ffff;
+
+/** Flush row: 4 words: connection handle, address of the bytes, their number, the chunk to give back. */
+export const FLUSH_WORDS: u32 = 4;
+
+/** What `ingest`, `resume` and `ingestCarry` answer. */
+export const INGEST_DONE: u32 = 0;
+/** A packet waits for an answer, or the rows must be read first; then call `resume` (or `park` when the answer is not there). */
+export const INGEST_STOPPED: u32 = 1;
+/** The peer is to be closed. */
+export const INGEST_FAILED: u32 = 2;
+
+export const ROLE_SERVER: u32 = 0; // the peer is a client
+export const ROLE_CLIENT: u32 = 1; // the peer is a server
+
+export const POLICY_ALLOW: u32 = 0;
+export const POLICY_DENY: u32 = 1;
+export const POLICY_ASK: u32 = 2;
+
+export const SESSION_SOCKET: u32 = 0;
+export const SESSION_HANDLER: u32 = 1;
+/** The publisher's acknowledgement waits until the receiver has settled (handlers) or acknowledged (an uplink). */
+export const SESSION_HOLDS: u32 = 2;
+
+/** Why a message was dropped; the order is that of DROP_REASONS in lib/core. */
+export const DROP_QUEUE_FULL: u32 = 0;
+export const DROP_SLAB_FULL: u32 = 1;
+export const DROP_MEMORY: u32 = 2;
+export const DROP_EXPIRED: u32 = 3;
+export const DROP_PACKET_TOO_LARGE: u32 = 4;
+export const DROP_NOT_AUTHORIZED: u32 = 5;
+export const DROP_NO_RECEIVER_ROOM: u32 = 6;
+export const DROP_SESSION_ENDED: u32 = 7;
+export const DROP_RETAINED_FULL: u32 = 8;
+export const DROP_REFUSED_BY_RECEIVER: u32 = 9;
+export const DROP_REASONS: u32 = 10;
+
+/** Words behind a FAILED row, for people; the Reason Code is for the peer. */
+export const DETAIL_MALFORMED: u32 = 0;
+export const DETAIL_FIRST_PACKET: u32 = 1;
+export const DETAIL_SECOND_CONNECT: u32 = 2;
+export const DETAIL_PACKET_TOO_LARGE: u32 = 3;
+export const DETAIL_UNEXPECTED_PACKET: u32 = 4;
+export const DETAIL_TOPIC_ALIAS: u32 = 5;
+export const DETAIL_RECEIVE_MAXIMUM: u32 = 6;
+export const DETAIL_QUOTA: u32 = 7;
+export const DETAIL_MEMORY: u32 = 8;
+export const DETAIL_QOS: u32 = 9;
+export const DETAIL_RETAIN: u32 = 10;
+export const DETAIL_TOPIC_LEVELS: u32 = 11;
+export const DETAIL_PAYLOAD_FORMAT: u32 = 12;
+export const DETAIL_ACKNOWLEDGEMENT: u32 = 13;
+export const DETAIL_VERSION: u32 = 14;
+
+/** Limits and settings of the core: `setLimit(id, value)`. */
+export const LIMIT_PACKET_BYTES: u32 = 0;
+export const LIMIT_RECEIVE_MAXIMUM: u32 = 1;
+export const LIMIT_TOPIC_ALIAS: u32 = 2;
+export const LIMIT_TOPIC_LEVELS: u32 = 3;
+export const LIMIT_UNAUTHENTICATED_BYTES: u32 = 4;
+export const LIMIT_QUEUE_MESSAGES: u32 = 5;
+export const LIMIT_QUEUE_BYTES: u32 = 6;
+export const LIMIT_SLAB_BYTES: u32 = 7;
+export const LIMIT_SLAB_WATERMARK: u32 = 8;
+export const LIMIT_HELD_BYTES: u32 = 9;
+export const LIMIT_WITHHOLD_MS: u32 = 10;
+export const LIMIT_RETAINED_MESSAGES: u32 = 11;
+export const LIMIT_RETAINED_BYTES: u32 = 12;
+export const LIMIT_MAXIMUM_QOS: u32 = 13;
+export const LIMIT_RETAIN_AVAILABLE: u32 = 14;
+export const LIMIT_VALIDATE_PAYLOAD: u32 = 15;
+export const LIMIT_SHARED_STRATEGY: u32 = 16;
+export const LIMIT_DROP_ROWS: u32 = 17;
+export const LIMIT_COUNT: u32 = 18;
+
+export const STRATEGY_ROUND_ROBIN: u32 = 0;
+export const STRATEGY_STICKY: u32 = 1;
+export const STRATEGY_HASH_CLIENT: u32 = 2;
+export const STRATEGY_HASH_TOPIC: u32 = 3;
+
+/** Counters: f64 each, at `countersAt()`. */
+export const COUNT_PUBLISH_RECEIVED: u32 = 0;
+export const COUNT_PUBLISH_SENT: u32 = 1;
+export const COUNT_BYTES_RECEIVED: u32 = 2;
+export const COUNT_BYTES_SENT: u32 = 3;
+export const COUNT_QUEUED: u32 = 4;
+export const COUNT_PACKETS_RECEIVED: u32 = 5;
+export const COUNT_CONNECTIONS: u32 = 6;
+export const COUNT_SESSIONS: u32 = 7;
+export const COUNT_DROPPED: u32 = 8; // DROP_REASONS of them
+export const COUNTERS: u32 = 18;

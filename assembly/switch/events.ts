@@ -1,0 +1,101 @@
+/**
+ * Event rows: how the core tells its host what happened. A row, and the bytes that it points to, are valid until
+ * `releaseRows`; the host reads all rows in order and releases them before the next chunk comes in.
+ */
+import {
+  COUNT_DROPPED, LIMIT_DROP_ROWS, ROW_DELIVER, ROW_DROPPED, ROW_FAILED, ROW_PUBLISHED,
+  ROW_WORDS,
+  DELIVER_MESSAGE,
+} from '../shared/abi';
+import { count, limitOf } from '../session/limits';
+import { createMessage, releaseMessage, topicOf } from '../session/message-block';
+
+export const ROWS_MAX: u32 = 16384;
+/** Rows that only control events may use: a flood of deliveries cannot push out a failure. */
+const ROWS_RESERVED: u32 = 1024;
+/** `ingest` stops here and lets the host read. */
+const ROWS_COMFORTABLE: u32 = 2048;
+export const ROWS_BYTES: u32 = ROWS_MAX * ROW_WORDS * 4;
+
+let rowsAt: u32 = 0;
+export let rowCount: u32 = 0;
+let dropRows: u32 = 0;
+
+export function initialiseRows(at: u32): u32 {
+  rowsAt = at;
+  return at + ROWS_BYTES;
+}
+export function rowTable(): u32 {
+  return rowsAt;
+}
+
+@inline
+export function rowsAreMany(): bool {
+  return rowCount >= ROWS_COMFORTABLE;
+}
+
+@inline
+export function setColumn(row: u32, column: u32, value: u32): void {
+  store<u32>(row + (column << 2), value);
+}
+
+/** A new row for a control event. The reserve makes this practically certain; 0 when even that is gone. */
+export function addRow(kind: u32, handle: u32): u32 {
+  if (rowCount >= ROWS_MAX) return 0;
+  const row = rowsAt + rowCount * ROW_WORDS * 4;
+  rowCount++;
+  setColumn(row, 0, kind);
+  setColumn(row, 1, handle);
+  return row;
+}
+
+/** A new row for a delivery; 0 when the host must read first. */
+export function addDeliveryRow(handle: u32): u32 {
+  if (rowCount >= ROWS_MAX - ROWS_RESERVED) return 0;
+  return addRow(ROW_DELIVER, handle);
+}
+
+export function tellFailed(connection: u32, reasonCode: u32, detail: u32): void {
+  const row = addRow(ROW_FAILED, connection);
+  if (row == 0) return;
+  setColumn(row, 2, reasonCode);
+  setColumn(row, 3, detail);
+}
+
+export function tellPublished(token: u32, reasonCode: u32): void {
+  const row = addRow(ROW_PUBLISHED, 0);
+  if (row == 0) return;
+  setColumn(row, 2, token);
+  setColumn(row, 3, reasonCode);
+}
+
+/** Counts a dropped message, and tells about it unless this turn has told enough. The topic is copied. */
+export function tellDropped(session: u32, reason: u32, qos: u32, topicAt: u32, topicLength: u32): void {
+  count(COUNT_DROPPED + reason, 1);
+  if (dropRows >= limitOf(LIMIT_DROP_ROWS) || rowCount >= ROWS_MAX - ROWS_RESERVED) return;
+  const message = createMessage(topicLength, 0, 0);
+  if (message == 0) return;
+  memory.copy(topicOf(message), topicAt, topicLength);
+  dropRows++;
+  const row = addRow(ROW_DROPPED, session);
+  setColumn(row, 2, reason);
+  setColumn(row, 3, qos);
+  setColumn(row, 4, topicOf(message));
+  setColumn(row, 5, topicLength);
+  setColumn(row, 6, message);
+}
+const DROPPED_MESSAGE: u32 = 6;
+
+/** The host has read every row: the messages that they hold are let go. */
+export function clearRows(): void {
+  for (let i: u32 = 0; i < rowCount; i++) {
+    const row = rowsAt + i * ROW_WORDS * 4;
+    const kind = load<u32>(row);
+    let message: u32 = 0;
+    if (kind == ROW_DELIVER) message = load<u32>(row + (DELIVER_MESSAGE << 2));
+    else if (kind == ROW_DROPPED) message = load<u32>(row + (DROPPED_MESSAGE << 2));
+    if (message != 0) releaseMessage(message);
+  }
+  rowCount = 0;
+  dropRows = 0;
+}
