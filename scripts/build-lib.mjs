@@ -1,30 +1,34 @@
-// Compiles lib/ (and the portable tables of assembly/shared) to dist/, which is what the package ships.
-// `--if-stale` does nothing when dist/ is younger than its sources.
+// Compiles lib/ (and the portable tables of assembly/shared) to dist/, which is what the package
+// ships. `--if-stale` does nothing when dist/ is younger than its sources.
 //
-// tsc keeps the shape of the repository: build/<stage>/lib and build/<stage>/assembly/shared. In dist/ the folder lib/
-// is the root, so the tables move one level nearer, and the import specifier of lib/core with them:
+// tsc keeps the shape of the repository: build/<stage>/lib and build/<stage>/assembly/shared. In
+// dist/ the folder lib/ is the root, so the tables move one level nearer, and the import specifier
+// of lib/core with them:
 //   lib/core/x.ts        '../../assembly/shared/abi.js'
 //   dist/core/x.js       '../assembly/shared/abi.js'
 // Only lib/core/*.ts may use that specifier (an architecture test holds it to that).
 import './require-node.mjs';
 import {
-  chmodSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, utimesSync, writeFileSync,
+  chmodSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync,
+  utimesSync, writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT, isFresh, runNode, toolPath } from './toolbox.mjs';
 
 const INPUTS = ['lib', 'assembly/shared', 'tsconfig.json', 'tsconfig.build.json'];
-const STAMP = 'dist/.built';
+// Not in dist/: the package does not ship it.
+const STAMP = 'build/dist.stamp';
 const SOURCE_SPECIFIER = '../../assembly/shared/';
 const PACKAGE_SPECIFIER = '../assembly/shared/';
 const COMMAND = 'cli/nidomq.js';
 const SHEBANG = '#!/usr/bin/env node\n';
 const SWAP_ATTEMPTS_MAX = 5;
 
-if (!(process.argv.includes('--if-stale') && isFresh([STAMP], INPUTS))) build();
+if (!(process.argv.includes('--if-stale') && isFresh([STAMP, 'dist/index.js'], INPUTS))) build();
 
 function build() {
-  // Named after the process: two builds at once (an editor's and a test's) do not write into each other's folder.
+  // Named after the process: two builds at once (an editor's and a test's) do not write into each
+  // other's folder.
   const stage = join(ROOT, 'build', `tsc-${process.pid}`);
   // Sources that change while tsc runs must look younger than the result, so the stamp is of now.
   const startedAt = new Date();
@@ -36,9 +40,9 @@ function build() {
   if (existsSync(tables)) cpSync(tables, join(next, 'assembly', 'shared'), { recursive: true });
   rewriteSpecifiers(join(next, 'core'));
   makeExecutable(join(next, COMMAND));
-  writeFileSync(join(next, '.built'), '');
-  utimesSync(join(next, '.built'), startedAt, startedAt);
   swap(next, join(ROOT, 'dist'));
+  writeFileSync(join(ROOT, STAMP), '');
+  utimesSync(join(ROOT, STAMP), startedAt, startedAt);
 }
 
 function rewriteSpecifiers(folder) {
@@ -59,7 +63,10 @@ function makeExecutable(path) {
   chmodSync(path, 0o755);
 }
 
-/** Puts `next` in the place of `target`; another build may do the same at this moment, so it tries again. */
+/**
+ * Puts `next` in the place of `target`; another build may do the same at this moment, so it tries
+ * again.
+ */
 function swap(next, target) {
   mkdirSync(join(ROOT, 'build'), { recursive: true });
   for (let attempt = 1; ; attempt++) {

@@ -1,4 +1,5 @@
-// What the scripts of this folder share: where things are, how a step is run, and whether it has to run at all.
+// What the scripts of this folder share: where things are, how a step is run, and whether it has to
+// run at all.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -33,7 +34,10 @@ export function toolPath(packageName, file) {
   process.exit(1);
 }
 
-/** Runs a JavaScript file with this Node and ends this process when it fails: what follows would only confuse. */
+/**
+ * Runs a JavaScript file with this Node and ends this process when it fails: what follows would
+ * only confuse.
+ */
 export function runNode(file, args) {
   const result = spawnSync(process.execPath, [file, ...args], { cwd: ROOT, stdio: 'inherit' });
   if (result.error) throw result.error;
@@ -41,8 +45,8 @@ export function runNode(file, args) {
 }
 
 /**
- * True when every file of `outputs` is younger than everything under `inputs` (paths from the root). Folders count as
- * well as files, because a deleted file changes only its folder.
+ * True when every file of `outputs` is younger than everything under `inputs` (paths from the
+ * root). Folders count as well as files, because a deleted file changes only its folder.
  */
 export function isFresh(outputs, inputs) {
   const made = outputs.map((path) => join(ROOT, path));
