@@ -1,0 +1,2 @@
+import type { Run } from './command.js';
+export function writeComparison(_runs: readonly Run[]): void {}

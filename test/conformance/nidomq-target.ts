@@ -1,0 +1,2 @@
+import type { Target } from './target.js';
+export function startTarget(): Promise<Target> { throw new Error('not yet'); }
