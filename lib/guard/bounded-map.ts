@@ -14,7 +14,8 @@ export class BoundedMap<K, V> {
   get(key: K): V | undefined {
     const value = this.entries.get(key);
     if (value === undefined) return undefined;
-    // A Map keeps the order of insertion: putting a used entry back at the end makes the first one the oldest.
+    // A Map keeps the order of insertion: putting a used entry back at the end makes the first one
+    // the oldest.
     this.entries.delete(key);
     this.entries.set(key, value);
     return value;

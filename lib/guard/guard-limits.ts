@@ -1,13 +1,14 @@
 /**
- * The limits of the guards and their defaults, in one table. Limits that belong to the data plane (packet size, topic
- * levels, queues, in-flight) have their table beside the core; nothing here repeats them.
+ * The limits of the guards and their defaults, in one table. Limits that belong to the data plane
+ * (packet size, topic levels, queues, in-flight) have their table beside the core; nothing here
+ * repeats them.
  */
 export const guardLimitDefaults = {
-  /** Network Connections in all. */
-  connectionsMax: 100_000,
   /** Network Connections of one address (IPv6: of one /64 network). */
   connectionsPerAddressMax: 10_000,
-  /** Network Connections of one user, summed over its addresses. Anonymous clients are not counted. */
+  /**
+   * Network Connections of one user, summed over its addresses. Anonymous clients are not counted.
+   */
   connectionsPerUserMax: 50_000,
 
   /** New connections a second, all addresses together; what comes faster is accepted later. */
@@ -18,7 +19,10 @@ export const guardLimitDefaults = {
   connectsPerAddressPerSecond: 1_000,
   connectsPerAddressBurst: 10_000,
 
-  /** PUBLISH packets a second of one connection; 0 means without limit. Faster clients are read later. */
+  /**
+   * PUBLISH packets a second of one connection; 0 means without limit. Faster clients are read
+   * later.
+   */
   publishesPerSecond: 0,
   /** PUBLISH packets at once before `publishesPerSecond` holds. */
   publishesBurst: 10_000,
@@ -39,18 +43,27 @@ export const guardLimitDefaults = {
   /** Entries of the ban list. */
   bansMax: 10_000,
 
-  /** Password hashes computed at the same time; Node's thread pool has four threads and the disk needs some. */
+  /**
+   * Password hashes computed at the same time; Node's thread pool has four threads and the disk
+   * needs some.
+   */
   kdfConcurrencyMax: 2,
   /** Logins that wait for a hash; one more is refused with 0x89 (Server busy). */
   kdfQueueMax: 10_000,
   /** Bytes of a password or token that are looked at; longer ones are refused unread. */
   passwordBytesMax: 8_192,
-  /** Work factor above which a stored hash is refused, so that a typing error cannot stop the broker. */
+  /**
+   * Work factor above which a stored hash is refused, so that a typing error cannot stop the
+   * broker.
+   */
   kdfIterationsMax: 10_000_000,
   kdfMemoryBytesMax: 256 * 1024 * 1024,
 
   httpTimeoutMs: 3_000,
-  /** Requests to the authentication server at the same time; one more is refused with 0x89 (Server busy). */
+  /**
+   * Requests to the authentication server at the same time; one more is refused with 0x89 (Server
+   * busy).
+   */
   httpConcurrencyMax: 64,
   httpQueueMax: 10_000,
   httpAnswerBytesMax: 64 * 1024,
@@ -65,7 +78,9 @@ export const guardLimitDefaults = {
   jwksCooldownMs: 30_000,
   jwksCacheMs: 600_000,
   tokenRulesMax: 256,
-  /** Compiled rule sets of tokens that are kept; an older one is compiled again when it is needed. */
+  /**
+   * Compiled rule sets of tokens that are kept; an older one is compiled again when it is needed.
+   */
   tokenRuleSetsMax: 1_000,
 
   scramIterations: 15_000,
@@ -80,7 +95,9 @@ export const guardLimitDefaults = {
 /** Any of the limits, by name; what is left out keeps its default. */
 export type GuardLimits = { readonly [name in keyof typeof guardLimitDefaults]: number };
 
-/** The table of defaults with `overrides` laid over it. Refuses what is not a number or not a limit. */
+/**
+ * The table of defaults with `overrides` laid over it. Refuses what is not a number or not a limit.
+ */
 export function guardLimits(overrides: Partial<GuardLimits> = {}): GuardLimits {
   const limits: Record<string, number> = { ...guardLimitDefaults };
   for (const [name, value] of Object.entries(overrides)) {

@@ -1,6 +1,6 @@
 /**
- * Keeps secrets out of logs, `$SYS` and monitoring, and keeps what a peer chose (client ids, topics) from forging log
- * lines. Everything a guard logs goes through here.
+ * Keeps secrets out of logs, `$SYS` and monitoring, and keeps what a peer chose (client ids,
+ * topics) from forging log lines. Everything a guard logs goes through here.
  */
 import { types } from 'node:util';
 
@@ -31,14 +31,19 @@ export function redactText(text: string): string {
     .replace(bearer, `$1 ${REDACTED}`);
 }
 
-/** A peer's own words on one line: control and direction characters are escaped, length is bounded. */
+/**
+ * A peer's own words on one line: control and direction characters are escaped, length is bounded.
+ */
 export function printable(text: string, lengthMax: number = TEXT_LENGTH_MAX): string {
   const cut = text.length > lengthMax ? `${text.slice(0, lengthMax)}...(${text.length})` : text;
   return cut.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (character) =>
     `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`);
 }
 
-/** A copy of `value` for a log: secrets by name or by look are gone, bytes are counted, depth is bounded. */
+/**
+ * A copy of `value` for a log: secrets by name or by look are gone, bytes are counted, depth is
+ * bounded.
+ */
 export function redact(value: unknown, depth: number = 0): unknown {
   if (typeof value === 'string') return redactText(value);
   if (value === null || typeof value !== 'object') return value;

@@ -1,6 +1,7 @@
 /**
- * A file that is read again when it changes. What cannot be read or parsed at start refuses to start; on reload it is
- * logged and the old content stays in force: a broken file never opens the door.
+ * A file that is read again when it changes. What cannot be read or parsed at start refuses to
+ * start; on reload it is logged and the old content stays in force: a broken file never opens the
+ * door.
  */
 import {
   closeSync, constants, fstatSync, openSync, readFileSync, statSync, unwatchFile, watchFile,
@@ -36,7 +37,10 @@ export class WatchedFile<T> {
     return this.value;
   }
 
-  /** Looks at the file from now on. Polling, because editors and Kubernetes replace files rather than write them. */
+  /**
+   * Looks at the file from now on. Polling, because editors and Kubernetes replace files rather
+   * than write them.
+   */
   watch(): this {
     if (this.watching) return this;
     this.watching = true;
@@ -83,7 +87,9 @@ export function readGuardFile(path: string): string {
     const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const stat = fstatSync(descriptor);
-      if (!stat.isFile()) throw fileProblem('NIDO_GUARD_FILE', { path }, 'it is not a regular file');
+      if (!stat.isFile()) {
+        throw fileProblem('NIDO_GUARD_FILE', { path }, 'it is not a regular file');
+      }
       if (stat.size > guardLimitDefaults.guardFileBytesMax) {
         const max = guardLimitDefaults.guardFileBytesMax;
         throw fileProblem('NIDO_GUARD_FILE', { path }, `it is larger than ${max} bytes`);
@@ -105,5 +111,6 @@ export function readGuardFile(path: string): string {
 export function readableByOthers(path: string): string | undefined {
   const mode = statSync(path).mode & 0o777;
   if ((mode & 0o004) === 0) return undefined;
-  return `${path} can be read by every user of this machine (mode 0${mode.toString(8)}); chmod 640 it`;
+  const octal = `0${mode.toString(8)}`;
+  return `${path} can be read by every user of this machine (mode ${octal}); chmod 640 it`;
 }

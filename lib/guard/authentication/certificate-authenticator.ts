@@ -2,18 +2,26 @@ import type { AuthenticationResult, Authenticator, ConnectRequest } from '../../
 import { NOT_AUTHORIZED } from '../reason-codes.js';
 
 export interface CertificateOptions {
-  /** Where the user's name stands: the Common Name, or the first alternative name of a type. Default `commonName`. */
+  /**
+   * Where the user's name stands: the Common Name, or the first alternative name of a type. Default
+   * `commonName`.
+   */
   readonly usernameFrom?: 'commonName' | 'dns' | 'email' | 'uri';
   /** Which proofs count. Default: certificates only. */
   readonly accept?: readonly ('certificate' | 'psk')[];
-  /** What holds when CONNECT also carries a User Name: it must be the same (default), or it is not looked at. */
+  /**
+   * What holds when CONNECT also carries a User Name: it must be the same (default), or it is not
+   * looked at.
+   */
   readonly connectUsername?: 'must-match' | 'ignore';
   readonly roles?: readonly string[];
 }
 
 const prefixes = { dns: 'DNS:', email: 'email:', uri: 'URI:' } as const;
 
-/** Takes the name that the transport has proved: a verified client certificate, or a pre-shared key. */
+/**
+ * Takes the name that the transport has proved: a verified client certificate, or a pre-shared key.
+ */
 export class CertificateAuthenticator implements Authenticator {
   constructor(private readonly options: CertificateOptions = {}) {}
 
@@ -22,10 +30,14 @@ export class CertificateAuthenticator implements Authenticator {
     const accepted = this.options.accept ?? ['certificate'];
     if (!identity || !accepted.includes(identity.via)) return { ok: 'pass' };
     const username = this.nameOf(identity.name, identity.alternativeNames);
-    if (!username) return { ok: false, reasonCode: NOT_AUTHORIZED, reason: 'the certificate has no such name' };
+    if (!username) {
+      return { ok: false, reasonCode: NOT_AUTHORIZED, reason: 'the certificate has no such name' };
+    }
     const mustMatch = (this.options.connectUsername ?? 'must-match') === 'must-match';
     if (mustMatch && request.username !== undefined && request.username !== username) {
-      return { ok: false, reasonCode: NOT_AUTHORIZED, reason: 'User Name is not the name of the certificate' };
+      return {
+        ok: false, reasonCode: NOT_AUTHORIZED, reason: 'User Name is not that of the certificate',
+      };
     }
     return { ok: true, username, roles: this.options.roles };
   }
@@ -38,7 +50,10 @@ export class CertificateAuthenticator implements Authenticator {
   }
 }
 
-/** Lets clients in that bring neither a User Name nor a password. Put it last, and only if you mean it. */
+/**
+ * Lets clients in that bring neither a User Name nor a password. Put it last, and only if you mean
+ * it.
+ */
 export class AnonymousAuthenticator implements Authenticator {
   constructor(private readonly options: { readonly roles?: readonly string[] } = {}) {}
 

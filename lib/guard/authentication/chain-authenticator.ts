@@ -9,8 +9,8 @@ const denied: AuthenticationResult = {
 };
 
 /**
- * Asks several authenticators in order. The first that decides, decides; one that throws, denies; whom nobody knows is
- * denied. Answers at once as long as every authenticator that is asked does.
+ * Asks several authenticators in order. The first that decides, decides; one that throws, denies;
+ * whom nobody knows is denied. Answers at once as long as every authenticator that is asked does.
  */
 export class ChainAuthenticator implements Authenticator {
   constructor(
@@ -48,7 +48,9 @@ export class ChainAuthenticator implements Authenticator {
   }
 
   private failed(request: ConnectRequest, error: unknown): AuthenticationResult {
-    if (isBusy(error)) return { ok: false, reasonCode: SERVER_BUSY, reason: 'too many logins at once' };
+    if (isBusy(error)) {
+      return { ok: false, reasonCode: SERVER_BUSY, reason: 'too many logins at once' };
+    }
     const why = redactText(String((error as Error | undefined)?.message ?? error));
     this.options.logger?.error(connectionLine('authenticator failed, denied', {
       clientId: request.clientId, remoteAddress: request.remoteAddress, username: request.username,

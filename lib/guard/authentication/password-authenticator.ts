@@ -10,7 +10,10 @@ import { WatchedFile } from '../watched-file.js';
 import { parsePasswordFile } from './password-file.js';
 import type { StoredUser } from './password-file.js';
 
-/** Password checks of all authenticators of this process share one queue, as they share one thread pool. */
+/**
+ * Password checks of all authenticators of this process share one queue, as they share one thread
+ * pool.
+ */
 const sharedQueue = new WorkQueue({
   concurrencyMax: guardLimitDefaults.kdfConcurrencyMax, queueMax: guardLimitDefaults.kdfQueueMax,
 });
@@ -25,7 +28,9 @@ const decoy = parsePasswordHash(
   `$7$101$${Buffer.alloc(12, 1).toString('base64')}$${Buffer.alloc(64, 1).toString('base64')}`,
 );
 
-/** Users by name, from whatever source. A user it does not know is left to the next authenticator. */
+/**
+ * Users by name, from whatever source. A user it does not know is left to the next authenticator.
+ */
 export abstract class PasswordAuthenticator implements Authenticator {
   constructor(private readonly queue: WorkQueue = sharedQueue) {}
 
@@ -35,7 +40,9 @@ export abstract class PasswordAuthenticator implements Authenticator {
   authenticate(request: ConnectRequest): AuthenticationResult | Promise<AuthenticationResult> {
     const { username, password } = request;
     if (username === undefined) return pass;
-    if (password !== undefined && password.length > guardLimitDefaults.passwordBytesMax) return wrong;
+    if (password !== undefined && password.length > guardLimitDefaults.passwordBytesMax) {
+      return wrong;
+    }
     const user = this.users().get(username);
     if (!user) return password ? this.unknown(password) : pass;
     return password ? this.check(user, password) : wrong;
@@ -84,7 +91,10 @@ export class PasswordFileAuthenticator extends PasswordAuthenticator {
   }
 }
 
-/** One user of the configuration. `password` is a stored hash, made by `nidomq passwd`; never the password. */
+/**
+ * One user of the configuration. `password` is a stored hash, made by `nidomq passwd`; never the
+ * password.
+ */
 export interface ConfiguredUser {
   readonly username: string;
   readonly password: string;
@@ -98,7 +108,9 @@ export class UsersAuthenticator extends PasswordAuthenticator {
   constructor(users: readonly ConfiguredUser[], options: { readonly queue?: WorkQueue } = {}) {
     super(options.queue);
     if (users.length === 0) {
-      throw new GuardError('NIDO_USERS_EMPTY', 'the list of users is empty; name one or leave the list out');
+      throw new GuardError(
+        'NIDO_USERS_EMPTY', 'the list of users is empty; name one or leave the list out',
+      );
     }
     users.forEach((user, at) => this.add(user, at));
   }
@@ -112,18 +124,25 @@ export class UsersAuthenticator extends PasswordAuthenticator {
   }
 
   private add(user: ConfiguredUser, at: number): void {
-    if (typeof user.username !== 'string' || user.username === '' || typeof user.password !== 'string') {
-      throw new GuardError('NIDO_USERS_MALFORMED', `users[${at}] needs a username and a password hash`);
+    const isNamed = typeof user.username === 'string' && user.username !== '';
+    if (!isNamed || typeof user.password !== 'string') {
+      throw new GuardError(
+        'NIDO_USERS_MALFORMED', `users[${at}] needs a username and a password hash`,
+      );
     }
     if (this.byName.has(user.username)) {
-      throw new GuardError('NIDO_USERS_MALFORMED', `users[${at}] has a username that is already there`);
+      throw new GuardError(
+        'NIDO_USERS_MALFORMED', `users[${at}] has a username that is already there`,
+      );
     }
     let hash: PasswordHash;
     try {
       hash = parsePasswordHash(user.password);
     } catch (error) {
       const { code, message } = error as GuardError;
-      throw new GuardError(code, `users[${at}].password: ${message}; make it with: nidomq passwd --print`);
+      throw new GuardError(
+        code, `users[${at}].password: ${message}; make it with: nidomq passwd --print`,
+      );
     }
     this.byName.set(user.username, { username: user.username, hash, roles: user.roles });
   }

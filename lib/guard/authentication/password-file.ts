@@ -10,8 +10,9 @@ export interface StoredUser {
 }
 
 /**
- * Reads a password file in mosquitto's format: `user:hash` a line; empty lines and lines that begin with `#` are comments.
- * Where mosquitto removes an unreadable entry and goes on, this refuses the file: nobody should find out by being locked out.
+ * Reads a password file in mosquitto's format: `user:hash` a line; empty lines and lines that begin
+ * with `#` are comments. Where mosquitto removes an unreadable entry and goes on, this refuses the
+ * file: nobody should find out by being locked out.
  */
 export function parsePasswordFile(text: string, path: string): ReadonlyMap<string, StoredUser> {
   const users = new Map<string, StoredUser>();
@@ -22,7 +23,9 @@ export function parsePasswordFile(text: string, path: string): ReadonlyMap<strin
     const colon = line.indexOf(':');
     const username = line.slice(0, colon);
     if (colon < 1) {
-      throw fileProblem('NIDO_PASSWORD_FILE_MALFORMED', where, 'a line is user:hash, as mosquitto_passwd writes it');
+      throw fileProblem(
+        'NIDO_PASSWORD_FILE_MALFORMED', where, 'a line is user:hash, as mosquitto_passwd writes it',
+      );
     }
     if (users.has(username)) {
       throw fileProblem('NIDO_PASSWORD_FILE_MALFORMED', where, 'this user is already in the file');

@@ -26,7 +26,10 @@ export interface ScramOptions {
 const NONCE_BYTES = 18;
 const SALT_BYTES = 16;
 
-/** Serves `SCRAM-SHA-256`. The password never crosses the wire, and what is stored does not let anybody log in. */
+/**
+ * Serves `SCRAM-SHA-256`. The password never crosses the wire, and what is stored does not let
+ * anybody log in.
+ */
 export class ScramAuthenticator implements EnhancedAuthenticator {
   readonly method = 'SCRAM-SHA-256';
   // Salts of users that do not exist must be the same at every try, and must not be predictable.
@@ -43,10 +46,12 @@ export class ScramAuthenticator implements EnhancedAuthenticator {
   }
 
   private decoy(username: string): ScramCredential {
-    const salt = createHmac('sha256', this.decoyKey).update(username).digest().subarray(0, SALT_BYTES);
+    const digest = createHmac('sha256', this.decoyKey).update(username).digest();
+    const salt = digest.subarray(0, SALT_BYTES);
     const iterations = this.options.iterations ?? guardLimitDefaults.scramIterations;
     return {
-      kind: 'scram-sha-256', iterations, salt, storedKey: randomBytes(32), serverKey: randomBytes(32),
+      kind: 'scram-sha-256', iterations, salt,
+      storedKey: randomBytes(32), serverKey: randomBytes(32),
     };
   }
 }
@@ -76,7 +81,9 @@ class ScramExchange implements EnhancedExchange {
   async step(data: Uint8Array | undefined): Promise<EnhancedStep> {
     const state = this.state;
     this.state = 'over';
-    if (!data || data.length > guardLimitDefaults.scramMessageBytesMax) return failure('no SCRAM message');
+    if (!data || data.length > guardLimitDefaults.scramMessageBytesMax) {
+      return failure('no SCRAM message');
+    }
     const message = Buffer.from(data).toString('utf8');
     if (state === 'first') return this.first(message);
     if (state === 'final' && this.challenge) return this.final(message, this.challenge);
@@ -84,8 +91,11 @@ class ScramExchange implements EnhancedExchange {
   }
 
   private async first(message: string): Promise<EnhancedStep> {
-    // gs2-header: binding flag, authorization identity; then the bare message. Channel binding ("p=") is not offered.
-    const parts = /^([ny]),(?:a=([^,]*))?,(n=([^,]*),r=([\x21-\x2B\x2D-\x7E]+)(?:,.*)?)$/su.exec(message);
+    // gs2-header: binding flag, authorization identity; then the bare message. Channel binding
+    // ("p=") is not offered.
+    const parts = /^([ny]),(?:a=([^,]*))?,(n=([^,]*),r=([\x21-\x2B\x2D-\x7E]+)(?:,.*)?)$/su.exec(
+      message,
+    );
     if (!parts) return failure('malformed client-first-message');
     const [, flag, authorizationText, bare, nameText, clientNonce] = parts;
     const username = decodeName(nameText);

@@ -1,8 +1,9 @@
 /**
  * Stored passwords: what a line of a password file says, and whether a password fits it.
  *
- * Formats: `$7$iterations$salt$hash` (PBKDF2-SHA512) and `$6$salt$hash` (SHA512) are mosquitto's own; `$scrypt$ln=..,r=..,p=..$salt$hash`
- * is the PHC string of scrypt; `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` is PostgreSQL's; `$argon2id$v=19$...` is
+ * Formats: `$7$iterations$salt$hash` (PBKDF2-SHA512) and `$6$salt$hash` (SHA512) are mosquitto's
+ * own; `$scrypt$ln=..,r=..,p=..$salt$hash` is the PHC string of scrypt;
+ * `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey` is PostgreSQL's; `$argon2id$v=19$...` is
  * verified where node:crypto has argon2 (Node 24.7).
  */
 import * as crypto from 'node:crypto';
@@ -67,7 +68,8 @@ const MOSQUITTO_HASH_BYTES = 64;
 const SHA256_BYTES = 32;
 const SCRYPT_LOG_COST = 15;
 const SCRYPT_BLOCK_SIZE = 8;
-// mosquitto_passwd of 2.0 says 101, which is no work at all today; any count is readable by mosquitto.
+// mosquitto_passwd of 2.0 says 101, which is no work at all today; any count is readable by
+// mosquitto.
 const PBKDF2_ITERATIONS = 50_000;
 
 /** Reads a stored hash; throws a GuardError that never repeats the text. */
@@ -91,10 +93,14 @@ export function parsePasswordHash(text: string): PasswordHash {
 function parseScrypt(parts: string[]): PasswordHash {
   const [logCost, blockSize, parallelization] = parameters(parts[2], ['ln', 'r', 'p']);
   if (logCost > 30 || 128 * blockSize * 2 ** logCost > guardLimitDefaults.kdfMemoryBytesMax) {
-    throw malformed(`scrypt would take more memory than ${guardLimitDefaults.kdfMemoryBytesMax} bytes`);
+    throw malformed(
+      `scrypt would take more memory than ${guardLimitDefaults.kdfMemoryBytesMax} bytes`,
+    );
   }
   return {
-    kind: 'scrypt', logCost, blockSize, parallelization, salt: salt(parts[3]), hash: bytes(parts[4]),
+    kind: 'scrypt', logCost, blockSize, parallelization, salt: salt(parts[3]), hash: bytes(
+      parts[4],
+    ),
   };
 }
 
@@ -103,12 +109,14 @@ function parseArgon2(parts: string[]): PasswordHash {
   if (!argon2Available) {
     throw new GuardError(
       'NIDO_HASH_UNSUPPORTED',
-      'argon2id needs a Node whose node:crypto has argon2 (24.7 or later); use $7$ or $scrypt$ instead',
+      'argon2id needs a Node whose node:crypto has argon2 (24.7 or later); use $7$ or $scrypt$',
     );
   }
   const [memoryKiB, passes, parallelism] = parameters(parts[3], ['m', 't', 'p']);
   if (memoryKiB * 1024 > guardLimitDefaults.kdfMemoryBytesMax) {
-    throw malformed(`argon2id would take more memory than ${guardLimitDefaults.kdfMemoryBytesMax} bytes`);
+    throw malformed(
+      `argon2id would take more memory than ${guardLimitDefaults.kdfMemoryBytesMax} bytes`,
+    );
   }
   return {
     kind: 'argon2id', memoryKiB, passes, parallelism, salt: salt(parts[4]), hash: bytes(parts[5]),
@@ -123,7 +131,9 @@ function parseScram(parts: string[]): ScramCredential {
   }
   return {
     kind: 'scram-sha-256', iterations: count(iterations, guardLimitDefaults.kdfIterationsMax),
-    salt: salt(saltText), storedKey: bytes(stored, SHA256_BYTES), serverKey: bytes(server, SHA256_BYTES),
+    salt: salt(saltText), storedKey: bytes(stored, SHA256_BYTES), serverKey: bytes(
+      server, SHA256_BYTES,
+    ),
   };
 }
 
@@ -160,12 +170,17 @@ function salt(text: string): Buffer {
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) throw malformed('its salt is not Base64');
   const decoded = Buffer.from(text, 'base64');
   if (decoded.length < SALT_BYTES_MIN || decoded.length > FIELD_BYTES_MAX) {
-    throw malformed(`its salt has fewer than ${SALT_BYTES_MIN} or more than ${FIELD_BYTES_MAX} bytes`);
+    throw malformed(
+      `its salt has fewer than ${SALT_BYTES_MIN} or more than ${FIELD_BYTES_MAX} bytes`,
+    );
   }
   return decoded;
 }
 
-/** `true` when `password` is the one that `stored` was made of. Takes the same time wherever they differ. */
+/**
+ * `true` when `password` is the one that `stored` was made of. Takes the same time wherever they
+ * differ.
+ */
 export async function verifyPassword(stored: PasswordHash, password: Uint8Array): Promise<boolean> {
   const expected = stored.kind === 'scram-sha-256' ? stored.storedKey : stored.hash;
   return crypto.timingSafeEqual(await derive(stored, password, expected.length), expected);
@@ -247,7 +262,9 @@ export async function hashPassword(
     case 'scram-sha-256': {
       const iterations = options.iterations ?? guardLimitDefaults.scramIterations;
       const keys = await scramKeys(password, saltBytes, iterations);
-      const [stored, server] = [keys.storedKey, keys.serverKey].map((key) => key.toString('base64'));
+      const [stored, server] = [keys.storedKey, keys.serverKey].map(
+        (key) => key.toString('base64'),
+      );
       return `SCRAM-SHA-256$${iterations}:${saltText}$${stored}:${server}`;
     }
   }

@@ -1,14 +1,17 @@
 import { GuardError } from '../errors.js';
 
 /**
- * Runs expensive work a few at a time. What does not fit waits in order; what does not fit in the queue either is
- * refused at once, because a login that comes ten seconds late is answered to nobody.
+ * Runs expensive work a few at a time. What does not fit waits in order; what does not fit in the
+ * queue either is refused at once, because a login that comes ten seconds late is answered to
+ * nobody.
  */
 export class WorkQueue {
   private running = 0;
   private readonly waiting: (() => void)[] = [];
 
-  constructor(private readonly limits: { readonly concurrencyMax: number; readonly queueMax: number }) {}
+  constructor(
+    private readonly limits: { readonly concurrencyMax: number; readonly queueMax: number },
+  ) {}
 
   get queued(): number {
     return this.waiting.length;
@@ -26,7 +29,8 @@ export class WorkQueue {
     try {
       return await work();
     } finally {
-      // The slot is handed over rather than freed, so that a newcomer cannot slip in before the queue.
+      // The slot is handed over rather than freed, so that a newcomer cannot slip in before the
+      // queue.
       const next = this.waiting.shift();
       if (next) next();
       else this.running -= 1;
