@@ -14,6 +14,7 @@ import {
 import {
   addFilter, createTrie, filterLengthOf, findFilter, initialiseTries, pruneEnd, writeFilter,
 } from './filter-trie';
+import { initialiseRetained } from './retained-index';
 import {
   createGroup, discardGroup, findGroup, findMember, groupAt, groupNameOf, joinGroup, leaveGroup, reserveMember,
 } from './shared-group';
@@ -42,6 +43,7 @@ export function initialiseIndex(seed: u64): bool {
   initialiseTopics();
   initialiseTries();
   initialiseExactFilters();
+  initialiseRetained();
   wildcardRoot = createTrie();
   return wildcardRoot != 0;
 }
@@ -50,7 +52,6 @@ export function subscriptionCount(): u32 {
   return subscriptions;
 }
 
-/** Finds the filter's end and says through `forgetEnd` whose cached results a change affects. */
 function endOf(at: u32, length: u32): u32 {
   if (hasWildcard(at, length)) return findFilter(wildcardRoot, at, length);
   return findExact(at, length, hashBytes(at, length));

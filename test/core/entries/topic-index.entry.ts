@@ -16,6 +16,10 @@ export { pinGroup, unpinGroup } from '../../../assembly/index/shared-group';
 export {
   matcherAdd, matcherCreate, matcherFree, matcherMatch, matcherRemove,
 } from '../../../assembly/index/matcher';
+export {
+  retainedCount, retainedFind, retainedPut, retainedRemove, retainedReplaced, walkDone, walkEnd, walkNext, walkSpent,
+  walkStart,
+} from '../../../assembly/index/retained-index';
 
 export function heapBase(): u32 {
   return <u32>__heap_base;
