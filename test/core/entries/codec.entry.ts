@@ -1,0 +1,37 @@
+// What test/core/codec.test.ts compiles: the codec alone. Not part of the package.
+export * from '../../../assembly/codec/acknowledgement';
+export * from '../../../assembly/codec/auth';
+export * from '../../../assembly/codec/connack';
+export {
+  connectVersionUnsupported, isWillPayloadFormatValid, parseConnect,
+} from '../../../assembly/codec/connect';
+export * from '../../../assembly/codec/disconnect';
+export * from '../../../assembly/codec/fixed-header';
+export {
+  parseProperties, propertiesAt, propertiesEnd, setUserPropertiesMax, subscriptionIdentifiers,
+} from '../../../assembly/codec/properties';
+export * from '../../../assembly/codec/publish';
+export * from '../../../assembly/codec/suback';
+export * from '../../../assembly/codec/subscribe';
+export * from '../../../assembly/codec/unsubscribe';
+export * from '../../../assembly/codec/utf8-string';
+export * from '../../../assembly/codec/variable-byte-integer';
+export * from '../../../assembly/topic/topic-filter';
+export * from '../../../assembly/topic/topic-name';
+
+import { connect } from '../../../assembly/codec/connect';
+import { properties, willProperties } from '../../../assembly/codec/properties';
+
+/** Static data ends below this address: packets go here. */
+export function inputAt(): u32 {
+  return (<u32>__heap_base + 4096) & ~4095;
+}
+export function connectRecord(): u32 {
+  return changetype<u32>(connect);
+}
+export function propertyRecord(): u32 {
+  return changetype<u32>(properties);
+}
+export function willPropertyRecord(): u32 {
+  return changetype<u32>(willProperties);
+}
