@@ -1,13 +1,14 @@
 /**
- * Topic Filters without wildcards: a hash table of whole filters, because such a filter matches the Topic Name with
- * the same bytes and no other [MQTT-4.7.3-4].
+ * Topic Filters without wildcards: a hash table of whole filters, because such a filter matches
+ * the Topic Name with the same bytes and no other [MQTT-4.7.3-4].
  */
 import { release } from '../memory/blocks';
 import { MEMORY_INDEX } from '../shared/memory-class';
 import { bytesEqual, hashBytes } from '../topic/hash';
 import { FilterEnd } from './filter-trie';
 import {
-  firstSlot, initialiseTable, insertPointer, pointerAt, PointerTable, removePointer, slotAfter, tagAt,
+  firstSlot, initialiseTable, insertPointer, pointerAt, PointerTable, removePointer, slotAfter,
+  tagAt,
 } from './pointer-table';
 import { allocateIndex, reserveIndexSlot } from './topic-intern';
 
@@ -88,7 +89,10 @@ export function addExact(at: u32, length: u32, hash: u64): u32 {
   return pointer + EXACT_END;
 }
 
-/** Called when something was removed from the end: releases the filter when it serves nobody any more. */
+/**
+ * Called when something was removed from the end: releases the filter when it serves nobody any
+ * more.
+ */
 export function pruneExact(end: u32): void {
   const filterEnd = changetype<FilterEnd>(end);
   if ((filterEnd.first | filterEnd.groups) != 0) return;

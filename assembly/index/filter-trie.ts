@@ -1,23 +1,27 @@
 /**
  * Tries of Topic Filters, and the walk that finds every filter that matches a Topic Name.
  *
- * A node is one level of a filter. Literal edges of all tries live in one hash table keyed by (parent, level bytes);
- * the `+` child is a field; `#` is no node but a second list head of the node before it. A *filter end* is a pointer
- * to such a list head: the low four bits say which, because blocks are aligned to 16.
+ * A node is one level of a filter. Literal edges of all tries live in one hash table keyed by
+ * (parent, level bytes); the `+` child is a field; `#` is no node but a second list head of the
+ * node before it. A *filter end* is a pointer to such a list head: the low four bits say which,
+ * because blocks are aligned to 16.
  *
- * The walk is depth-first without recursion. A node pushes at most two children, so the stack is bounded by the depth
- * of the deepest filter; the levels of the topic are split and hashed once, on demand, and never beyond that depth,
- * so a topic of 65,535 `/` costs what the filters cost. Stack and levels are sized when a filter is added: a walk
- * needs no memory and cannot fail. One walk at a time; a trie must not change during a walk.
+ * The walk is depth-first without recursion. A node pushes at most two children, so the stack is
+ * bounded by the depth of the deepest filter; the levels of the topic are split and hashed once,
+ * on demand, and never beyond that depth, so a topic of 65,535 `/` costs what the filters cost.
+ * Stack and levels are sized when a filter is added: a walk needs no memory and cannot fail. One
+ * walk at a time; a trie must not change during a walk.
  */
 import { release } from '../memory/blocks';
 import { MEMORY_INDEX } from '../shared/memory-class';
 import { bytesEqual, hashPair } from '../topic/hash';
 import {
-  DOLLAR, isWildcardLevel, LEVEL_SEPARATOR, levelHash, MULTI_LEVEL_WILDCARD, scanLevel, SINGLE_LEVEL_WILDCARD,
+  DOLLAR, isWildcardLevel, LEVEL_SEPARATOR, levelHash, MULTI_LEVEL_WILDCARD, scanLevel,
+  SINGLE_LEVEL_WILDCARD,
 } from '../topic/topic-level';
 import {
-  firstSlot, initialiseTable, insertPointer, pointerAt, PointerTable, removePointer, slotAfter, tagAt,
+  firstSlot, initialiseTable, insertPointer, pointerAt, PointerTable, removePointer, slotAfter,
+  tagAt,
 } from './pointer-table';
 import { allocateIndex, reserveIndexSlot } from './topic-intern';
 
@@ -105,7 +109,10 @@ function useScratch(block: u32, depth: u32): void {
   visits = block + depth * LEVEL_BYTES;
 }
 
-/** Makes sure that a walk can go down to `depth`: one level record beyond it, and one visit more than levels. */
+/**
+ * Makes sure that a walk can go down to `depth`: one level record beyond it, and one visit more
+ * than levels.
+ */
 function ensureDepth(depth: u32): bool {
   if (depth + 2 <= depthCapacity) return true;
   const capacity = depthCapacity << 1;
@@ -182,7 +189,10 @@ function addLiteral(parent: u32, at: u32, length: u32, hash: u64): u32 {
   return child;
 }
 
-/** The end of the filter, with all nodes that lead to it; 0: out of memory, and the trie is as it was. */
+/**
+ * The end of the filter, with all nodes that lead to it; 0: out of memory, and the trie is as it
+ * was.
+ */
 export function addFilter(root: u32, at: u32, length: u32): u32 {
   const end = at + length;
   let node = root;
@@ -230,7 +240,10 @@ export function findFilter(root: u32, at: u32, length: u32): u32 {
   }
 }
 
-/** Called when something was removed from a filter end: releases the nodes that serve nobody any more. */
+/**
+ * Called when something was removed from a filter end: releases the nodes that serve nobody any
+ * more.
+ */
 export function pruneEnd(end: u32): void {
   pruneNode(end & ~END_MASK);
 }

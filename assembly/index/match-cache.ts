@@ -1,10 +1,12 @@
 /**
- * Who receives a message of a Topic Name: the merged result of the index, cached in the topic's entry.
+ * Who receives a message of a Topic Name: the merged result of the index, cached in the topic's
+ * entry.
  *
- * The result is drafted in a growing scratch block and copied to a block of its exact size. Overlapping subscriptions
- * of one session become one receiver [MQTT-3.3.4-2]: the highest QoS, every Subscription Identifier [MQTT-3.3.4-4],
- * Retain As Published if any asks for it. A session is looked for in the draft by a short scan, and by a hash table
- * (the *seats*) once the draft is long.
+ * The result is drafted in a growing scratch block and copied to a block of its exact size.
+ * Overlapping subscriptions of one session become one receiver [MQTT-3.3.4-2]: the highest QoS,
+ * every Subscription Identifier [MQTT-3.3.4-4], Retain As Published if any asks for it. A session
+ * is looked for in the draft by a short scan, and by a hash table (the *seats*) once the draft is
+ * long.
  *
  * While a result is made its entry is pinned, because making room may evict topics.
  */
@@ -18,7 +20,8 @@ import {
 } from './subscription';
 import { wildcardRoot } from './subscription-index';
 import {
-  allocateIndex, evictTopic, forgetReceivers, matchEpoch, noReceivers, pinTopic, TopicEntry, unpinTopic,
+  allocateIndex, evictTopic, forgetReceivers, matchEpoch, noReceivers, pinTopic, TopicEntry,
+  unpinTopic,
 } from './topic-intern';
 
 /**
@@ -88,8 +91,9 @@ function draftAt(number: u32): Receiver {
 }
 
 /**
- * The receivers of the topic: pointer to Receivers, valid until the next subscribe or unsubscribe, and, unless the
- * entry is pinned, until another topic is interned or matched. 0: out of memory.
+ * The receivers of the topic: pointer to Receivers, valid until the next subscribe or
+ * unsubscribe, and, unless the entry is pinned, until another topic is interned or matched. 0:
+ * out of memory.
  */
 export function receiversOf(pointer: u32): u32 {
   const entry = changetype<TopicEntry>(pointer);
@@ -135,7 +139,8 @@ function draftReceivers(entry: TopicEntry): bool {
   startEnds(entry);
   for (let pointer = nextEnd(); pointer != 0; pointer = nextEnd()) {
     const end = changetype<FilterEnd>(pointer);
-    // The subscriptions of one filter belong to distinct sessions: only a second filter can bring overlaps.
+    // The subscriptions of one filter belong to distinct sessions: only a second filter can
+    // bring overlaps.
     const before = draftCount;
     for (let group = end.groups; group != 0; group = groupAt(group).next) {
       if (!addReceiver(0, group, 0, RECEIVER_SHARED)) return false;
@@ -161,7 +166,8 @@ function draftSubscription(pointer: u32, before: u32): bool {
     }
   }
   const options = subscription.options;
-  if (!addReceiver(subscription.session, pointer, options & OPTION_QOS, flagsOf(options))) return false;
+  const qos: u8 = options & OPTION_QOS;
+  if (!addReceiver(subscription.session, pointer, qos, flagsOf(options))) return false;
   countIdentifier(draftAt(draftCount - 1), subscription.identifier);
   return true;
 }
@@ -169,8 +175,8 @@ function draftSubscription(pointer: u32, before: u32): bool {
 @inline
 function flagsOf(options: u8): u8 {
   const noLocal: u8 = (options & OPTION_NO_LOCAL) != 0 ? RECEIVER_NO_LOCAL : 0;
-  const asPublished: u8 = (options & OPTION_RETAIN_AS_PUBLISHED) != 0 ? RECEIVER_RETAIN_AS_PUBLISHED : 0;
-  return noLocal | asPublished;
+  if ((options & OPTION_RETAIN_AS_PUBLISHED) == 0) return noLocal;
+  return noLocal | RECEIVER_RETAIN_AS_PUBLISHED;
 }
 
 function addReceiver(session: u32, subscription: u32, qos: u8, flags: u8): bool {
@@ -212,7 +218,10 @@ function identifierSize(identifier: u32): u32 {
   return identifier < 0x20_0000 ? 4 : 5;
 }
 
-/** Reserves the bytes of an identifier. Answers false when there is none, or when the properties are full. */
+/**
+ * Reserves the bytes of an identifier. Answers false when there is none, or when the properties
+ * are full.
+ */
 @inline
 function countIdentifier(receiver: Receiver, identifier: u32): bool {
   if (identifier == 0) return false;
@@ -294,7 +303,9 @@ function growDraft(): bool {
   return true;
 }
 
-/** Copies the draft to a block of its own and writes the identifiers behind it; 0: out of memory. */
+/**
+ * Copies the draft to a block of its own and writes the identifiers behind it; 0: out of memory.
+ */
 function copyDraft(entry: TopicEntry): u32 {
   if (draftCount == 0) return <u32>noReceivers;
   const records = draftCount * RECEIVER_BYTES;
@@ -339,9 +350,9 @@ function writeIdentifiers(entry: TopicEntry, start: u32): bool {
 }
 
 /**
- * For a publisher that is a receiver with RECEIVER_MIXED_NO_LOCAL: writes to `out` the receiver that its subscriptions
- * without No Local make [MQTT-3.8.3-3]. Answers false when there are none. The identifiers are valid until the next
- * call.
+ * For a publisher that is a receiver with RECEIVER_MIXED_NO_LOCAL: writes to `out` the receiver
+ * that its subscriptions without No Local make [MQTT-3.8.3-3]. Answers false when there are none.
+ * The identifiers are valid until the next call.
  */
 export function localReceiver(pointer: u32, session: u32, out: u32): bool {
   const receiver = receiverAt(out);

@@ -1,13 +1,16 @@
 /**
- * Matchers: small sets of Topic Filters with numbers, answered by the same trie as the subscriptions (access rules,
- * interceptors, handler dispatch). A matcher is a session of its own, and a rule is a subscription whose tag is the
- * caller's number.
+ * Matchers: small sets of Topic Filters with numbers, answered by the same trie as the
+ * subscriptions (access rules, interceptors, handler dispatch). A matcher is a session of its
+ * own, and a rule is a subscription whose tag is the caller's number.
  */
 import { release } from '../memory/blocks';
 import { MEMORY_INDEX } from '../shared/memory-class';
-import { addFilter, createTrie, FilterEnd, findFilter, freeTrie, nextMatch, pruneEnd, startMatch } from './filter-trie';
 import {
-  linkToFilter, linkToSession, SUBSCRIPTION_BYTES, subscriptionAt, unlinkFromFilter, unlinkFromSession,
+  addFilter, createTrie, FilterEnd, findFilter, freeTrie, nextMatch, pruneEnd, startMatch,
+} from './filter-trie';
+import {
+  linkToFilter, linkToSession, SUBSCRIPTION_BYTES, subscriptionAt, unlinkFromFilter,
+  unlinkFromSession,
 } from './subscription';
 import { allocateIndex } from './topic-intern';
 
@@ -39,7 +42,10 @@ function findRule(end: u32, id: u32): u32 {
   return rule;
 }
 
-/** Adds a rule; the same filter and id twice is one rule. 0: done; 1: out of memory, nothing changed. */
+/**
+ * Adds a rule; the same filter and id twice is one rule. 0: done; 1: out of memory, nothing
+ * changed.
+ */
 export function matcherAdd(pointer: u32, filterAt: u32, filterLength: u32, id: u32): u32 {
   const matcher = changetype<Matcher>(pointer);
   const end = addFilter(matcher.root, filterAt, filterLength);
@@ -74,10 +80,12 @@ function removeRule(rule: u32): void {
 }
 
 /**
- * Writes the ids of the rules that match the Topic Name to `out`, at most `max` words, in no particular order. Answers
- * how many match, which may be more than were written.
+ * Writes the ids of the rules that match the Topic Name to `out`, at most `max` words, in no
+ * particular order. Answers how many match, which may be more than were written.
  */
-export function matcherMatch(pointer: u32, topicAt: u32, topicLength: u32, out: u32, max: u32): u32 {
+export function matcherMatch(
+  pointer: u32, topicAt: u32, topicLength: u32, out: u32, max: u32,
+): u32 {
   startMatch(changetype<Matcher>(pointer).root, topicAt, topicLength);
   let count: u32 = 0;
   for (let end = nextMatch(); end != 0; end = nextMatch()) {

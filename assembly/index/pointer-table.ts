@@ -1,12 +1,17 @@
 /**
- * An open-addressing hash table of pointers: linear probing, power-of-two capacity, removal by shifting back, so that
- * there are no tombstones and a table that empties is as fast as a new one.
+ * An open-addressing hash table of pointers: linear probing, power-of-two capacity, removal by
+ * shifting back, so that there are no tombstones and a table that empties is as fast as a new
+ * one.
  *
- * A slot is eight bytes: the low half of the hash (its low bits say where the search starts, and growing needs no look
- * at what the pointers point to) and the pointer; pointer 0 is an empty slot. Comparing keys is the caller's job:
+ * A slot is eight bytes: the low half of the hash (its low bits say where the search starts, and
+ * growing needs no look at what the pointers point to) and the pointer; pointer 0 is an empty
+ * slot. Comparing keys is the caller's job:
  * ```
  * let slot = firstSlot(table, tag);
- * while ((found = pointerAt(slot)) != 0) { if (tagAt(slot) == tag && same(found)) ...; slot = slotAfter(table, slot); }
+ * while ((found = pointerAt(slot)) != 0) {
+ *   if (tagAt(slot) == tag && same(found)) ...
+ *   slot = slotAfter(table, slot);
+ * }
  * ```
  * Invariant: at least one slot is empty, so every search ends.
  */
@@ -47,7 +52,8 @@ export function firstSlot(table: PointerTable, tag: u32): u32 {
 }
 @inline
 export function slotAfter(table: PointerTable, slot: u32): u32 {
-  return table.slots + ((slot - table.slots + (1 << SLOT_SHIFT)) & ((table.mask << SLOT_SHIFT) | 7));
+  const next = slot - table.slots + (1 << SLOT_SHIFT);
+  return table.slots + (next & ((table.mask << SLOT_SHIFT) | 7));
 }
 @inline
 export function tagAt(slot: u32): u32 {
@@ -63,7 +69,8 @@ export function reserveSlot(table: PointerTable): bool {
   if (table.count < table.limit) return true;
   const capacity = table.limit == 0 ? CAPACITY_MIN : (table.mask + 1) << 1;
   if (resize(table, capacity)) return true;
-  // Without memory for twice the slots the last eighth is used as well, slower, but one slot stays empty.
+  // Without memory for twice the slots the last eighth is used as well, slower, but one slot
+  // stays empty.
   return table.limit != 0 && table.count < table.mask;
 }
 

@@ -1,14 +1,17 @@
 /**
- * Retained messages by Topic Name: a trie of topic levels, with a wildcard walk that can stop at any node and go on
- * later, so that a new subscriber to `#` over a million retained messages stops the loop for nobody.
+ * Retained messages by Topic Name: a trie of topic levels, with a wildcard walk that can stop at
+ * any node and go on later, so that a new subscriber to `#` over a million retained messages
+ * stops the loop for nobody.
  *
- * The children of a node are a linked list (for the walk) and stand in a hash table keyed by (parent, level bytes)
- * (for look-ups). New children go to the front of the list, behind every cursor.
+ * The children of a node are a linked list (for the walk) and stand in a hash table keyed by
+ * (parent, level bytes) (for look-ups). New children go to the front of the list, behind every
+ * cursor.
  *
- * A walk is depth-first. Because nodes know their parents, the whole position is one node, its depth and what to do
- * with it next; the filter's level at that depth says how to go on. Between two calls that node is pinned: it stays in
- * its place even when its message and its children go. So every topic that is there from start to end of the walk and
- * matches is answered exactly once, whatever is added or removed meanwhile.
+ * A walk is depth-first. Because nodes know their parents, the whole position is one node, its
+ * depth and what to do with it next; the filter's level at that depth says how to go on. Between
+ * two calls that node is pinned: it stays in its place even when its message and its children go.
+ * So every topic that is there from start to end of the walk and matches is answered exactly
+ * once, whatever is added or removed meanwhile.
  *
  * Invariant: a node other than the root has a message, a child or a pin.
  */
@@ -48,10 +51,11 @@ if (offsetof<RetainedNode>() != NODE_BYTES) ERROR('layout drift: RetainedNode');
 
 /**
  * ```
- *  0       8      12      16       20          24             28     32            36             40
- *  +-------+------+-------+--------+-----------+--------------+------+-------------+--------------+--------
- *  | order | node | depth | levels | multiFrom | filterLength | step | skipsDollar | levelStarts  | filter
- *  +-------+------+-------+--------+-----------+--------------+------+-------------+--------------+--------
+ *  0       8      12      16       20          24       28     32       36        40
+ *  +-------+------+-------+--------+-----------+--------+------+--------+---------+--------
+ *  | order | node | depth | levels | multiFrom | filter | step | skips  | level   | filter
+ *  |       |      |       |        |           | Length |      | Dollar | Starts  |
+ *  +-------+------+-------+--------+-----------+--------+------+--------+---------+--------
  * ```
  */
 @unmanaged
@@ -80,7 +84,9 @@ export const RETAINED_WALKS_MAX: u32 = 65535;
 
 /** The message that the last `retainedPut` took the place of, or 0. */
 export let retainedReplaced: u32 = 0;
-/** The last `walkNext` answered 0 because the walk is through (else because the budget was spent). */
+/**
+ * The last `walkNext` answered 0 because the walk is through (else because the budget was spent).
+ */
 export let walkDone: bool = false;
 /** Steps that the last `walkNext` took of its budget. */
 export let walkSpent: u32 = 0;
@@ -168,8 +174,9 @@ function pruneNode(start: u32): void {
 }
 
 /**
- * Makes `message` (a pointer, not 0) the retained message of the topic; `order` is its place among all messages.
- * 0: done, and `retainedReplaced` is the message before it; 1: out of memory, nothing changed.
+ * Makes `message` (a pointer, not 0) the retained message of the topic; `order` is its place
+ * among all messages. 0: done, and `retainedReplaced` is the message before it; 1: out of memory,
+ * nothing changed.
  */
 export function retainedPut(topicAt: u32, topicLength: u32, message: u32, order: f64): u32 {
   retainedReplaced = 0;
@@ -229,9 +236,9 @@ export function retainedRemove(topicAt: u32, topicLength: u32): u32 {
 }
 
 /**
- * Starts a walk over the retained messages that match the filter and are not younger than `order`. The filter (without
- * `$share/name/`) is copied; length 0 stands for every topic, those that start with `$` included.
- * 0: out of memory, or RETAINED_WALKS_MAX walks are under way.
+ * Starts a walk over the retained messages that match the filter and are not younger than
+ * `order`. The filter (without `$share/name/`) is copied; length 0 stands for every topic, those
+ * that start with `$` included. 0: out of memory, or RETAINED_WALKS_MAX walks are under way.
  */
 export function walkStart(filterAt: u32, filterLength: u32, order: f64): u32 {
   if (walks == RETAINED_WALKS_MAX) return 0;
@@ -320,8 +327,8 @@ function childFor(walk: Walk, pointer: u32, depth: u32): u32 {
 }
 
 /**
- * The next message of the walk. 0: with `walkDone`, there are no more; without, `budget` steps (about one node each)
- * were taken and the next call goes on.
+ * The next message of the walk. 0: with `walkDone`, there are no more; without, `budget` steps
+ * (about one node each) were taken and the next call goes on.
  */
 export function walkNext(handle: u32, budget: u32): u32 {
   const walk = changetype<Walk>(handle);

@@ -1,9 +1,9 @@
 /**
- * The members of one Shared Subscription: one group per ShareName and Topic Filter. A match answers the group, not its
- * members; who serves a message is decided at delivery.
+ * The members of one Shared Subscription: one group per ShareName and Topic Filter. A match
+ * answers the group, not its members; who serves a message is decided at delivery.
  *
- * A group lives while it has members or pins. Without members it is detached from its filter (a new member makes a new
- * group), and goes with its last pin.
+ * A group lives while it has members or pins. Without members it is detached from its filter (a
+ * new member makes a new group), and goes with its last pin.
  */
 import { release } from '../memory/blocks';
 import { MEMORY_INDEX } from '../shared/memory-class';
@@ -14,10 +14,11 @@ import { allocateIndex } from './topic-intern';
 
 /**
  * ```
- *  0         4             8        12     16         20     24     28     32               36           38
- *  +---------+-------------+--------+------+----------+------+------+------+----------------+------------+-----
- *  | members | memberCount | cursor | pins | strategy | end  | next | prev | memberCapacity | nameLength | name
- *  +---------+-------------+--------+------+----------+------+------+------+----------------+------------+-----
+ *  0         4        8        12     16         20       24     28     32         36       38
+ *  +---------+--------+--------+------+----------+--------+------+------+----------+--------+-----
+ *  | members | member | cursor | pins | strategy | filter | next | prev | member   | name   | name
+ *  |         | Count  |        |      |          | End    |      |      | Capacity | Length |
+ *  +---------+--------+--------+------+----------+--------+------+------+----------+--------+-----
  * ```
  */
 @unmanaged
@@ -116,7 +117,10 @@ export function joinGroup(pointer: u32, member: u32): void {
   group.memberCount++;
 }
 
-/** Takes a member out. Answers whether it was the last: then the group is detached from its filter. */
+/**
+ * Takes a member out. Answers whether it was the last: then the group is detached from its
+ * filter.
+ */
 export function leaveGroup(member: u32): bool {
   const subscription = subscriptionAt(member);
   const pointer = subscription.group;

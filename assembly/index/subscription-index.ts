@@ -1,6 +1,7 @@
 /**
- * The subscription index: who subscribed to what. Filters without wildcards stand in a hash table of whole filters,
- * those with wildcards in a trie; both lead to a filter end, which the subscriptions and shared groups hang on.
+ * The subscription index: who subscribed to what. Filters without wildcards stand in a hash table
+ * of whole filters, those with wildcards in a trie; both lead to a filter end, which the
+ * subscriptions and shared groups hang on.
  *
  * Whatever fails for lack of memory leaves the index as it was.
  */
@@ -16,10 +17,12 @@ import {
 } from './filter-trie';
 import { initialiseRetained } from './retained-index';
 import {
-  createGroup, discardGroup, findGroup, findMember, groupAt, groupNameOf, joinGroup, leaveGroup, reserveMember,
+  createGroup, discardGroup, findGroup, findMember, groupAt, groupNameOf, joinGroup, leaveGroup,
+  reserveMember,
 } from './shared-group';
 import {
-  findOnFilter, linkToFilter, linkToSession, SUBSCRIPTION_BYTES, subscriptionAt, unlinkFromFilter, unlinkFromSession,
+  findOnFilter, linkToFilter, linkToSession, SUBSCRIPTION_BYTES, subscriptionAt, unlinkFromFilter,
+  unlinkFromSession,
 } from './subscription';
 import { allocateIndex, forgetAllMatches, forgetMatch, initialiseTopics } from './topic-intern';
 
@@ -35,8 +38,9 @@ const SHARE_BYTES: u32 = 8; // `$share/` before the name and `/` after it
 const SHARE_PREFIX: u64 = 0x2f65_7261_6873_24; // `$share/`, little end first
 
 /**
- * Prepares all tables; called once, after the block allocator. `seed` goes into every hash: it has to be unpredictable
- * for peers, else chosen topics meet in one slot. Answers false when there is no memory for the first record.
+ * Prepares all tables; called once, after the block allocator. `seed` goes into every hash: it
+ * has to be unpredictable for peers, else chosen topics meet in one slot. Answers false when
+ * there is no memory for the first record.
  */
 export function initialiseIndex(seed: u64): bool {
   initialiseHash(seed);
@@ -79,9 +83,10 @@ function forgetEnd(end: u32): void {
 }
 
 /**
- * Adds a subscription of `session` (whose first word is the head of its list), or replaces the options, identifier and
- * tag of the one it has on the same filter and ShareName. The filter is well-formed and without `$share/name/`.
- * Answers the Subscription; 0: out of memory, nothing changed.
+ * Adds a subscription of `session` (whose first word is the head of its list), or replaces the
+ * options, identifier and tag of the one it has on the same filter and ShareName. The filter is
+ * well-formed and without `$share/name/`. Answers the Subscription; 0: out of memory, nothing
+ * changed.
  */
 export function subscribe(
   filterAt: u32, filterLength: u32, shareNameAt: u32, shareNameLength: u32,
@@ -163,7 +168,10 @@ export function unsubscribe(pointer: u32): void {
   pruneAny(end);
 }
 
-/** The session's subscription on the filter (without `$share/name/`) and ShareName (length 0: none), or 0. */
+/**
+ * The session's subscription on the filter (without `$share/name/`) and ShareName (length 0:
+ * none), or 0.
+ */
 export function findSubscription(
   filterAt: u32, filterLength: u32, shareNameAt: u32, shareNameLength: u32, session: u32,
 ): u32 {
@@ -174,7 +182,10 @@ export function findSubscription(
   return group == 0 ? 0 : findMember(group, session);
 }
 
-/** Writes the Topic Filter as it was subscribed to, with `$share/name/` if shared; answers its length (<= 65535). */
+/**
+ * Writes the Topic Filter as it was subscribed to, with `$share/name/` if shared; answers its
+ * length (<= 65535).
+ */
 export function writeTopicFilter(pointer: u32, out: u32): u32 {
   const subscription = subscriptionAt(pointer);
   const end = subscription.filterEnd;

@@ -1,6 +1,7 @@
 /**
- * A subscription: one session's interest in one Topic Filter. It hangs in two lists, its session's and its filter's
- * (a member of a shared group stands in the group's table instead of the filter's list).
+ * A subscription: one session's interest in one Topic Filter. It hangs in two lists, its
+ * session's and its filter's (a member of a shared group stands in the group's table instead of
+ * the filter's list).
  */
 import { FilterEnd } from './filter-trie';
 
@@ -12,11 +13,11 @@ export const OPTION_RETAIN_HANDLING: u8 = 0x30;
 
 /**
  * ```
- *  0         4         8         12          16      20           24    28        32         36
- *  +---------+---------+---------+-----------+-------+------------+-----+---------+----------+----------+
- *  | nextOf  | prevOf  | session | filterEnd | group | identifier | tag | options | nextOf   | prevOf   |
- *  | Session | Session |         |           |       |            |     |         | Filter   | Filter   |
- *  +---------+---------+---------+-----------+-------+------------+-----+---------+----------+----------+
+ *  0         4         8         12       16      20       24    28        32       36       40
+ *  +---------+---------+---------+--------+-------+--------+-----+---------+--------+--------+
+ *  | nextOf  | prevOf  | session | filter | group | identi | tag | options | nextOf | prevOf |
+ *  | Session | Session |         | End    |       | fier   |     |         | Filter | Filter |
+ *  +---------+---------+---------+--------+-------+--------+-----+---------+--------+--------+
  * ```
  */
 @unmanaged
@@ -88,8 +89,9 @@ export function unlinkFromFilter(pointer: u32): void {
 }
 
 /**
- * The session's non-shared subscription on the filter, or 0. Walks both lists at once and ends with the shorter one:
- * neither a filter with 100,000 subscribers nor a session with 100,000 subscriptions makes this slow.
+ * The session's non-shared subscription on the filter, or 0. Walks both lists at once and ends
+ * with the shorter one: neither a filter with 100,000 subscribers nor a session with 100,000
+ * subscriptions makes this slow.
  */
 export function findOnFilter(end: u32, session: u32): u32 {
   let ofFilter = changetype<FilterEnd>(end).first;

@@ -1,12 +1,14 @@
 /**
  * Interned Topic Names: one entry per distinct name, which carries the cached match result.
  *
- * Entries are bounded by a number (`setTopicCacheMax`) and by the INDEX budget. The least interesting unpinned entry
- * makes room (CLOCK: an entry that was met since the hand passed last gets a second chance). Whoever keeps a pointer to
- * an entry, or to its receivers, while other topics are interned or matched, pins it.
+ * Entries are bounded by a number (`setTopicCacheMax`) and by the INDEX budget. The least
+ * interesting unpinned entry makes room (CLOCK: an entry that was met since the hand passed last
+ * gets a second chance). Whoever keeps a pointer to an entry, or to its receivers, while other
+ * topics are interned or matched, pins it.
  *
- * Invariants: `slots[entry.slot] == entry`; `pinned` is the number of entries with pins; an entry whose `epoch` is not
- * `matchEpoch` has a result that is not valid any more (it is released when the topic is matched again or evicted).
+ * Invariants: `slots[entry.slot] == entry`; `pinned` is the number of entries with pins; an entry
+ * whose `epoch` is not `matchEpoch` has a result that is not valid any more (it is released when
+ * the topic is matched again or evicted).
  */
 import { allocate, release } from '../memory/blocks';
 import { MEMORY_INDEX } from '../shared/memory-class';
@@ -18,10 +20,10 @@ import {
 
 /**
  * ```
- *  0        8       12       14           16     20     24       28      32          36     40
- *  +--------+-------+--------+------------+------+------+--------+-------+-----------+------+----------
- *  | hash   | bytes | length | referenced | pins | slot | serial | epoch | receivers |      | the bytes
- *  +--------+-------+--------+------------+------+------+--------+-------+-----------+------+----------
+ *  0      8       12       14           16     20     24       28      32          36   40
+ *  +------+-------+--------+------------+------+------+--------+-------+-----------+----+----------
+ *  | hash | bytes | length | referenced | pins | slot | serial | epoch | receivers |    | the bytes
+ *  +------+-------+--------+------------+------+------+--------+-------+-----------+----+----------
  * ```
  */
 @unmanaged
@@ -43,7 +45,10 @@ export const TOPIC_CACHE_MAX_DEFAULT: u32 = 65536;
 const SLOTS_MIN: u32 = 64;
 const EPOCH_NONE: u32 = 0;
 
-/** The result of topics that nobody subscribes to: a Receivers record with count 0 that is never released. */
+/**
+ * The result of topics that nobody subscribes to: a Receivers record with count 0 that is never
+ * released.
+ */
 export const noReceivers: usize = memory.data(8);
 
 /** Results that carry this number are valid. */
@@ -78,7 +83,10 @@ export function setTopicCacheMax(entries: u32): void {
   while (topicTable().count > cacheMax) if (!evictTopic()) return;
 }
 
-/** A block of the INDEX class; cached topics make way for it. 0: out of memory with nothing left to evict. */
+/**
+ * A block of the INDEX class; cached topics make way for it. 0: out of memory with nothing left
+ * to evict.
+ */
 export function allocateIndex(bytes: u32): u32 {
   let block = allocate(MEMORY_INDEX, bytes);
   while (block == 0) {
@@ -111,7 +119,9 @@ export function findTopic(at: u32, length: u32, hash: u64): u32 {
   return 0;
 }
 
-/** The entry of the Topic Name, made when there is none. 0: no memory, and every entry is pinned. */
+/**
+ * The entry of the Topic Name, made when there is none. 0: no memory, and every entry is pinned.
+ */
 export function internTopic(at: u32, length: u32): u32 {
   const hash = hashBytes(at, length);
   const found = findTopic(at, length, hash);
@@ -152,7 +162,7 @@ function addTopic(at: u32, length: u32, hash: u64): u32 {
 function takeSlot(): u32 {
   if (freeSlot == 0 && slotsUsed == slotCapacity) {
     const capacity: u32 = slotCapacity == 0 ? SLOTS_MIN : slotCapacity << 1;
-    // May evict, which frees a slot: then the old table is still large enough, and the new one is fine as well.
+    // May evict, which frees a slot: then the old table would do, and the new one is fine as well.
     const block = allocateIndex(capacity << 2);
     if (block == 0) return 0;
     if (slots != 0) {
@@ -212,7 +222,8 @@ function releaseTopic(entry: TopicEntry): void {
 
 /** Releases the cached match result of one entry. */
 export function forgetReceivers(entry: TopicEntry): void {
-  if (entry.receivers != 0 && entry.receivers != <u32>noReceivers) release(MEMORY_INDEX, entry.receivers);
+  const receivers = entry.receivers;
+  if (receivers != 0 && receivers != <u32>noReceivers) release(MEMORY_INDEX, receivers);
   entry.receivers = 0;
   entry.epoch = EPOCH_NONE;
 }

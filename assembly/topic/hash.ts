@@ -1,9 +1,10 @@
 /**
  * Seeded hashing and comparing of bytes, eight at a time.
  *
- * The hash is NH (sums of 32 x 32 -> 64 bit products of message and key words) over a key stream that grows out of the
- * seed: without the seed nobody can choose topics that meet in one slot. Everybody who looks something up by hash
- * compares the bytes as well, so a collision costs time and never correctness.
+ * The hash is NH (sums of 32 x 32 -> 64 bit products of message and key words) over a key stream
+ * that grows out of the seed: without the seed nobody can choose topics that meet in one slot.
+ * Everybody who looks something up by hash compares the bytes as well, so a collision costs time
+ * and never correctness.
  *
  * All functions may read up to seven bytes beyond the end of their input; they never use them.
  */
@@ -15,7 +16,10 @@ const MIX_MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /** First word of the key stream. Read-only outside of this file. */
 export let hashKey: u64 = 0x2545_f491_4f6c_dd1d;
 
-/** Sets the seed. Whatever was hashed before is not found any more: called once, before the first use. */
+/**
+ * Sets the seed. Whatever was hashed before is not found any more: called once, before the first
+ * use.
+ */
 export function initialiseHash(seed: u64): void {
   const mixed = (seed ^ (seed >> 31)) * MIX_MULTIPLIER;
   hashKey = (mixed ^ (mixed >> 29)) * KEY_MULTIPLIER + KEY_INCREMENT;

@@ -1,6 +1,6 @@
 /**
- * Topic levels: the bytes between two `/`. A level may be empty (`a//b` has three, `/` has two), and nothing is ever
- * trimmed, folded or normalised [MQTT-4.7.3-4].
+ * Topic levels: the bytes between two `/`. A level may be empty (`a//b` has three, `/` has two),
+ * and nothing is ever trimmed, folded or normalised [MQTT-4.7.3-4].
  *
  * `scanLevel` may read up to seven bytes beyond `end`; it never uses them.
  */
@@ -18,7 +18,10 @@ export const DOLLAR: u8 = 0x24;
 /** Hash of the level that `scanLevel` read last; equal to `hashBytes` over the same bytes. */
 export let levelHash: u64 = 0;
 
-/** Length of the level that starts at `at` (it ends before the next `/`, or at `end`); sets `levelHash`. */
+/**
+ * Length of the level that starts at `at` (it ends before the next `/`, or at `end`); sets
+ * `levelHash`.
+ */
 export function scanLevel(at: u32, end: u32): u32 {
   let hash: u64 = 0;
   let key = hashKey;
@@ -47,7 +50,10 @@ export function isWildcardLevel(at: u32, length: u32, wildcard: u8): bool {
   return length == 1 && load<u8>(at) == wildcard;
 }
 
-/** True when a well-formed Topic Filter has a wildcard: there, both characters stand for nothing else. */
+/**
+ * True when a well-formed Topic Filter has a wildcard: there, both characters stand for nothing
+ * else.
+ */
 export function hasWildcard(at: u32, length: u32): bool {
   const end = at + length;
   for (let position = at; position < end; position++) {

@@ -8,8 +8,8 @@ export {
   findTopic, internedTopics, internTopic, pinTopic, setTopicCacheMax, unpinTopic,
 } from '../../../assembly/index/topic-intern';
 export {
-  findSubscription, initialiseIndex, subscribe, subscribeExisted, subscriptionCount, topicFilterLength, unsubscribe,
-  writeTopicFilter,
+  findSubscription, initialiseIndex, subscribe, subscribeExisted, subscriptionCount,
+  topicFilterLength, unsubscribe, writeTopicFilter,
 } from '../../../assembly/index/subscription-index';
 export { localReceiver, receiversOf } from '../../../assembly/index/match-cache';
 export { pinGroup, unpinGroup } from '../../../assembly/index/shared-group';
@@ -17,8 +17,8 @@ export {
   matcherAdd, matcherCreate, matcherFree, matcherMatch, matcherRemove,
 } from '../../../assembly/index/matcher';
 export {
-  retainedCount, retainedFind, retainedPut, retainedRemove, retainedReplaced, walkDone, walkEnd, walkNext, walkSpent,
-  walkStart,
+  retainedCount, retainedFind, retainedPut, retainedRemove, retainedReplaced, walkDone, walkEnd,
+  walkNext, walkSpent, walkStart,
 } from '../../../assembly/index/retained-index';
 
 export function heapBase(): u32 {
