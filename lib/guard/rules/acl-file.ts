@@ -81,10 +81,10 @@ function readLine(
     throw fileProblem('NIDO_ACL_FILE_MALFORMED', where, message);
   }
   const { path, line, keyword, users } = where;
+  const placeholders = keyword === 'topic' ? 'literal' : undefined;
   return {
-    ...access, topicFilter, users, origin: {
-      path, line, text: `${keyword} ${accessName} ${topicFilter}`,
-    },
+    ...access, topicFilter, users, placeholders,
+    origin: { path, line, text: `${keyword} ${accessName} ${topicFilter}` },
   };
 }
 

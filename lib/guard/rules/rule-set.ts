@@ -82,7 +82,7 @@ export class RuleSet implements AccessRules {
     this.filters = createFilterSet();
     let depth = 0;
     entries.forEach((entry, order) => {
-      const filter = compileRuleFilter(entry.topicFilter);
+      const filter = compileRuleFilter(entry);
       depth = Math.max(depth, filter.levels.length);
       this.add({ order, entry, filter });
     });

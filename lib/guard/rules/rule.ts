@@ -36,6 +36,8 @@ export interface RuleEntry {
   readonly publish: boolean;
   readonly receive: boolean;
   readonly topicFilter: string;
+  /** `literal`: %c and %u are letters like any other, as in `topic` lines of an acl_file. */
+  readonly placeholders?: 'literal';
   /** `anonymous` means: only clients without a user name. */
   readonly users?: readonly string[] | 'anonymous';
   readonly clients?: readonly string[];

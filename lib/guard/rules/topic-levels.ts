@@ -82,9 +82,12 @@ export interface RuleFilter {
   readonly placeholders: readonly number[];
 }
 
-export function compileRuleFilter(topicFilter: string): RuleFilter {
-  const levels = topicFilter.split('/');
-  const placeholders = levels.flatMap((level, at) => (/%[cu]/.test(level) ? [at] : []));
+export function compileRuleFilter(entry: {
+  readonly topicFilter: string; readonly placeholders?: 'literal';
+}): RuleFilter {
+  const levels = entry.topicFilter.split('/');
+  const placeholders = entry.placeholders === 'literal' ? []
+    : levels.flatMap((level, at) => (/%[cu]/.test(level) ? [at] : []));
   const indexed = levels.map((level, at) => (placeholders.includes(at) ? '+' : level)).join('/');
   return { indexed, levels, placeholders };
 }

@@ -15,7 +15,7 @@ const mappedToNothing = oneOf([
   [0xad, 0xad], [0x34f, 0x34f], [0x1806, 0x1806], [0x180b, 0x180d], [0x200c, 0x200d],
   [0x2060, 0x2060], [0xfe00, 0xfe0f], [0xfeff, 0xfeff],
 ], 'gu');
-// Tables C.3 to C.9: non-character, inappropriate, direction, tagging. C.2 and the rest are classes.
+// Tables C.3 to C.9: non-character, inappropriate, direction, tagging. The rest are classes.
 const prohibited = oneOf([
   [0x340, 0x341], [0x6dd, 0x6dd], [0x70f, 0x70f], [0x180e, 0x180e], [0x200c, 0x200f],
   [0x2028, 0x202e], [0x2060, 0x2063], [0x206a, 0x206f], [0x2ff0, 0x2ffb], [0xfdd0, 0xfdef],
@@ -26,7 +26,8 @@ const rightToLeft = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Scri
 const leftToRight = /[\p{Script=Latin}\p{Script=Greek}\p{Script=Cyrillic}\p{Script=Han}]/u;
 
 function oneOf(ranges: Ranges, flags: string): RegExp {
-  const escaped = ranges.map(([first, last]) => `\\u{${first.toString(16)}}-\\u{${last.toString(16)}}`);
+  const escape = (codePoint: number): string => `\\u{${codePoint.toString(16)}}`;
+  const escaped = ranges.map(([first, last]) => `${escape(first)}-${escape(last)}`);
   return new RegExp(`[${escaped.join('')}]`, flags);
 }
 
