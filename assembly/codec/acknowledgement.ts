@@ -1,14 +1,17 @@
 /**
- * PUBACK, PUBREC, PUBREL and PUBCOMP: one shape.
+ * PUBACK, PUBREC, PUBREL and PUBCOMP: one shape. The properties are left out when there are none, and
+ * the Reason Code as well when it is 0.
  * ```
  *   +-------------------+-------------+------------+
  *   | packet identifier | reason code | properties |
- *   |        2          |  version 5, may be left out: code when it is 0 and no properties, properties when none
+ *   |        2          |  only in version 5; may be left out
  *   +-------------------+-------------+------------+
  * ```
  */
 import { PUBREL, VERSION_5 } from '../shared/control-packet';
-import { MALFORMED_PACKET, PROTOCOL_ERROR, SUCCESS, packetsOfReasonCode } from '../shared/reason-code';
+import {
+  MALFORMED_PACKET, PROTOCOL_ERROR, SUCCESS, packetsOfReasonCode,
+} from '../shared/reason-code';
 import { loadTwoBytes, storeTwoBytes } from '../memory/bytes';
 import { clearProperties, parseProperties, propertiesEnd } from './properties';
 
@@ -38,8 +41,8 @@ export function parseAcknowledgement(type: u32, at: u32, end: u32, version: u32)
 }
 
 /**
- * Writes one of the four without properties and answers its length: 4, or 5 with a Reason Code other than 0. Below
- * version 5 there is no Reason Code to write.
+ * Writes one of the four without properties and answers its length: 4, or 5 with a Reason Code
+ * other than 0. Below version 5 there is no Reason Code to write.
  */
 export function writeAcknowledgement(
   out: u32, type: u32, packetIdentifier: u32, reasonCode: u32, version: u32,

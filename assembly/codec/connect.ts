@@ -11,12 +11,14 @@
  * Properties exist in version 5 only; what follows the client identifier is there as the flags say.
  */
 import {
-  CONNECT_CLEAN_START, CONNECT_PASSWORD, CONNECT_RESERVED, CONNECT_USER_NAME, CONNECT_WILL, CONNECT_WILL_QOS_MASK,
-  CONNECT_WILL_QOS_SHIFT, CONNECT_WILL_RETAIN, IN_CONNECT, IN_WILL, VERSION_3_1, VERSION_3_1_1, VERSION_5,
+  CONNECT_CLEAN_START, CONNECT_PASSWORD, CONNECT_RESERVED, CONNECT_USER_NAME, CONNECT_WILL,
+  CONNECT_WILL_QOS_MASK, CONNECT_WILL_QOS_SHIFT, CONNECT_WILL_RETAIN, IN_CONNECT, IN_WILL,
+  VERSION_3_1, VERSION_3_1_1, VERSION_5,
 } from '../shared/control-packet';
 import { AUTHENTICATION_DATA, AUTHENTICATION_METHOD } from '../shared/property';
 import {
-  CLIENT_IDENTIFIER_NOT_VALID, MALFORMED_PACKET, PROTOCOL_ERROR, SUCCESS, UNSUPPORTED_PROTOCOL_VERSION,
+  CLIENT_IDENTIFIER_NOT_VALID, MALFORMED_PACKET, PROTOCOL_ERROR, SUCCESS,
+  UNSUPPORTED_PROTOCOL_VERSION,
 } from '../shared/reason-code';
 import { loadTwoBytes } from '../memory/bytes';
 import { topicNameReason } from '../topic/topic-name';
@@ -27,8 +29,8 @@ import {
 import { isWellFormed } from './utf8-string';
 
 /**
- * The CONNECT parsed last. Positions point into the packet; an absent field has length 0, and its flag tells it from
- * an empty one. Parsed property values are in `properties` and `willProperties`.
+ * The CONNECT parsed last. Positions point into the packet; an absent field has length 0, and its
+ * flag tells it from an empty one. Parsed property values are in `properties` and `willProperties`.
  * ```
  *   0         4       8           12                    48                   72
  *   +---------+-------+-----------+---------------------+--------------------+
@@ -64,9 +66,13 @@ export class ConnectRecord {
   get hasPassword(): bool { return (this.flags & CONNECT_PASSWORD) != 0; }
 }
 
-export const connect: ConnectRecord = changetype<ConnectRecord>(memory.data(offsetof<ConnectRecord>(), 8));
+const connectRecord: usize = memory.data(offsetof<ConnectRecord>(), 8);
+export const connect: ConnectRecord = changetype<ConnectRecord>(connectRecord);
 
-/** Set together with UNSUPPORTED_PROTOCOL_VERSION: the level that was asked for, which picks the form of CONNACK. */
+/**
+ * Set together with UNSUPPORTED_PROTOCOL_VERSION: the level that was asked for, which picks the
+ * form of CONNACK.
+ */
 export let connectVersionUnsupported: u32 = 0;
 
 // "MQTT" and "MQIs" and "dp" as little-endian words.
@@ -75,8 +81,9 @@ const NAME_MQIS: u32 = 0x7349_514d;
 const NAME_DP: u32 = 0x7064;
 
 /**
- * Parses the body of a CONNECT. UNSUPPORTED_PROTOCOL_VERSION for a protocol name or level that is none of ours;
- * CLIENT_IDENTIFIER_NOT_VALID for an identifier that this version does not allow, once all the rest is right.
+ * Parses the body of a CONNECT. UNSUPPORTED_PROTOCOL_VERSION for a protocol name or level that is
+ * none of ours; CLIENT_IDENTIFIER_NOT_VALID for an identifier that this version does not allow,
+ * once all the rest is right.
  */
 export function parseConnect(at: u32, end: u32): u32 {
   memory.fill(changetype<usize>(connect), 0, offsetof<ConnectRecord>());
@@ -87,7 +94,7 @@ export function parseConnect(at: u32, end: u32): u32 {
   at = readString(at, end);
   if (at == 0 || at >= end) return MALFORMED_PACKET;
   const level = <u32>load<u8>(at++);
-  if (!isSupported(level)) { // 3.1.1 [MQTT-3.1.2-1] [MQTT-3.1.2-2], 5.0 [MQTT-3.1.2-1] [MQTT-3.1.2-2]
+  if (!isSupported(level)) { // [MQTT-3.1.2-1] [MQTT-3.1.2-2]
     connectVersionUnsupported = level;
     return UNSUPPORTED_PROTOCOL_VERSION;
   }
@@ -116,7 +123,8 @@ function isSupported(level: u32): bool {
 /** Keeps the Connect Flags; false when they contradict themselves. */
 function takeFlags(flags: u32, version: u32): bool {
   if (version == VERSION_3_1) {
-    // 3.1 says "unused" of the reserved bit, and gives the will bits a meaning only together with a will.
+    // 3.1 says "unused" of the reserved bit, and gives the will bits a meaning only together with a
+    // will.
     flags &= ~CONNECT_RESERVED;
     if ((flags & CONNECT_WILL) == 0) flags &= ~(CONNECT_WILL_QOS_MASK | CONNECT_WILL_RETAIN);
   }
@@ -166,12 +174,16 @@ function parsePayload(at: u32, end: u32): u32 {
     connect.passwordAt = fieldAt;
     connect.passwordLength = fieldLength;
   }
-  // What no flag announces may not be there. 3.1.1 [MQTT-3.1.2-18] [MQTT-3.1.2-20], 5.0 [MQTT-3.1.2-16] [MQTT-3.1.2-18]
+  // What no flag announces may not be there. 3.1.1 [MQTT-3.1.2-18] [MQTT-3.1.2-20], 5.0
+  // [MQTT-3.1.2-16] [MQTT-3.1.2-18]
   if (at != end) return MALFORMED_PACKET; // 3.1.1 [MQTT-3.1.4-1], 5.0 [MQTT-3.1.4-1]
   return clientIdentifierReason();
 }
 
-/** In MQTT 3.1 the Remaining Length takes precedence over the flags: a user name that is not there is not an error. */
+/**
+ * In MQTT 3.1 the Remaining Length takes precedence over the flags: a user name that is not there
+ * is not an error.
+ */
 function dropMissingCredentials(at: u32, end: u32): void {
   if (at == end) connect.flags &= ~(CONNECT_USER_NAME | CONNECT_PASSWORD);
 }
@@ -188,7 +200,8 @@ function parseWill(at: u32, end: u32): u32 {
   if (at == 0) return MALFORMED_PACKET;
   connect.willTopicAt = fieldAt;
   connect.willTopicLength = fieldLength;
-  const reason = topicNameReason(fieldAt, fieldLength); // 3.1.1 [MQTT-3.1.3-10], 5.0 [MQTT-3.1.3-11]
+  // 3.1.1 [MQTT-3.1.3-10], 5.0 [MQTT-3.1.3-11]
+  const reason = topicNameReason(fieldAt, fieldLength);
   if (reason != SUCCESS) return reason;
   at = readBinary(at, end);
   if (at == 0) return MALFORMED_PACKET;
@@ -199,7 +212,8 @@ function parseWill(at: u32, end: u32): u32 {
 
 function clientIdentifierReason(): u32 {
   if (connect.clientIdentifierLength != 0 || connect.version == VERSION_5) return SUCCESS;
-  // MQTT 3.1 has no empty identifier; 3.1.1 has it for clean sessions only. [MQTT-3.1.3-7] [MQTT-3.1.3-8]
+  // MQTT 3.1 has no empty identifier; 3.1.1 has it for clean sessions only. [MQTT-3.1.3-7]
+  // [MQTT-3.1.3-8]
   const isAllowed = connect.version == VERSION_3_1_1 && connect.cleanStart;
   return isAllowed ? SUCCESS : CLIENT_IDENTIFIER_NOT_VALID;
 }

@@ -1,7 +1,12 @@
-/** DISCONNECT: empty below version 5; then a Reason Code and properties, both of which may be left out. */
+/**
+ * DISCONNECT: empty below version 5; then a Reason Code and properties, both of which may be left
+ * out.
+ */
 import { IN_DISCONNECT, VERSION_5 } from '../shared/control-packet';
 import { SESSION_EXPIRY_INTERVAL } from '../shared/property';
-import { MALFORMED_PACKET, PROTOCOL_ERROR, SUCCESS, packetsOfReasonCode } from '../shared/reason-code';
+import {
+  MALFORMED_PACKET, PROTOCOL_ERROR, SUCCESS, packetsOfReasonCode,
+} from '../shared/reason-code';
 import { clearProperties, parseProperties, properties, propertiesEnd } from './properties';
 
 export let disconnectReasonCode: u32 = 0;
@@ -16,7 +21,8 @@ export function parseDisconnect(at: u32, end: u32, version: u32): u32 {
   if (at == end) return SUCCESS;
   if (version < VERSION_5) return MALFORMED_PACKET;
   disconnectReasonCode = load<u8>(at);
-  if ((packetsOfReasonCode(disconnectReasonCode) & IN_DISCONNECT) == 0) return PROTOCOL_ERROR; // [MQTT-3.14.2-1]
+  const isListed = (packetsOfReasonCode(disconnectReasonCode) & IN_DISCONNECT) != 0;
+  if (!isListed) return PROTOCOL_ERROR; // [MQTT-3.14.2-1]
   if (end - at == 1) return SUCCESS;
   const reason = parseProperties(at + 1, end, IN_DISCONNECT);
   if (reason != SUCCESS) return reason;

@@ -6,7 +6,8 @@
  *   | length   | bytes ...       |   UTF-8 encoded string, binary data
  *   +----------+-----------------+
  * ```
- * The read functions answer the position after the field, or 0 when the field does not end within the packet.
+ * The read functions answer the position after the field, or 0 when the field does not end within
+ * the packet.
  */
 import { loadTwoBytes } from '../memory/bytes';
 import { isWellFormed } from './utf8-string';

@@ -6,8 +6,9 @@
  *   | type | flags | remaining length (1-4) | body: remainingLength bytes  |
  *   +------+-------+------------------------+------------------------------+
  * ```
- * "Wait" and "close" are different answers: FRAME_MORE means that the bytes so far may be the start of a packet,
- * FRAME_MALFORMED that no byte that follows can make them one, and it is given as soon as that is certain.
+ * "Wait" and "close" are different answers: FRAME_MORE means that the bytes so far may be the start
+ * of a packet, FRAME_MALFORMED that no byte that follows can make them one, and it is given as soon
+ * as that is certain.
  */
 import {
   AUTH, DISCONNECT, FRAME_MALFORMED, FRAME_MORE, FRAME_OK, PINGREQ, PINGRESP, PUBLISH, PUBLISH_DUP,
@@ -18,13 +19,17 @@ import {
 export let frameHeader: u32 = 0;
 /** Where the body starts. */
 export let frameBodyAt: u32 = 0;
-/** Remaining Length: bytes of the body. Set before the body has arrived, so that a limit can refuse it early. */
+/**
+ * Remaining Length: bytes of the body. Set before the body has arrived, so that a limit can refuse
+ * it early.
+ */
 export let frameRemaining: u32 = 0;
 
 /**
- * Reads the fixed header of the packet at `at`; `end` is where the bytes that have arrived end. `version` is the
- * protocol level of the connection, which before CONNECT is taken for 5.
- * FRAME_OK says that the header is complete, not that the body is: compare frameRemaining with what has arrived.
+ * Reads the fixed header of the packet at `at`; `end` is where the bytes that have arrived end.
+ * `version` is the protocol level of the connection, which before CONNECT is taken for 5. FRAME_OK
+ * says that the header is complete, not that the body is: compare frameRemaining with what has
+ * arrived.
  */
 export function readFixedHeader(at: u32, end: u32, version: u32 = VERSION_5): i32 {
   if (at >= end) return FRAME_MORE;
@@ -70,7 +75,8 @@ function isFirstByte(header: u32, version: u32): bool {
     return qos != 0 || (header & PUBLISH_DUP) == 0; // [MQTT-3.3.1-2]
   }
   if (type == 0 || (type == AUTH && version < VERSION_5)) return false;
-  // [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1]; AUTH [MQTT-3.15.1-1], DISCONNECT [MQTT-3.14.1-1] and the rest: 0
+  // [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1]; AUTH [MQTT-3.15.1-1], DISCONNECT [MQTT-3.14.1-1]
+  // and the rest: 0
   const flags: u32 = type == PUBREL || type == SUBSCRIBE || type == UNSUBSCRIBE ? 2 : 0;
   // MQTT 3.1 has no reserved bits here: DUP marks a repeated SUBSCRIBE, RETAIN is "not used".
   if (version == VERSION_3_1) return (header & PUBLISH_QOS_MASK) == flags;

@@ -5,15 +5,17 @@
  *   | length (VBI) | id | value | id | value | ...
  *   +--------------+----+-------+----+-------+---
  * ```
- * Errors are found in the order of the bytes: a property that does not belong to the packet, is unknown, cut off or
- * not of its type makes the packet malformed; one that comes twice or has a value it may not have is a protocol error.
+ * Errors are found in the order of the bytes: a property that does not belong to the packet, is
+ * unknown, cut off or not of its type makes the packet malformed; one that comes twice or has a
+ * value it may not have is a protocol error.
  */
 import { IN_PUBLISH, IN_WILL } from '../shared/control-packet';
 import {
   FORWARDED, REPEATABLE, REPEATABLE_IN_PUBLISH, RESPONSE_TOPIC, SUBSCRIPTION_IDENTIFIER,
   SUBSCRIPTION_IDENTIFIERS_MAX, TOPIC_ALIAS, TYPE_BINARY_DATA, TYPE_BYTE, TYPE_FOUR_BYTE_INTEGER,
-  TYPE_MASK, TYPE_TWO_BYTE_INTEGER, TYPE_UTF8_STRING, TYPE_UTF8_STRING_PAIR, TYPE_VARIABLE_BYTE_INTEGER,
-  USER_PROPERTIES_MAX_DEFAULT, USER_PROPERTY, VALUE_NOT_ZERO, VALUE_ZERO_OR_ONE, ruleOfProperty,
+  TYPE_MASK, TYPE_TWO_BYTE_INTEGER, TYPE_UTF8_STRING, TYPE_UTF8_STRING_PAIR,
+  TYPE_VARIABLE_BYTE_INTEGER, USER_PROPERTIES_MAX_DEFAULT, USER_PROPERTY, VALUE_NOT_ZERO,
+  VALUE_ZERO_OR_ONE, ruleOfProperty,
 } from '../shared/property';
 import {
   MALFORMED_PACKET, PROTOCOL_ERROR, QUOTA_EXCEEDED, SUCCESS, TOPIC_ALIAS_INVALID,
@@ -24,11 +26,17 @@ import { fieldAt, fieldLength, loadFourBytes, readBinary, readString } from './f
 import { PROPERTY_RECORD_BYTES, PropertyRecord } from './property-record';
 import { readVbi, vbiValue } from './variable-byte-integer';
 
+const packetRecord: usize = memory.data(PROPERTY_RECORD_BYTES, 8);
+const willRecord: usize = memory.data(PROPERTY_RECORD_BYTES, 8);
+
 /** Properties of the packet parsed last (of CONNECT: without those of the will). */
-export const properties: PropertyRecord = changetype<PropertyRecord>(memory.data(PROPERTY_RECORD_BYTES, 8));
+export const properties: PropertyRecord = changetype<PropertyRecord>(packetRecord);
 /** Will Properties of the CONNECT parsed last. */
-export const willProperties: PropertyRecord = changetype<PropertyRecord>(memory.data(PROPERTY_RECORD_BYTES, 8));
-/** Subscription Identifiers of the PUBLISH parsed last, as u32; properties.subscriptionIdentifierCount of them. */
+export const willProperties: PropertyRecord = changetype<PropertyRecord>(willRecord);
+/**
+ * Subscription Identifiers of the PUBLISH parsed last, as u32;
+ * properties.subscriptionIdentifierCount of them.
+ */
 export const subscriptionIdentifiers: u32 = <u32>memory.data(SUBSCRIPTION_IDENTIFIERS_MAX << 2, 8);
 
 /** First byte after the length, and first byte after the properties. */
@@ -57,8 +65,9 @@ export function clearProperties(): void {
 }
 
 /**
- * Parses the property length at `at` and the properties behind it into `properties`, or, for IN_WILL, into
- * `willProperties`. `packetBit` is the bit of the packet type (control-packet.ts). Sets propertiesAt, propertiesEnd.
+ * Parses the property length at `at` and the properties behind it into `properties`, or, for
+ * IN_WILL, into `willProperties`. `packetBit` is the bit of the packet type (control-packet.ts).
+ * Sets propertiesAt, propertiesEnd.
  */
 export function parseProperties(at: u32, end: u32, packetBit: u32): u32 {
   const record = packetBit == IN_WILL ? willProperties : properties;
@@ -83,7 +92,8 @@ function parseInto(record: PropertyRecord, packetBit: u32): u32 {
   while (at < end) {
     const id = <u32>load<u8>(at);
     const rule = ruleOfProperty(id);
-    if ((rule & packetBit) == 0) return MALFORMED_PACKET; // also every unknown property: its rule is 0
+    // The rule of an unknown property is 0: it belongs to no packet.
+    if ((rule & packetBit) == 0) return MALFORMED_PACKET;
     const next = readValue(at + 1, end, rule & TYPE_MASK);
     if (next == 0) return MALFORMED_PACKET;
     const reason = keepValue(record, id, rule, packetBit);
@@ -98,7 +108,10 @@ function parseInto(record: PropertyRecord, packetBit: u32): u32 {
   return SUCCESS;
 }
 
-/** Reads one value of `type` into `value` and `valueLength`; answers the position after it, 0 when malformed. */
+/**
+ * Reads one value of `type` into `value` and `valueLength`; answers the position after it, 0 when
+ * malformed.
+ */
 function readValue(at: u32, end: u32, type: u32): u32 {
   switch (type) {
     case TYPE_BYTE:
@@ -153,7 +166,9 @@ function keepValue(record: PropertyRecord, id: u32, rule: u32, packetBit: u32): 
     return id == TOPIC_ALIAS ? TOPIC_ALIAS_INVALID : PROTOCOL_ERROR; // [MQTT-3.3.2-8]
   }
   if (id == SUBSCRIPTION_IDENTIFIER) return keepSubscriptionIdentifier(slot);
-  if (id == RESPONSE_TOPIC && !isTopicName(value, valueLength)) return PROTOCOL_ERROR; // [MQTT-3.3.2-14]
+  if (id == RESPONSE_TOPIC && !isTopicName(value, valueLength)) {
+    return PROTOCOL_ERROR; // [MQTT-3.3.2-14] [MQTT-4.7.3-1]
+  }
   store<u32>(slot, value);
   store<u32>(slot, valueLength, 4);
   return SUCCESS;
@@ -169,12 +184,12 @@ function keepSubscriptionIdentifier(slot: u32): u32 {
 }
 
 /**
- * Answers what is forwarded unaltered as one range. [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17]
- * [MQTT-3.3.2-18] [MQTT-3.3.2-20] [MQTT-3.1.3-10]
+ * Answers what is forwarded unaltered as one range. [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16]
+ * [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20] [MQTT-3.1.3-10]
  *
- * Almost always it is one already. When an expiry or an alias stands between two of them, the few bytes that are not
- * forwarded move to the front, within the packet: nothing is lost or added, the order among the others stays, and
- * the packet says the same when it is parsed again.
+ * Almost always it is one already. When an expiry or an alias stands between two of them, the few
+ * bytes that are not forwarded move to the front, within the packet: nothing is lost or added, the
+ * order among the others stays, and the packet says the same when it is parsed again.
  */
 function keepForwarded(record: PropertyRecord, packetBit: u32): u32 {
   if (forwardedFrom != 0 && forwardedUntil - forwardedFrom != forwardedBytes) {
@@ -189,13 +204,16 @@ function keepForwarded(record: PropertyRecord, packetBit: u32): u32 {
   return SUCCESS;
 }
 
-/** Expiry, alias or Will Delay Interval (5 + 5 + 3 bytes), and every Subscription Identifier with its id. */
+/**
+ * Expiry, alias or Will Delay Interval (5 + 5 + 3 bytes), and every Subscription Identifier with
+ * its id.
+ */
 const OTHERS_BYTES_MAX: u32 = 16 + SUBSCRIPTION_IDENTIFIERS_MAX * 5;
 const others: u32 = <u32>memory.data(OTHERS_BYTES_MAX, 8);
 
 /**
- * Closes the gaps between what is forwarded, then moves it up as a whole and puts the rest in front of it. The
- * properties are known to be valid.
+ * Closes the gaps between what is forwarded, then moves it up as a whole and puts the rest in front
+ * of it. The properties are known to be valid.
  */
 function gatherForwarded(): void {
   let othersLength: u32 = 0;

@@ -1,28 +1,30 @@
 /** What one set of MQTT 5 properties said; properties.ts fills it. */
 import {
-  ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONTENT_TYPE, CORRELATION_DATA,
-  MAXIMUM_PACKET_SIZE, MAXIMUM_QOS, MESSAGE_EXPIRY_INTERVAL, PAYLOAD_FORMAT_INDICATOR, PROPERTY_LAST,
-  REASON_STRING, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFORMATION, REQUEST_RESPONSE_INFORMATION,
-  RESPONSE_INFORMATION, RESPONSE_TOPIC, RETAIN_AVAILABLE, SERVER_KEEP_ALIVE, SERVER_REFERENCE,
-  SESSION_EXPIRY_INTERVAL, SHARED_SUBSCRIPTION_AVAILABLE, SUBSCRIPTION_IDENTIFIER,
-  SUBSCRIPTION_IDENTIFIER_AVAILABLE, TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM, USER_PROPERTY,
-  WILDCARD_SUBSCRIPTION_AVAILABLE, WILL_DELAY_INTERVAL,
+  ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONTENT_TYPE,
+  CORRELATION_DATA, MAXIMUM_PACKET_SIZE, MAXIMUM_QOS, MESSAGE_EXPIRY_INTERVAL,
+  PAYLOAD_FORMAT_INDICATOR, PROPERTY_LAST, REASON_STRING, RECEIVE_MAXIMUM,
+  REQUEST_PROBLEM_INFORMATION, REQUEST_RESPONSE_INFORMATION, RESPONSE_INFORMATION, RESPONSE_TOPIC,
+  RETAIN_AVAILABLE, SERVER_KEEP_ALIVE, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL,
+  SHARED_SUBSCRIPTION_AVAILABLE, SUBSCRIPTION_IDENTIFIER, SUBSCRIPTION_IDENTIFIER_AVAILABLE,
+  TOPIC_ALIAS, TOPIC_ALIAS_MAXIMUM, USER_PROPERTY, WILDCARD_SUBSCRIPTION_AVAILABLE,
+  WILL_DELAY_INTERVAL,
 } from '../shared/property';
 
 const SLOTS_AT: u32 = 16;
 export const PROPERTY_RECORD_BYTES: u32 = SLOTS_AT + ((PROPERTY_LAST + 1) << 3);
 
 /**
- * One slot of 8 bytes for each property number. A slot is meaningful only when its bit is set in `present`, so that a
- * record is emptied by one store; the getters answer the default of the standard for what is absent.
+ * One slot of 8 bytes for each property number. A slot is meaningful only when its bit is set in
+ * `present`, so that a record is emptied by one store; the getters answer the default of the
+ * standard for what is absent.
  * ```
  *   0         8             12                16 + 8 * id   20 + 8 * id
  *   +---------+-------------+-----------------+-------------+----------+
  *   | present | forwardedAt | forwardedLength | value or at | length   |  43 slots
  *   +---------+-------------+-----------------+-------------+----------+
  * ```
- * Positions point into the packet. Slot 38 counts User Properties; slot 11 has the first Subscription Identifier, and
- * their count in the place of the length.
+ * Positions point into the packet. Slot 38 counts User Properties; slot 11 has the first
+ * Subscription Identifier, and their count in the place of the length.
  */
 @unmanaged
 export class PropertyRecord {
@@ -40,7 +42,9 @@ export class PropertyRecord {
   has(id: u32): bool {
     return (this.present & (1 << <u64>id)) != 0;
   }
-  /** Value of a number, position of a string or of binary data; `otherwise` when it was not there. */
+  /**
+   * Value of a number, position of a string or of binary data; `otherwise` when it was not there.
+   */
   @inline
   valueOf(id: u32, otherwise: u32): u32 {
     return this.has(id) ? load<u32>(this.slot(id)) : otherwise;
@@ -70,9 +74,15 @@ export class PropertyRecord {
   get requestResponseInformation(): u32 { return this.valueOf(REQUEST_RESPONSE_INFORMATION, 0); }
   get maximumQos(): u32 { return this.valueOf(MAXIMUM_QOS, 2); }
   get retainAvailable(): u32 { return this.valueOf(RETAIN_AVAILABLE, 1); }
-  get wildcardSubscriptionAvailable(): u32 { return this.valueOf(WILDCARD_SUBSCRIPTION_AVAILABLE, 1); }
-  get subscriptionIdentifierAvailable(): u32 { return this.valueOf(SUBSCRIPTION_IDENTIFIER_AVAILABLE, 1); }
-  get sharedSubscriptionAvailable(): u32 { return this.valueOf(SHARED_SUBSCRIPTION_AVAILABLE, 1); }
+  get wildcardSubscriptionAvailable(): u32 {
+    return this.valueOf(WILDCARD_SUBSCRIPTION_AVAILABLE, 1);
+  }
+  get subscriptionIdentifierAvailable(): u32 {
+    return this.valueOf(SUBSCRIPTION_IDENTIFIER_AVAILABLE, 1);
+  }
+  get sharedSubscriptionAvailable(): u32 {
+    return this.valueOf(SHARED_SUBSCRIPTION_AVAILABLE, 1);
+  }
   get userPropertyCount(): u32 { return this.valueOf(USER_PROPERTY, 0); }
   /** The first one; 0 = none. */
   get subscriptionIdentifier(): u32 { return this.valueOf(SUBSCRIPTION_IDENTIFIER, 0); }

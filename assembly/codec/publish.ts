@@ -6,14 +6,15 @@
  *   |   2    |            | 2, only above QoS 0  | only in version 5        |             |
  *   +--------+------------+----------------------+--------------------------+-------------+
  * ```
- * Errors are found in the order of the bytes; what needs the whole packet (an empty name without alias) comes last.
+ * Errors are found in the order of the bytes; what needs the whole packet (an empty name without
+ * alias) comes last.
  */
 import {
   IN_PUBLISH, PUBLISH_DUP, PUBLISH_QOS_MASK, VERSION_5,
 } from '../shared/control-packet';
 import { SUBSCRIPTION_IDENTIFIER } from '../shared/property';
 import {
-  MALFORMED_PACKET, PROTOCOL_ERROR, SUCCESS, TOPIC_NAME_INVALID,
+  MALFORMED_PACKET, PROTOCOL_ERROR, SUCCESS,
 } from '../shared/reason-code';
 import { loadTwoBytes } from '../memory/bytes';
 import { topicNameReason } from '../topic/topic-name';
@@ -39,7 +40,10 @@ export let publishTopicAlias: u32 = 0;
 export let publishExpiry: f64 = -1;
 /** Payload Format Indicator: 1 = the publisher says that the payload is UTF-8. */
 export let publishPayloadFormat: u32 = 0;
-/** The properties that every receiver gets unaltered: all but alias, expiry and Subscription Identifiers. */
+/**
+ * The properties that every receiver gets unaltered: all but alias, expiry and Subscription
+ * Identifiers.
+ */
 export let publishForwardAt: u32 = 0;
 export let publishForwardLength: u32 = 0;
 export let publishHasForwardable: bool = false;
@@ -57,21 +61,24 @@ export function parsePublish(header: u8, at: u32, end: u32, version: u32): u32 {
 export function parsePublishFromServer(header: u8, at: u32, end: u32, version: u32): u32 {
   const qos = <u32>header & PUBLISH_QOS_MASK;
   if (qos == PUBLISH_QOS_MASK) return MALFORMED_PACKET; // [MQTT-3.3.1-4]
-  if (qos == 0 && (<u32>header & PUBLISH_DUP) != 0) return MALFORMED_PACKET; // [MQTT-3.3.1-2] [MQTT-4.3.1-1]
+  // [MQTT-3.3.1-2] [MQTT-4.3.1-1]
+  if (qos == 0 && (<u32>header & PUBLISH_DUP) != 0) return MALFORMED_PACKET;
   if (end - at < 2) return MALFORMED_PACKET;
   publishTopicLength = loadTwoBytes(at);
   publishTopicAt = at + 2;
   at = publishTopicAt + publishTopicLength;
   if (at > end) return MALFORMED_PACKET;
   if (publishTopicLength != 0 || version < VERSION_5) {
-    const reason = topicNameReason(publishTopicAt, publishTopicLength); // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
+    // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
+    const reason = topicNameReason(publishTopicAt, publishTopicLength);
     if (reason != SUCCESS) return reason;
   }
   publishPacketIdentifier = 0; // 3.1.1 [MQTT-2.3.1-5], 5.0 [MQTT-2.2.1-2]
   if (qos != 0) {
     if (end - at < 2) return MALFORMED_PACKET;
     publishPacketIdentifier = loadTwoBytes(at);
-    if (publishPacketIdentifier == 0) return PROTOCOL_ERROR; // 3.1.1 [MQTT-2.3.1-1], 5.0 [MQTT-2.2.1-3] [MQTT-2.2.1-4]
+    // 3.1.1 [MQTT-2.3.1-1], 5.0 [MQTT-2.2.1-3] [MQTT-2.2.1-4]
+    if (publishPacketIdentifier == 0) return PROTOCOL_ERROR;
     at += 2;
   }
   forgetProperties(at);
@@ -92,8 +99,8 @@ export function parsePublishFromServer(header: u8, at: u32, end: u32, version: u
 }
 
 /**
- * Whether the payload is what its Payload Format Indicator says. Not part of parsing: the standard leaves it to the
- * receiver, and it reads every byte.
+ * Whether the payload is what its Payload Format Indicator says. Not part of parsing: the standard
+ * leaves it to the receiver, and it reads every byte.
  */
 export function isPayloadFormatValid(): bool {
   if (publishPayloadFormat == 0) return true;

@@ -1,7 +1,11 @@
-/** SUBACK and UNSUBACK, as a client reads them: a packet identifier, properties (version 5), a code for each filter. */
+/**
+ * SUBACK and UNSUBACK, as a client reads them: a packet identifier, properties (version 5), a code
+ * for each filter.
+ */
 import { IN_SUBACK, IN_UNSUBACK, VERSION_5 } from '../shared/control-packet';
 import {
-  GRANTED_QOS_2, MALFORMED_PACKET, PROTOCOL_ERROR, RETURN_SUBSCRIBE_FAILURE, SUCCESS, packetsOfReasonCode,
+  GRANTED_QOS_2, MALFORMED_PACKET, PROTOCOL_ERROR, RETURN_SUBSCRIBE_FAILURE, SUCCESS,
+  packetsOfReasonCode,
 } from '../shared/reason-code';
 import { loadTwoBytes } from '../memory/bytes';
 import { clearProperties, parseProperties, propertiesEnd } from './properties';
@@ -15,7 +19,7 @@ export let subackCodesLength: u32 = 0;
 export function parseSuback(at: u32, end: u32, version: u32): u32 {
   const reason = parseIdentifierAndProperties(at, end, version, IN_SUBACK);
   if (reason != SUCCESS) return reason;
-  return codesReason(end, version, IN_SUBACK); // 3.1.1 [MQTT-3.9.3-2] [MQTT-3.8.4-5], 5.0 [MQTT-3.9.3-2] [MQTT-3.8.4-6]
+  return codesReason(end, version, IN_SUBACK); // [MQTT-3.9.3-2]
 }
 
 export function parseUnsuback(at: u32, end: u32, version: u32): u32 {

@@ -1,5 +1,6 @@
 /**
- * SUBSCRIBE: a packet identifier, properties (version 5), and one or more filters with their options.
+ * SUBSCRIBE: a packet identifier, properties (version 5), and one or more filters with their
+ * options.
  * ```
  *   +-------------------+------------+--------+--------------+---------+--------+---
  *   | packet identifier | properties | length | topic filter | options | length | ...
@@ -8,8 +9,8 @@
  * ```
  */
 import {
-  IN_SUBSCRIBE, OPTION_NO_LOCAL, OPTION_QOS_MASK, OPTION_RESERVED_MASK, OPTION_RETAIN_HANDLING_MASK, VERSION_3_1,
-  VERSION_5,
+  IN_SUBSCRIBE, OPTION_NO_LOCAL, OPTION_QOS_MASK, OPTION_RESERVED_MASK, OPTION_RETAIN_HANDLING_MASK,
+  VERSION_3_1, VERSION_5,
 } from '../shared/control-packet';
 import { MALFORMED_PACKET, PROTOCOL_ERROR, SUCCESS } from '../shared/reason-code';
 import { loadTwoBytes } from '../memory/bytes';
@@ -23,19 +24,24 @@ export let subscribeFirstAt: u32 = 0;
 /** Subscription Identifier of all entries; 0 = none. */
 export let subscribeIdentifier: u32 = 0;
 
-// The entry that nextSubscription read last: the filter as the client wrote it, with `$share/name/` if it is shared.
+// The entry that nextSubscription read last: the filter as the client wrote it, with `$share/name/`
+// if it is shared.
 export let subscriptionFilterAt: u32 = 0;
 export let subscriptionFilterLength: u32 = 0;
 export let subscriptionOptions: u32 = 0;
 
-/** Checks the whole packet, every entry included; nothing of a packet that is not SUCCESS may be acted on. */
+/**
+ * Checks the whole packet, every entry included; nothing of a packet that is not SUCCESS may be
+ * acted on.
+ */
 export function parseSubscribe(at: u32, end: u32, version: u32): u32 {
   subscribeCount = 0;
   subscribeIdentifier = 0;
   clearProperties();
   if (end - at < 2) return MALFORMED_PACKET;
   subscribePacketIdentifier = loadTwoBytes(at);
-  if (subscribePacketIdentifier == 0) return PROTOCOL_ERROR; // 3.1.1 [MQTT-2.3.1-1], 5.0 [MQTT-2.2.1-3]
+  // 3.1.1 [MQTT-2.3.1-1], 5.0 [MQTT-2.2.1-3]
+  if (subscribePacketIdentifier == 0) return PROTOCOL_ERROR;
   at += 2;
   if (version >= VERSION_5) {
     const reason = parseProperties(at, end, IN_SUBSCRIBE);
@@ -47,7 +53,8 @@ export function parseSubscribe(at: u32, end: u32, version: u32): u32 {
   while (at < end) {
     at = readBinary(at, end);
     if (at == 0) return MALFORMED_PACKET;
-    // 3.1.1 [MQTT-3.8.3-1] [MQTT-4.7.1-2] [MQTT-4.7.1-3], 5.0 [MQTT-3.8.3-1] [MQTT-4.7.1-1] [MQTT-4.7.1-2]
+    // 3.1.1 [MQTT-3.8.3-1] [MQTT-4.7.1-2] [MQTT-4.7.1-3], 5.0 [MQTT-3.8.3-1] [MQTT-4.7.1-1]
+    // [MQTT-4.7.1-2]
     let reason = parseTopicFilter(fieldAt, fieldLength);
     if (reason != SUCCESS) return reason;
     if (at >= end) return MALFORMED_PACKET;
@@ -68,13 +75,14 @@ function optionsReason(options: u32, version: u32): u32 {
   if ((options & OPTION_RESERVED_MASK) != 0) return MALFORMED_PACKET; // [MQTT-3.8.3-5]
   if ((options & OPTION_QOS_MASK) == OPTION_QOS_MASK) return PROTOCOL_ERROR;
   if ((options & OPTION_RETAIN_HANDLING_MASK) == OPTION_RETAIN_HANDLING_MASK) return PROTOCOL_ERROR;
-  if (shareNameLength != 0 && (options & OPTION_NO_LOCAL) != 0) return PROTOCOL_ERROR; // [MQTT-3.8.3-4]
+  const isNoLocal = (options & OPTION_NO_LOCAL) != 0;
+  if (isNoLocal && shareNameLength != 0) return PROTOCOL_ERROR; // [MQTT-3.8.3-4]
   return SUCCESS;
 }
 
 /**
- * Reads the entry at `at` of a packet that parseSubscribe found valid and answers where the next one starts. The first
- * is at subscribeFirstAt, and there are subscribeCount.
+ * Reads the entry at `at` of a packet that parseSubscribe found valid and answers where the next
+ * one starts. The first is at subscribeFirstAt, and there are subscribeCount.
  */
 export function nextSubscription(at: u32): u32 {
   subscriptionFilterLength = loadTwoBytes(at);

@@ -10,7 +10,8 @@ export let unsubscribePacketIdentifier: u32 = 0;
 export let unsubscribeCount: u32 = 0;
 export let unsubscribeFirstAt: u32 = 0;
 
-// The entry that nextUnsubscription read last: the filter as the client wrote it, with `$share/name/` if it is shared.
+// The entry that nextUnsubscription read last: the filter as the client wrote it, with
+// `$share/name/` if it is shared.
 export let unsubscriptionFilterAt: u32 = 0;
 export let unsubscriptionFilterLength: u32 = 0;
 
@@ -20,7 +21,8 @@ export function parseUnsubscribe(at: u32, end: u32, version: u32): u32 {
   clearProperties();
   if (end - at < 2) return MALFORMED_PACKET;
   unsubscribePacketIdentifier = loadTwoBytes(at);
-  if (unsubscribePacketIdentifier == 0) return PROTOCOL_ERROR; // 3.1.1 [MQTT-2.3.1-1], 5.0 [MQTT-2.2.1-3]
+  // 3.1.1 [MQTT-2.3.1-1], 5.0 [MQTT-2.2.1-3]
+  if (unsubscribePacketIdentifier == 0) return PROTOCOL_ERROR;
   at += 2;
   if (version >= VERSION_5) {
     const reason = parseProperties(at, end, IN_UNSUBSCRIBE);
@@ -38,7 +40,10 @@ export function parseUnsubscribe(at: u32, end: u32, version: u32): u32 {
   return unsubscribeCount == 0 ? PROTOCOL_ERROR : SUCCESS; // [MQTT-3.10.3-2]
 }
 
-/** Reads the entry at `at` of a packet that parseUnsubscribe found valid and answers where the next one starts. */
+/**
+ * Reads the entry at `at` of a packet that parseUnsubscribe found valid and answers where the next
+ * one starts.
+ */
 export function nextUnsubscription(at: u32): u32 {
   unsubscriptionFilterLength = loadTwoBytes(at);
   unsubscriptionFilterAt = at + 2;

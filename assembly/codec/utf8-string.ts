@@ -1,16 +1,18 @@
 /**
- * UTF-8 as MQTT wants it: well-formed, no surrogates, no U+0000. U+FEFF is a character like any other and is never
- * stripped: strings are compared and forwarded as bytes. [MQTT-1.5.3-3] [MQTT-1.5.4-3]
+ * UTF-8 as MQTT wants it: well-formed, no surrogates, no U+0000. U+FEFF is a character like any
+ * other and is never stripped: strings are compared and forwarded as bytes. [MQTT-1.5.3-3]
+ * [MQTT-1.5.4-3]
  */
 
 /**
- * True when `length` bytes at `at` are a valid string. Looks at 16 bytes at a time while they are ASCII; reads, and
- * ignores, up to 15 bytes beyond the end.
+ * True when `length` bytes at `at` are a valid string. Looks at 16 bytes at a time while they are
+ * ASCII; reads, and ignores, up to 15 bytes beyond the end.
  */
 export function isWellFormed(at: u32, length: u32): bool {
   const end = at + length;
   while (at < end) {
-    // As signed bytes everything that is not plain ASCII is <= 0: U+0000 and every byte of a longer sequence.
+    // As signed bytes everything that is not plain ASCII is <= 0: U+0000 and every byte of a longer
+    // sequence.
     const suspects = i8x16.le_s(v128.load(at), i8x16.splat(0));
     let mask = <u32>i8x16.bitmask(suspects);
     const left = end - at;
@@ -30,7 +32,10 @@ function isContinuation(byte: u32): bool {
   return (byte & 0xc0) == 0x80;
 }
 
-/** The position after a run of multi-byte sequences that starts at `at`; 0 when one of them is ill-formed. */
+/**
+ * The position after a run of multi-byte sequences that starts at `at`; 0 when one of them is ill-
+ * formed.
+ */
 function afterSequences(at: u32, end: u32): u32 {
   do {
     const lead = <u32>load<u8>(at);

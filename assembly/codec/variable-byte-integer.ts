@@ -1,5 +1,6 @@
 /**
- * Variable Byte Integers: seven bits a byte, least significant first, at most four bytes, never more than needed.
+ * Variable Byte Integers: seven bits a byte, least significant first, at most four bytes, never
+ * more than needed.
  */
 
 /** Value that the last readVbi found. */
@@ -23,8 +24,9 @@ export function writeVbi(at: u32, value: u32): u32 { // [MQTT-1.5.5-1]
 }
 
 /**
- * Reads into `vbiValue` and answers the position after the integer; 0 when it runs past `end`, has a fifth byte or
- * is longer than its value needs. Inside a packet each of the three is a malformed packet.
+ * Reads into `vbiValue` and answers the position after the integer; 0 when it runs past `end`, has
+ * a fifth byte or is longer than its value needs. Inside a packet each of the three is a malformed
+ * packet.
  */
 export function readVbi(at: u32, end: u32): u32 {
   if (at >= end) return 0;

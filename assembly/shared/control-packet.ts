@@ -5,7 +5,8 @@ export const VERSION_3_1: u32 = 3;
 export const VERSION_3_1_1: u32 = 4;
 export const VERSION_5: u32 = 5;
 
-// Packet types, the upper four bits of the first byte. 0 is reserved everywhere, 15 below version 5.
+// Packet types, the upper four bits of the first byte. 0 is reserved everywhere, 15 below version
+// 5.
 export const CONNECT: u32 = 1;
 export const CONNACK: u32 = 2;
 export const PUBLISH: u32 = 3;

@@ -1,6 +1,6 @@
 /**
- * The properties of MQTT 5 in one table: type, packets, repeatability, valid values, and whether a PUBLISH forwards
- * them unaltered. Imports nothing.
+ * The properties of MQTT 5 in one table: type, packets, repeatability, valid values, and whether a
+ * PUBLISH forwards them unaltered. Imports nothing.
  */
 
 export const PAYLOAD_FORMAT_INDICATOR: u32 = 1;
@@ -56,7 +56,8 @@ export const REPEATABLE_IN_PUBLISH: u32 = 1 << 22;
 /** A receiver of the message gets this property exactly as the publisher sent it. */
 export const FORWARDED: u32 = 1 << 23;
 
-// Short names of the packet bits (control-packet.ts, bit n is packet type n; bit 0 is the will) for the table below.
+// Short names of the packet bits (control-packet.ts, bit n is packet type n; bit 0 is the will) for
+// the table below.
 const WILL: u32 = 1 << 0;
 const CONNECT: u32 = 1 << 1;
 const CONNACK: u32 = 1 << 2;
@@ -70,7 +71,10 @@ const ACKNOWLEDGEMENTS: u32 = 0xf0 | (1 << 9) | (1 << 11);
 const MESSAGE: u32 = PUBLISH | WILL;
 const FLAG: u32 = TYPE_BYTE | VALUE_ZERO_OR_ONE;
 
-/** The rule of one property: packets in bits 0 to 15, then type, values, repeatability; 0 = no such property. */
+/**
+ * The rule of one property: packets in bits 0 to 15, then type, values, repeatability; 0 = no such
+ * property.
+ */
 export function ruleOfProperty(id: u32): u32 {
   switch (id) {
     case PAYLOAD_FORMAT_INDICATOR:
@@ -82,7 +86,8 @@ export function ruleOfProperty(id: u32): u32 {
     case CORRELATION_DATA:
       return TYPE_BINARY_DATA | MESSAGE | FORWARDED;
     case SUBSCRIPTION_IDENTIFIER:
-      return TYPE_VARIABLE_BYTE_INTEGER | VALUE_NOT_ZERO | REPEATABLE_IN_PUBLISH | PUBLISH | SUBSCRIBE;
+      return TYPE_VARIABLE_BYTE_INTEGER | VALUE_NOT_ZERO | REPEATABLE_IN_PUBLISH
+        | PUBLISH | SUBSCRIBE;
     case SESSION_EXPIRY_INTERVAL:
       return TYPE_FOUR_BYTE_INTEGER | CONNECT | CONNACK | DISCONNECT;
     case ASSIGNED_CLIENT_IDENTIFIER: case RESPONSE_INFORMATION:

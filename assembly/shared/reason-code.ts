@@ -1,4 +1,7 @@
-/** Reason Codes of MQTT 5, the return codes of 3.x, and which packets may carry which. Imports nothing. */
+/**
+ * Reason Codes of MQTT 5, the return codes of 3.x, and which packets may carry which. Imports
+ * nothing.
+ */
 
 export const SUCCESS: u32 = 0x00; // also Normal disconnection and Granted QoS 0
 export const GRANTED_QOS_1: u32 = 0x01;
@@ -66,7 +69,10 @@ const DISCONNECT: u32 = 1 << 14;
 const AUTH: u32 = 1 << 15;
 const ANSWER: u32 = PUBACK | PUBREC; // the answers that may refuse a PUBLISH
 
-/** The packets that may carry `reasonCode`, as bits by packet type; 0 when the standard lists no such code. */
+/**
+ * The packets that may carry `reasonCode`, as bits by packet type; 0 when the standard lists no
+ * such code.
+ */
 export function packetsOfReasonCode(reasonCode: u32): u32 {
   switch (reasonCode) {
     case SUCCESS:

@@ -27,8 +27,8 @@ export let filterLevels: u32 = 0;
 export let filterHasWildcard: bool = false;
 
 /**
- * Takes a filter as the client wrote it apart. MALFORMED_PACKET for an ill-formed string, TOPIC_FILTER_INVALID for an
- * empty filter, a misplaced wildcard or an ill-formed shared filter.
+ * Takes a filter as the client wrote it apart. MALFORMED_PACKET for an ill-formed string,
+ * TOPIC_FILTER_INVALID for an empty filter, a misplaced wildcard or an ill-formed shared filter.
  */
 export function parseTopicFilter(at: u32, length: u32): u32 {
   if (!isWellFormed(at, length)) return MALFORMED_PACKET; // [MQTT-3.8.3-1] [MQTT-3.10.3-1]
@@ -67,7 +67,10 @@ function isShared(at: u32, length: u32): bool {
   return load<u32>(at, 3) == SHARE_TAIL;
 }
 
-/** The position after the slash that ends the Share Name; 0 when the name is empty, has a wildcard or never ends. */
+/**
+ * The position after the slash that ends the Share Name; 0 when the name is empty, has a wildcard
+ * or never ends.
+ */
 function afterShareName(at: u32, end: u32): u32 {
   const start = at;
   for (; at < end; at++) {

@@ -1,4 +1,6 @@
-/** Topic Names: what a message is published to. Bytes only; nothing is normalised. [MQTT-4.7.3-4] */
+/**
+ * Topic Names: what a message is published to. Bytes only; nothing is normalised. [MQTT-4.7.3-4]
+ */
 import { MALFORMED_PACKET, SUCCESS, TOPIC_NAME_INVALID } from '../shared/reason-code';
 import { isWellFormed } from '../codec/utf8-string';
 
@@ -11,8 +13,8 @@ export function isTopicName(at: u32, length: u32): bool {
 }
 
 /**
- * SUCCESS, MALFORMED_PACKET for an ill-formed string, TOPIC_NAME_INVALID for a wildcard or an empty name. Reads, and
- * ignores, up to 15 bytes beyond the end.
+ * SUCCESS, MALFORMED_PACKET for an ill-formed string, TOPIC_NAME_INVALID for a wildcard or an empty
+ * name. Reads, and ignores, up to 15 bytes beyond the end.
  */
 export function topicNameReason(at: u32, length: u32): u32 {
   if (length == 0) return TOPIC_NAME_INVALID; // [MQTT-4.7.3-1]
@@ -37,7 +39,8 @@ function suspiciousNameReason(at: u32, length: u32): u32 {
   const end = at + length;
   for (; at < end; at += 16) {
     const bytes = v128.load(at);
-    const wildcards = v128.or(i8x16.eq(bytes, i8x16.splat(PLUS)), i8x16.eq(bytes, i8x16.splat(HASH)));
+    const plus = i8x16.eq(bytes, i8x16.splat(PLUS));
+    const wildcards = v128.or(plus, i8x16.eq(bytes, i8x16.splat(HASH)));
     let mask = <u32>i8x16.bitmask(wildcards);
     const left = end - at;
     if (left < 16) mask &= (1 << left) - 1;
