@@ -1,6 +1,6 @@
 /**
- * PUBACK, PUBREC, PUBREL and PUBCOMP: one shape. The properties are left out when there are none, and
- * the Reason Code as well when it is 0.
+ * PUBACK, PUBREC, PUBREL and PUBCOMP: one shape. The properties are left out when there are none,
+ * and the Reason Code as well when it is 0.
  * ```
  *   +-------------------+-------------+------------+
  *   | packet identifier | reason code | properties |
