@@ -21,7 +21,10 @@ const NO_BOOLEAN_ARGUMENT = {
 export default tseslint.config(
   // assembly/ is AssemblyScript: its types and decorators are not TypeScript's. asc checks it.
   {
-    ignores: ['assembly/', 'dist/', 'build/', 'coverage/', 'node_modules/', '**/*.generated.ts'],
+    ignores: [
+      'assembly/', '**/*.entry.ts', 'dist/', 'build/', 'coverage/', 'node_modules/',
+      '**/*.generated.ts',
+    ],
   },
   eslint.configs.recommended,
   {

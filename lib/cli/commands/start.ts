@@ -1,0 +1,82 @@
+/** `nidomq start`: a broker in this process, until it is told to stop. */
+import type { Command } from 'commander';
+import type { Broker } from '../../broker/broker.js';
+import { BROKER_VERSION } from '../../broker/sys-topics.js';
+import { CliError, codeOf } from '../cli-error.js';
+import type { RegisterCommand } from '../command.js';
+import type { CliOutput } from '../output.js';
+import { openGuard } from '../guards.js';
+import { readSettings } from '../settings.js';
+import type { Settings, StartFlags } from '../settings.js';
+import { stopOnSignals } from '../stop-on-signals.js';
+
+const OPEN_DOOR = 'NIDO_LISTENER_OPEN';
+
+export const registerStart: RegisterCommand = (program, output) => {
+  describeFlags(program.command('start').description('start a broker')).action(
+    async (flags: StartFlags) => {
+      const settings = await readSettings(flags);
+      await start(settings, output);
+    },
+  );
+};
+
+function describeFlags(command: Command): Command {
+  return command
+    .option('--host <address>', 'address to bind (default: 127.0.0.1, this machine only)')
+    .option('--port <number>', 'TCP port; 0 takes a free one (default: 1883)')
+    .option('--engine <name>', 'where sessions and messages live (default: memory)')
+    .option('--data <folder>', 'folder of the file engine (default: ./nidomq-data)')
+    .option('--durability <level>', 'of the file engine: disk, os or memory')
+    .option('--config <file>', 'JSON or YAML file of options')
+    .option('--set <path=value>', 'one option, may be repeated; see `nidomq options`', collect, [])
+    .option('--allow-anonymous', 'let everybody in who can reach the listener')
+    .option('--password-file <file>', 'users and passwords, the format of mosquitto_passwd')
+    .option('--acl-file <file>', 'who may do what, the format of mosquitto\'s acl_file');
+}
+
+function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value];
+}
+
+async function start(settings: Settings, output: CliOutput): Promise<void> {
+  const guard = await openGuard(settings);
+  const { Broker } = await import('../../broker/broker.js');
+  try {
+    const broker = new Broker({ ...settings.broker, ...guard?.options });
+    const addresses: string[] = [];
+    broker.on('listening', ({ address }) => addresses.push(address));
+    await broker.listen();
+    stopOnSignals(() => stop(broker, guard, output), output);
+    guard?.reloadOnSignal(output);
+    output.line(readyLine(addresses, settings));
+  } catch (error) {
+    guard?.close();
+    throw codeOf(error) === OPEN_DOOR ? withCures(error as Error) : error;
+  }
+}
+
+async function stop(
+  broker: Broker, guard: { close(): void } | undefined, output: CliOutput,
+): Promise<void> {
+  output.line('nidomq stops: nobody new comes in, what is on its way is finished');
+  await broker.close();
+  guard?.close();
+  output.line('nidomq has stopped');
+}
+
+function readyLine(addresses: readonly string[], { broker }: Settings): string {
+  const engine = typeof broker.engine === 'object' ? Object.keys(broker.engine)[0] : 'memory';
+  const promise = engine === 'memory' ? 'memory, nothing survives a restart' : engine;
+  return `nidomq ${BROKER_VERSION} is ready on ${addresses.join(', ')} (engine ${promise})`;
+}
+
+/** Both ways out: a refusal without one is answered by whatever a search finds first. */
+function withCures(error: Error): CliError {
+  return new CliError(OPEN_DOOR, [
+    error.message,
+    '  To ask for passwords:  nidomq start ... --password-file FILE',
+    '      (make FILE with `mosquitto_passwd -c FILE USER`)',
+    '  To let everybody in:   nidomq start ... --allow-anonymous',
+  ].join('\n'), { cause: error });
+}

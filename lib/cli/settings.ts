@@ -1,0 +1,138 @@
+/**
+ * From a command line to the options of a broker. What is said later wins: the configuration file,
+ * then the flags, then every --set from left to right.
+ */
+import { optionSpec, parseOptionText } from '../broker/options.js';
+import type { BrokerOptions } from '../broker/broker-options.js';
+import type { AuthenticationConfig, AuthorizationConfig } from '../guard/index.js';
+import { CliError } from './cli-error.js';
+import { readConfigFile } from './config-file.js';
+import type { Config } from './config-file.js';
+import { setPath, stepsOf } from './set-path.js';
+
+/** What `nidomq start` understands, as commander gives it. */
+export interface StartFlags {
+  readonly host?: string;
+  readonly port?: string;
+  readonly engine?: string;
+  readonly data?: string;
+  readonly durability?: string;
+  readonly config?: string;
+  readonly set?: readonly string[];
+  readonly allowAnonymous?: true;
+  readonly passwordFile?: string;
+  readonly aclFile?: string;
+}
+
+export interface Settings {
+  readonly broker: BrokerOptions;
+  /** A configuration names guards; code gives them as objects. */
+  readonly authentication: readonly AuthenticationConfig[];
+  readonly authorization?: AuthorizationConfig;
+}
+
+const DATA_FOLDER = './nidomq-data';
+
+export async function readSettings(flags: StartFlags): Promise<Settings> {
+  const config = flags.config === undefined ? {} : await readConfigFile(flags.config);
+  applyFlags(config, flags);
+  for (const assignment of flags.set ?? []) applyAssignment(config, assignment);
+  const { authentication, authorization, ...broker } = config;
+  return {
+    broker: broker as BrokerOptions,
+    authentication: authenticationOf(authentication),
+    authorization: authorizationOf(authorization),
+  };
+}
+
+function applyFlags(config: Config, flags: StartFlags): void {
+  // A server that nobody can reach is not what anybody starts.
+  if (config.listeners === undefined) config.listeners = [{}];
+  if (flags.host !== undefined) setPath(config, 'listeners[0].host', flags.host);
+  if (flags.port !== undefined) {
+    setPath(config, 'listeners[0].port', parseOptionText('listeners[0].port', flags.port));
+  }
+  if (flags.allowAnonymous) config.allowAnonymous = true;
+  applyEngine(config, flags);
+  if (flags.passwordFile !== undefined) {
+    const others = authenticationOf(config.authentication);
+    config.authentication = [...others, { kind: 'password-file', path: flags.passwordFile }];
+  }
+  if (flags.aclFile !== undefined) {
+    const others = authorizationOf(config.authorization);
+    config.authorization = { ...others, aclFile: flags.aclFile };
+  }
+}
+
+function applyEngine(config: Config, { engine, data, durability }: StartFlags): void {
+  if (engine === undefined && (data !== undefined || durability !== undefined)) {
+    throw new CliError('NIDO_CLI_FLAG_INVALID',
+      '--data and --durability describe the file engine: add --engine file');
+  }
+  if (engine === undefined) return;
+  if (engine !== 'file') {
+    if (data !== undefined || durability !== undefined) {
+      throw new CliError('NIDO_CLI_FLAG_INVALID',
+        `--data and --durability mean nothing to the engine ${engine}: leave them out, or use `
+        + '--engine file');
+    }
+    config.engine = engine;
+    return;
+  }
+  config.engine = {
+    file: { path: data ?? DATA_FOLDER, ...(durability === undefined ? {} : { durability }) },
+  };
+}
+
+function applyAssignment(config: Config, assignment: string): void {
+  const at = assignment.indexOf('=');
+  if (at <= 0) {
+    throw new CliError('NIDO_CLI_SET_INVALID',
+      `--set ${assignment}: write path=value, for example --set limits.queueMessagesMax=1000`);
+  }
+  const path = assignment.slice(0, at);
+  setPath(config, path, valueOf(path, assignment.slice(at + 1)));
+}
+
+/** Checked against the table; free below an option that is an object (`listeners[0].tls`). */
+function valueOf(path: string, text: string): unknown {
+  const isFree = isGuard(path) || (optionSpec(path) === undefined && isInsideObject(path));
+  return isFree ? jsonOrText(text) : parseOptionText(path, text);
+}
+
+function isGuard(path: string): boolean {
+  return ['authentication', 'authorization'].includes(String(stepsOf(path)[0]));
+}
+
+function isInsideObject(path: string): boolean {
+  const steps = stepsOf(path);
+  for (let length = steps.length - 1; length > 0; length--) {
+    const spec = optionSpec(steps.slice(0, length).join('.'));
+    if (spec !== undefined) {
+      return (spec.type === 'object' || spec.type === 'any') && spec.source === 'any';
+    }
+  }
+  return false;
+}
+
+function jsonOrText(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function authenticationOf(value: unknown): AuthenticationConfig[] {
+  if (value === undefined) return [];
+  if (Array.isArray(value)) return value as AuthenticationConfig[];
+  throw new CliError('NIDO_CLI_CONFIG_FORMAT',
+    'authentication: must be a list such as [{"kind": "password-file", "path": "passwords"}]');
+}
+
+function authorizationOf(value: unknown): AuthorizationConfig | undefined {
+  if (value === undefined) return undefined;
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  throw new CliError('NIDO_CLI_CONFIG_FORMAT',
+    'authorization: must be an object such as {"aclFile": "acl"}');
+}
