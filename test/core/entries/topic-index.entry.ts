@@ -2,7 +2,7 @@
 export {
   allocate, budgetOf, freePoolBytes, initialiseBlocks, release, setBudget, usedOf,
 } from '../../../assembly/memory/blocks';
-export { bytesEqual, hashBytes } from '../../../assembly/topic/hash';
+export { bytesEqual, hashBytes, hashKey } from '../../../assembly/topic/hash';
 export { hasWildcard, scanLevel } from '../../../assembly/topic/topic-level';
 export {
   findTopic, internedTopics, internTopic, pinTopic, setTopicCacheMax, unpinTopic,
