@@ -1,5 +1,5 @@
 /** Binds a server, and says in words why it could not. */
-import { unlink } from 'node:fs/promises';
+import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { ListenOptions, Server } from 'node:net';
 import { ListenerError, reasonOf, systemCode } from './listener-error.js';
@@ -16,17 +16,19 @@ const FIRST_FREE_PORT = 1_024;
 export async function listen(
   server: Server, options: ListenerOptions, address: string,
 ): Promise<ListeningAt> {
-  const { port, host, path, backlog, exclusive, ipv6Only, readableAll, writableAll } = options;
+  const { path, backlog, exclusive, ipv6Only, readableAll, writableAll } = options;
+  // Node takes a `port` that is there but undefined for "any port", and would then ignore `path`.
+  const place = path === undefined ? { port: options.port, host: options.host } : { path };
   const how: ListenOptions = {
-    port, host, path, backlog: backlog ?? BACKLOG, exclusive, ipv6Only, readableAll, writableAll,
+    ...place, backlog: backlog ?? BACKLOG, exclusive, ipv6Only, readableAll, writableAll,
   };
   try {
     await bind(server, how);
   } catch (error) {
-    if (path === undefined || systemCode(error) !== 'EADDRINUSE' || await answers(path)) {
+    const taken = systemCode(error) === 'EADDRINUSE';
+    if (path === undefined || !taken || !await isLeftBehind(path)) {
       throw explain(error, options, address);
     }
-    // The file is left from a process that died: nobody answers behind it.
     await unlink(path);
     await bind(server, how).catch((again: unknown) => { throw explain(again, options, address); });
   }
@@ -49,12 +51,20 @@ function bind(server: Server, how: ListenOptions): Promise<void> {
   });
 }
 
-/** Whether a process listens at this unix socket. */
-function answers(path: string): Promise<boolean> {
+/** Whether this is the socket of a process that died. Any other file is somebody's, and stays. */
+async function isLeftBehind(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  return found?.isSocket() === true && await nobodyAnswers(path);
+}
+
+function nobodyAnswers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
-    socket.once('connect', () => { socket.destroy(); resolve(true); });
-    socket.once('error', (error) => resolve(systemCode(error) !== 'ECONNREFUSED'));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(false);
+    });
+    socket.once('error', (error) => resolve(systemCode(error) === 'ECONNREFUSED'));
   });
 }
 
@@ -68,7 +78,8 @@ function explain(error: unknown, options: ListenerOptions, address: string): Lis
           + `another program or listener. Stop it (\`ss -ltnp 'sport = :${port}'\` says which), or `
           + 'choose another port; 0 picks a free one.', cause)
         : new ListenerError('NIDO_LISTENER_PATH_TAKEN', `${address}: another process answers at `
-          + 'this unix socket. Stop it, or choose another path.', cause);
+          + 'this unix socket, or it is another kind of file. Stop the process, or choose another '
+          + 'path.', cause);
     case 'EACCES':
     case 'EPERM':
       return path === undefined

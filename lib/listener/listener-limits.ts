@@ -33,6 +33,9 @@ export const HALF_OPEN_DEADLINE_MS = 10_000;
  */
 export const WEBSOCKET_MAX_PAYLOAD = 2 * 1_024 * 1_024;
 
+/** Longer writes leave in several frames, so that no peer's own `maxPayload` stands in the way. */
+export const WEBSOCKET_FRAME_BYTES_MAX = 256 * 1_024;
+
 /**
  * WebSocket pings are not answered while more than this waits to be sent: pings must not fill our
  * memory.

@@ -4,7 +4,9 @@
  */
 import type { WebSocket } from 'ws';
 import { TransportError } from './listener-error.js';
-import { HALF_OPEN_DEADLINE_MS, PONG_BACKLOG_BYTES_MAX } from './listener-limits.js';
+import {
+  HALF_OPEN_DEADLINE_MS, PONG_BACKLOG_BYTES_MAX, WEBSOCKET_FRAME_BYTES_MAX,
+} from './listener-limits.js';
 import { PROXIED_PEER, peerAddress, peerPort } from './peer.js';
 import type { PeerSocket } from './peer.js';
 import type { Transport, TransportIdentity, TransportKind, TransportOwner } from './transport.js';
@@ -95,7 +97,9 @@ export class WebSocketTransport implements Transport {
   write(bytes: Uint8Array, done: () => void): boolean {
     if (bytes.length === 0 || this.#webSocket.readyState !== READY_STATE_OPEN) return true;
     if (!this.#socket.writable) return true;
-    this.#webSocket.send(bytes, BINARY_FRAME, done); // [MQTT-6.0.0-1]
+    // [MQTT-6.0.0-1]: binary frames only. [MQTT-6.0.0-2]: packets may be cut anywhere.
+    if (bytes.length <= WEBSOCKET_FRAME_BYTES_MAX) this.#webSocket.send(bytes, BINARY_FRAME, done);
+    else this.#sendInPieces(bytes, done);
     return false;
   }
 
@@ -198,6 +202,18 @@ export class WebSocketTransport implements Transport {
       : new TransportError('NIDO_TRANSPORT_END_DEADLINE',
         `the peer did not close within ${deadlineMs} ms after we did: closed by force`);
     this.destroy();
+  }
+
+  /** A peer holds a frame in memory until all of it is there, and has a limit for it. */
+  #sendInPieces(bytes: Uint8Array, done: () => void): void {
+    this.#socket.cork();
+    for (let at = 0; at < bytes.length;) {
+      const end = Math.min(at + WEBSOCKET_FRAME_BYTES_MAX, bytes.length);
+      const told = end === bytes.length ? done : ignoreError;
+      this.#webSocket.send(bytes.subarray(at, end), BINARY_FRAME, told);
+      at = end;
+    }
+    this.#socket.uncork();
   }
 
   #refuseText(): void {
