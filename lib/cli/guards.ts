@@ -1,5 +1,7 @@
 /** Makes the guards that a configuration names, ready for the options of a broker. */
 import type { BrokerOptions } from '../broker/broker-options.js';
+import type { BrokerLogger } from '../broker/logger.js';
+import { CliError } from './cli-error.js';
 import type { CliOutput } from './output.js';
 import type { Settings } from './settings.js';
 
@@ -7,19 +9,22 @@ export interface OpenGuard {
   readonly options: Pick<
     BrokerOptions, 'authentication' | 'enhancedAuthentication' | 'authorization'
   >;
-  /** SIGHUP reads passwords and rules again, as with mosquitto. */
-  reloadOnSignal(output: CliOutput): void;
+  /** Reads every file again. Throws when one was refused; its old content stays in force. */
+  reload(): void;
   close(): void;
 }
 
 /** undefined when nothing is named. Throws a GuardError for what cannot be built. */
-export async function openGuard(settings: Settings): Promise<OpenGuard | undefined> {
+export async function openGuard(
+  settings: Settings, output: CliOutput,
+): Promise<OpenGuard | undefined> {
   const { authentication, authorization } = settings;
   if (authentication.length === 0 && authorization === undefined) return undefined;
   const { buildGuard } = await import('../guard/index.js');
   const { TopicMatcher } = await import('../core/topic-matcher.js');
   const guard = buildGuard(
-    { authentication, authorization }, { createFilterSet: () => new TopicMatcher() },
+    { authentication, authorization },
+    { createFilterSet: () => new TopicMatcher(), logger: loggerTo(output) },
   );
   return {
     options: {
@@ -27,12 +32,17 @@ export async function openGuard(settings: Settings): Promise<OpenGuard | undefin
       enhancedAuthentication: guard.enhancedAuthentication,
       authorization: guard.authorization,
     },
-    reloadOnSignal: (output) => {
-      process.on('SIGHUP', () => {
-        if (guard.reload()) output.line('nidomq has read its passwords and rules again');
-        else output.errorLine('nidomq: a file was refused; its old content stays in force');
-      });
+    reload: () => {
+      if (guard.reload()) return;
+      throw new CliError('NIDO_CLI_RELOAD_REFUSED',
+        'a file of passwords or rules is wrong (see above); its old content stays in force');
     },
     close: () => guard.close(),
   };
+}
+
+/** Guards say which line of which file is wrong; that is for whoever runs the command. */
+function loggerTo(output: CliOutput): BrokerLogger {
+  const write = (message: string): void => output.errorLine(`nidomq: ${message}`);
+  return { error: write, warn: write };
 }

@@ -37,6 +37,10 @@ export async function readSettings(flags: StartFlags): Promise<Settings> {
   const config = flags.config === undefined ? {} : await readConfigFile(flags.config);
   applyFlags(config, flags);
   for (const assignment of flags.set ?? []) applyAssignment(config, assignment);
+  if (Array.isArray(config.listeners) && config.listeners.length === 0) {
+    throw new CliError('NIDO_CLI_CONFIG_FORMAT',
+      'listeners: a server without one can be reached by nobody; name one, or leave this out');
+  }
   const { authentication, authorization, ...broker } = config;
   return {
     broker: broker as BrokerOptions,
@@ -46,7 +50,6 @@ export async function readSettings(flags: StartFlags): Promise<Settings> {
 }
 
 function applyFlags(config: Config, flags: StartFlags): void {
-  // A server that nobody can reach is not what anybody starts.
   if (config.listeners === undefined) config.listeners = [{}];
   if (flags.host !== undefined) setPath(config, 'listeners[0].host', flags.host);
   if (flags.port !== undefined) {

@@ -12,7 +12,7 @@ afterEach(killChildren);
 
 /** Reason Code of DISCONNECT. */
 const SERVER_SHUTTING_DOWN = 0x8b;
-const STOP_ON_SIGNALS = join(process.cwd(), 'dist/cli/stop-on-signals.js');
+const SIGNALS = join(process.cwd(), 'dist/cli/signals.js');
 const READY = /nidomq \S+ is ready on tcp:\/\/127\.0\.0\.1:(\d+) \(engine memory/;
 
 describe('nidomq start', () => {
@@ -81,7 +81,7 @@ describe('nidomq start', () => {
 
 describe('signals', () => {
   const script = `
-    import { stopOnSignals } from '${pathToFileURL(STOP_ON_SIGNALS).href}';
+    import { stopOnSignals } from '${pathToFileURL(SIGNALS).href}';
     setInterval(() => {}, 1000);
     stopOnSignals(() => new Promise(() => {}), { line: console.log, errorLine: console.log });
     console.log('running');`;
@@ -93,5 +93,15 @@ describe('signals', () => {
     await child.says(/once more to stop at once/);
     child.signal('SIGINT');
     expect(await child.ended).toEqual({ status: 130, signal: null });
+  });
+
+  it('SIGHUP reads files again and leaves clients connected', async () => {
+    const server = startNidomq('start', '--port', '0');
+    const [, port] = await server.says(READY);
+    const client = await mqtt.connectAsync(`mqtt://127.0.0.1:${port}`, { reconnectPeriod: 0 });
+    server.signal('SIGHUP');
+    await server.says(/has read certificates, passwords and rules again/);
+    await client.publishAsync('still', 'here', { qos: 1 });
+    await client.endAsync();
   });
 });

@@ -8,7 +8,7 @@ import type { CliOutput } from '../output.js';
 import { openGuard } from '../guards.js';
 import { readSettings } from '../settings.js';
 import type { Settings, StartFlags } from '../settings.js';
-import { stopOnSignals } from '../stop-on-signals.js';
+import { reloadOnHangup, stopOnSignals } from '../signals.js';
 
 const OPEN_DOOR = 'NIDO_LISTENER_OPEN';
 
@@ -40,7 +40,7 @@ function collect(value: string, before: readonly string[]): string[] {
 }
 
 async function start(settings: Settings, output: CliOutput): Promise<void> {
-  const guard = await openGuard(settings);
+  const guard = await openGuard(settings, output);
   const { Broker } = await import('../../broker/broker.js');
   try {
     const broker = new Broker({ ...settings.broker, ...guard?.options });
@@ -48,7 +48,10 @@ async function start(settings: Settings, output: CliOutput): Promise<void> {
     broker.on('listening', ({ address }) => addresses.push(address));
     await broker.listen();
     stopOnSignals(() => stop(broker, guard, output), output);
-    guard?.reloadOnSignal(output);
+    reloadOnHangup(async () => {
+      guard?.reload();
+      await broker.reload();
+    }, output);
     output.line(readyLine(addresses, settings));
   } catch (error) {
     guard?.close();
