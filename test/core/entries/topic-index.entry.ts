@@ -1,4 +1,7 @@
 /** The topic index alone, exported for its tests and its benchmark. */
+import { receiversOf } from '../../../assembly/index/match-cache';
+import { internTopic, TopicEntry } from '../../../assembly/index/topic-intern';
+
 export {
   allocate, budgetOf, freePoolBytes, initialiseBlocks, release, setBudget, usedOf,
 } from '../../../assembly/memory/blocks';
@@ -20,6 +23,13 @@ export {
   retainedCount, retainedFind, retainedPut, retainedRemove, retainedReplaced, walkDone, walkEnd,
   walkNext, walkSpent, walkStart,
 } from '../../../assembly/index/retained-index';
+
+/** As `receiversOf`, of a topic that is interned while its cached result is not valid any more. */
+export function matchAnew(at: u32, length: u32): u32 {
+  const entry = internTopic(at, length);
+  changetype<TopicEntry>(entry).epoch = 0;
+  return receiversOf(entry);
+}
 
 export function heapBase(): u32 {
   return <u32>__heap_base;
