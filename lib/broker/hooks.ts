@@ -1,22 +1,32 @@
 /**
- * Hooks: where the owner of a broker decides. One small interface per concern; every method may answer at once or with
- * a promise, and only the promise pays. A hook that throws or rejects denies (fail closed) and is logged.
+ * Hooks: where the owner of a broker decides. One small interface per concern; every method may
+ * answer at once or with a promise, and only the promise pays. A hook that throws or rejects denies
+ * (fail closed) and is logged.
  */
 import type { TransportIdentity, TransportKind } from '../listener/transport.js';
 
 /** Who a connection is, once authentication has said so. Frozen for the life of the connection. */
 export interface Identity {
   readonly clientId: string;
-  /** What the authenticator says, or the User Name of the CONNECT packet, or undefined for an anonymous client. */
+  /**
+   * What the authenticator says, or the User Name of the CONNECT packet, or undefined for an
+   * anonymous client.
+   */
   readonly username?: string;
   readonly roles?: readonly string[];
-  /** Whatever an authenticator wants to hand to authorizers and handlers, for example the claims of a token. */
+  /**
+   * Whatever an authenticator wants to hand to authorizers and handlers, for example the claims of
+   * a token.
+   */
   readonly claims?: Readonly<Record<string, unknown>>;
 }
 
 /** Everything that is known of a peer when it asks to come in. */
 export interface ConnectRequest {
-  /** Client Identifier; `''` when the client left it to the server (it is assigned after authentication). */
+  /**
+   * Client Identifier; `''` when the client left it to the server (it is assigned after
+   * authentication).
+   */
   readonly clientId: string;
   readonly username?: string;
   /** Never logged. */
@@ -39,19 +49,28 @@ export type AuthenticationResult =
       readonly username?: string;
       readonly roles?: readonly string[];
       readonly claims?: Readonly<Record<string, unknown>>;
-      /** The connection is closed with Reason Code 0xA0 at this time (milliseconds since the epoch). */
+      /**
+       * The connection is closed with Reason Code 0xA0 at this time (milliseconds since the epoch).
+       */
       readonly expiresAt?: number;
     }
-  /** `reasonCode` is a CONNACK Reason Code of MQTT 5 (0x86 when left out); older versions get its nearest Return Code. */
+  /**
+   * `reasonCode` is a CONNACK Reason Code of MQTT 5 (0x86 when left out); older versions get its
+   * nearest Return Code.
+   */
   | { readonly ok: false; readonly reasonCode?: number; readonly reason?: string }
-  /** Not mine to decide: the next authenticator of the chain is asked. The end of the chain denies. */
+  /**
+   * Not mine to decide: the next authenticator of the chain is asked. The end of the chain denies.
+   */
   | { readonly ok: 'pass' };
 
 export interface Authenticator {
   authenticate(request: ConnectRequest): AuthenticationResult | Promise<AuthenticationResult>;
 }
 
-/** Enhanced authentication (MQTT 5, section 4.12). One exchange object lives for one authentication. */
+/**
+ * Enhanced authentication (MQTT 5, section 4.12). One exchange object lives for one authentication.
+ */
 export interface EnhancedAuthenticator {
   /** The Authentication Method this one serves, for example `SCRAM-SHA-256`. */
   readonly method: string;
@@ -59,7 +78,8 @@ export interface EnhancedAuthenticator {
 }
 export type EnhancedStep =
   | { readonly kind: 'continue'; readonly data?: Uint8Array }
-  | (Extract<AuthenticationResult, { ok: true }> & { readonly kind: 'success'; readonly data?: Uint8Array })
+  | (Extract<AuthenticationResult, { ok: true }>
+    & { readonly kind: 'success'; readonly data?: Uint8Array })
   | { readonly kind: 'failure'; readonly reasonCode?: number; readonly reason?: string };
 export interface EnhancedExchange {
   /** One step for every packet of the client: CONNECT first, then each AUTH. */
@@ -70,15 +90,22 @@ export interface EnhancedExchange {
 export type Verdict = boolean;
 
 export interface Authorizer {
-  /** May `who` publish to `topicName`? Also asked for Will Messages. The verdict is cached per connection and topic. */
+  /**
+   * May `who` publish to `topicName`? Also asked for Will Messages. The verdict is cached per
+   * connection and topic.
+   */
   canPublish?(
     who: Identity, topicName: string, how: { readonly qos: 0 | 1 | 2; readonly retain: boolean },
   ): Verdict | Promise<Verdict>;
   /** May `who` hold this subscription? `topicFilter` comes without `$share/<name>/`. */
   canSubscribe?(
-    who: Identity, topicFilter: string, how: { readonly qos: 0 | 1 | 2; readonly shareName?: string },
+    who: Identity, topicFilter: string,
+    how: { readonly qos: 0 | 1 | 2; readonly shareName?: string },
   ): Verdict | Promise<Verdict>;
-  /** May this message be delivered to `who`? Only asked when present; synchronous because it stands on the hot path. */
+  /**
+   * May this message be delivered to `who`? Only asked when present; synchronous because it stands
+   * on the hot path.
+   */
   canReceive?(who: Identity, topicName: string): Verdict;
   /** Called with a function that forgets every cached verdict; call it after the rules changed. */
   onChange?(invalidate: () => void): void;

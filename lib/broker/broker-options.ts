@@ -1,0 +1,105 @@
+/**
+ * What `new Broker(...)` takes, and what it becomes. The table of defaults and limits is
+ * option-table.ts.
+ */
+import type { ListenerOptions } from '../listener/index.js';
+import type {
+  Authenticator,
+  Authorizer,
+  EnhancedAuthenticator,
+  MessageInterceptor,
+} from './hooks.js';
+import type { BrokerLogger } from './logger.js';
+
+/**
+ * One door: what a listener understands, and who may come in. Host is 127.0.0.1 and port 1883 when
+ * left out.
+ */
+export interface ListenerSettings extends ListenerOptions {
+  /**
+   * Lets clients in that no authenticator decided about. Default: only on loopback, without
+   * authentication.
+   */
+  readonly allowAnonymous?: boolean;
+}
+
+export interface LimitSettings {
+  readonly memoryBytes: number;
+  readonly packetBytesMax: number;
+  readonly receiveMaximum: number;
+  readonly inflightMax: number;
+  readonly topicAliasMaximum: number;
+  readonly topicLevelsMax: number;
+  readonly topicCacheMax: number;
+  readonly userPropertiesMax: number;
+  readonly unauthenticatedBytesMax: number;
+  readonly connectTimeoutSeconds: number;
+  readonly clientIdBytesMax: number;
+  readonly queueMessagesMax: number;
+  readonly queueBytesMax: number;
+  readonly slabBytesMax: number;
+  readonly slabWatermarkBytes: number;
+  readonly heldBytesMax: number;
+  readonly withholdSecondsMax: number;
+  readonly retainedMessagesMax: number;
+  readonly retainedBytesMax: number;
+  readonly connectionsMax: number;
+  readonly sessionsMax: number;
+  readonly subscriptionsPerSessionMax: number;
+  readonly handlerConcurrency: number;
+  readonly handlerTimeoutMs: number;
+  readonly dropEventsPerTurnMax: number;
+  readonly closeDeadlineMs: number;
+}
+
+export interface MqttSettings {
+  readonly maximumQos: 0 | 1 | 2;
+  readonly retainAvailable: boolean;
+  readonly wildcardSubscriptionAvailable: boolean;
+  readonly sharedSubscriptionAvailable: boolean;
+  readonly subscriptionIdentifiersAvailable: boolean;
+  readonly sharedStrategy: 'round-robin' | 'sticky' | 'hash-client' | 'hash-topic';
+  readonly validatePayloadFormat: boolean;
+  readonly serverKeepAliveSeconds: number;
+  readonly keepAliveSecondsMax: number;
+  readonly sessionExpirySecondsMax: number;
+  readonly sessionExpirySecondsMaxV3: number;
+  readonly responseInformation: string;
+  readonly serverReference: string;
+  readonly sessionOfAnotherUser: 'refuse' | 'resume';
+}
+
+export interface SysSettings {
+  readonly intervalSeconds: number;
+}
+
+/** Options of a broker as its owner writes them; everything has a default. */
+export interface BrokerOptions {
+  readonly listeners?: readonly ListenerSettings[];
+  readonly engine?: 'memory';
+  readonly allowAnonymous?: boolean;
+  readonly authentication?: readonly Authenticator[];
+  readonly enhancedAuthentication?: readonly EnhancedAuthenticator[];
+  readonly authorization?: readonly Authorizer[];
+  readonly interceptors?: readonly MessageInterceptor[];
+  readonly logger?: BrokerLogger | false;
+  readonly limits?: Partial<LimitSettings>;
+  readonly mqtt?: Partial<MqttSettings>;
+  readonly sys?: Partial<SysSettings>;
+}
+
+/** The same with every default filled in. */
+export interface ResolvedBrokerOptions {
+  readonly listeners: readonly ListenerSettings[];
+  readonly engine: 'memory';
+  /** undefined: decided by the rule of the loopback. */
+  readonly allowAnonymous: boolean | undefined;
+  readonly authentication: readonly Authenticator[];
+  readonly enhancedAuthentication: readonly EnhancedAuthenticator[];
+  readonly authorization: readonly Authorizer[];
+  readonly interceptors: readonly MessageInterceptor[];
+  readonly logger: BrokerLogger | false | undefined;
+  readonly limits: LimitSettings;
+  readonly mqtt: MqttSettings;
+  readonly sys: SysSettings;
+}

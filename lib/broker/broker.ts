@@ -1,0 +1,320 @@
+/** The MQTT broker: what an application makes, asks and listens to. */
+import { randomBytes } from 'node:crypto';
+import { Core } from '../core/core.js';
+import type { CoreStats, SessionInfo } from '../core/contract.js';
+import type { Listener, Transport } from '../listener/index.js';
+import { BrokerEmitter } from './broker-emitter.js';
+import type { EventListener, EventName } from './broker-emitter.js';
+import { BrokerLog } from './broker-log.js';
+import type { BrokerOptions, ResolvedBrokerOptions } from './broker-options.js';
+import { SystemClock } from './clock.js';
+import type { Clock } from './clock.js';
+import { describeClient } from './connections.js';
+import type { ControlCounters } from './context.js';
+import { ControlPlane } from './control-plane.js';
+import type { CoreFactory } from './control-plane.js';
+import { Doors, anonymousRule } from './doors.js';
+import { BrokerError, messageOf } from './errors.js';
+import type { ClientDescription } from './events.js';
+import type { MessageHandler, SubscribeHandlerOptions, Subscription } from './handlers.js';
+import { resolveOptions } from './options.js';
+import type { PublishOptions } from './publisher.js';
+import { ADMINISTRATIVE_ACTION, SERVER_SHUTTING_DOWN, isDisconnectCode } from './reason-codes.js';
+import type { ClientConnection, Door } from './records.js';
+
+/** What a test replaces. */
+export interface BrokerInternals {
+  readonly clock?: Clock;
+  readonly createCore?: CoreFactory;
+  /** Default random: hash tables must not be predictable from outside. */
+  readonly hashSeed?: bigint;
+}
+
+/** A client that is connected now. */
+export interface ClientInfo extends ClientDescription {
+  /** Milliseconds since 1970. */
+  readonly connectedAt: number;
+  readonly keepAliveSeconds: number;
+  readonly sessionExpirySeconds: number;
+}
+
+export interface BrokerStats extends CoreStats, Readonly<ControlCounters> {
+  readonly handlersRunning: number;
+}
+
+export interface CloseOptions {
+  /** Handlers and clients get this long. Default `limits.closeDeadlineMs`. */
+  readonly deadlineMs?: number;
+  /** Of the DISCONNECT that MQTT 5 clients are sent. Default 0x8B (Server shutting down). */
+  readonly reasonCode?: number;
+}
+
+export interface DisconnectClientOptions {
+  /** A DISCONNECT Reason Code. Default 0x98 (Administrative action). */
+  readonly reasonCode?: number;
+  readonly reason?: string;
+  /** Default `keep`: the client may come back to it. */
+  readonly session?: 'keep' | 'end';
+}
+
+type Phase = 'new' | 'listening' | 'closing' | 'closed';
+
+export class Broker {
+  readonly options: ResolvedBrokerOptions;
+  readonly #clock: Clock;
+  readonly #log: BrokerLog;
+  readonly #emitter: BrokerEmitter;
+  readonly #plane: ControlPlane;
+  readonly #doors: Doors;
+  readonly #attached: Door;
+  #phase: Phase = 'new';
+  #closing: Promise<void> | undefined = undefined;
+
+  /**
+   * Throws OptionError for a wrong option and BrokerError for a listener that would be open to
+   * everybody.
+   */
+  constructor(options: BrokerOptions = {}, internals: BrokerInternals = {}) {
+    this.options = resolveOptions(options);
+    this.#clock = internals.clock ?? new SystemClock();
+    this.#log = new BrokerLog(this.options.logger);
+    this.#doors = new Doors(this.options, this.#log);
+    this.#attached = {
+      name: 'attached',
+      anonymous: anonymousRule({ host: 'localhost' }, this.options),
+    };
+    this.#emitter = new BrokerEmitter((name, error) => this.#listenerThrew(name, error));
+    this.#plane = new ControlPlane({
+      options: this.options,
+      clock: this.#clock,
+      log: this.#log,
+      events: this.#emitter,
+      createCore: internals.createCore ?? ((core, events) => new Core(core, events)),
+      hashSeed: internals.hashSeed ?? randomBytes(8).readBigUInt64LE(),
+    });
+  }
+
+  /**
+   * The open doors, in the order of the options; `listeners[0].port` is the real port when 0 was
+   * asked for.
+   */
+  get listeners(): readonly Listener[] {
+    return this.#doors.listeners;
+  }
+
+  /**
+   * Opens the doors. When it resolves, clients can connect; when one door fails, none is open and
+   * it rejects.
+   */
+  async listen(): Promise<void> {
+    if (this.#phase !== 'new') {
+      throw new BrokerError(
+        'NIDO_BROKER_STATE',
+        `listen() of a broker that is ${this.#phase}: call it once`,
+      );
+    }
+    this.#phase = 'listening';
+    try {
+      await this.#doors.open(
+        (transport, door) => this.#plane.connections.open(transport, door),
+        (door, listener) => this.#opened(door, listener),
+      );
+    } catch (error) {
+      if (this.#phase === 'listening') this.#phase = 'new';
+      throw error;
+    }
+    this.#plane.sys.start();
+  }
+
+  /**
+   * Takes a byte pipe that did not come through a door: an in-memory one, or one that the
+   * application accepted.
+   */
+  accept(transport: Transport): void {
+    if (this.#phase === 'closing' || this.#phase === 'closed') transport.destroy();
+    else this.#plane.connections.open(transport, this.#attached);
+  }
+
+  /**
+   * Publishes a message of this process.
+   *
+   * When the promise resolves, the message has been routed: it stands in the Session State of every
+   * receiver at QoS 1 and 2, has been handed to every connected one at QoS 0, and, for QoS 1 and 2,
+   * the handlers of this process that acknowledge after their work are done with it. Nobody having
+   * subscribed is no error. Rejects with PublishError when it was refused (`reasonCode`), with
+   * BrokerError when it is not a message.
+   *
+   *     await broker.publish('casa/sala/luz', 'on', { qos: 1, retain: true });
+   */
+  publish(
+    topicName: string,
+    payload: Uint8Array | string = '',
+    options: PublishOptions = {},
+  ): Promise<void> {
+    if (this.#phase === 'closed') return Promise.reject(closedError());
+    return this.#plane.publisher.publish(topicName, payload, options);
+  }
+
+  /**
+   * Calls `handler` for every message that matches `topicFilter`, at most `concurrency` at the same
+   * time. When the promise resolves, messages published from now on reach the handler.
+   *
+   *     await broker.subscribe('casa/+/luz', ({ topicName, payload }) => keep(topicName, payload));
+   */
+  async subscribe(
+    topicFilter: string,
+    handler: MessageHandler,
+    options: SubscribeHandlerOptions = {},
+  ): Promise<Subscription> {
+    if (this.#phase === 'closed') throw closedError();
+    return this.#plane.handlers.subscribe(topicFilter, handler, options);
+  }
+
+  on<Name extends EventName>(name: Name, listener: EventListener<Name>): this {
+    this.#emitter.on(name, listener);
+    return this;
+  }
+
+  once<Name extends EventName>(name: Name, listener: EventListener<Name>): this {
+    this.#emitter.once(name, listener);
+    return this;
+  }
+
+  off<Name extends EventName>(name: Name, listener: EventListener<Name>): this {
+    this.#emitter.off(name, listener);
+    return this;
+  }
+
+  /** All clients that are connected now. */
+  clients(): ClientInfo[] {
+    const clients: ClientInfo[] = [];
+    for (const connection of this.#plane.connections.all()) {
+      if (connection.state === 'connected') clients.push(this.#clientInfo(connection));
+    }
+    return clients;
+  }
+
+  client(clientId: string): ClientInfo | undefined {
+    const connection = this.#plane.sessions.get(clientId)?.connection;
+    return connection === undefined ? undefined : this.#clientInfo(connection);
+  }
+
+  /** What waits for a session, connected or not; undefined when there is none. */
+  session(clientId: string): SessionInfo | undefined {
+    const session = this.#plane.sessions.get(clientId);
+    return session === undefined ? undefined : this.#plane.core.sessionInfo(session.handle);
+  }
+
+  /** Disconnects a client; answers whether there was one, or a session of it to end. */
+  disconnectClient(clientId: string, options: DisconnectClientOptions = {}): boolean {
+    const { reasonCode = ADMINISTRATIVE_ACTION, reason = 'disconnected by the broker' } = options;
+    checkDisconnectCode(reasonCode);
+    const session = this.#plane.sessions.get(clientId);
+    if (session === undefined) return false;
+    const { connection } = session;
+    if (connection !== undefined) this.#plane.connections.cutOff(connection, reasonCode, reason);
+    const left = this.#plane.sessions.get(clientId);
+    if (options.session === 'end' && left !== undefined)
+      this.#plane.sessions.end(left, 'administrative');
+    return connection !== undefined || options.session === 'end';
+  }
+
+  /**
+   * The rules of an authorizer have changed: cached verdicts are forgotten, subscriptions that lost
+   * their right end.
+   */
+  rulesChanged(): void {
+    this.#plane.rulesChanged();
+  }
+
+  /** Reads certificates and keys of the doors again; open connections stay. */
+  reload(): Promise<void> {
+    return this.#doors.reload();
+  }
+
+  stats(): BrokerStats {
+    return {
+      ...this.#plane.core.stats(),
+      ...this.#plane.counters,
+      handlersRunning: this.#plane.handlers.running,
+    };
+  }
+
+  /**
+   * Closes the broker: doors shut, handlers at work finish, clients get DISCONNECT. When it
+   * resolves nothing of the broker is left, at the latest a moment after `deadlineMs`. May be
+   * called more than once.
+   */
+  close(options: CloseOptions = {}): Promise<void> {
+    this.#closing ??= this.#close(options);
+    return this.#closing;
+  }
+
+  async #close(options: CloseOptions): Promise<void> {
+    const { deadlineMs = this.options.limits.closeDeadlineMs, reasonCode = SERVER_SHUTTING_DOWN } =
+      options;
+    checkDisconnectCode(reasonCode);
+    this.#phase = 'closing';
+    const { connections, handlers, connectFlow, sys } = this.#plane;
+    connectFlow.closing = true;
+    sys.stop();
+    const deadline = this.#clock.now() + deadlineMs;
+    const shut = this.#doors.shut(deadlineMs);
+    await this.#until(handlers.whenIdle(), deadline);
+    for (const connection of [...connections.all()]) {
+      connections.cutOff(connection, reasonCode, 'the broker is shutting down');
+    }
+    await this.#until(connections.whenEmpty(), deadline);
+    for (const connection of [...connections.all()]) this.#plane.core.destroy(connection.handle);
+    await this.#until(shut, deadline);
+    this.#phase = 'closed';
+    this.#plane.stop();
+    this.#log.info('broker closed');
+    this.#emitter.tell('closed');
+  }
+
+  /** Waits for `event`, but not beyond `deadline`. */
+  async #until(event: Promise<void>, deadline: number): Promise<void> {
+    let timer: { cancel(): void } | undefined;
+    const passed = new Promise<void>((resolve) => {
+      timer = this.#clock.schedule(resolve, Math.max(0, deadline - this.#clock.now()));
+    });
+    await Promise.race([event, passed]);
+    timer?.cancel();
+  }
+
+  #opened(door: Door, listener: Listener): void {
+    this.#log.info('listening', { listener: door.name, address: listener.address });
+    this.#emitter.tell('listening', {
+      name: door.name,
+      address: listener.address,
+      port: listener.port,
+    });
+  }
+
+  #clientInfo(connection: ClientConnection): ClientInfo {
+    return {
+      ...describeClient(connection),
+      connectedAt: Math.round(this.#clock.wall() - (this.#clock.now() - connection.connectedAt)),
+      keepAliveSeconds: connection.keepAliveSeconds,
+      sessionExpirySeconds: connection.session?.expirySeconds ?? 0,
+    };
+  }
+
+  #listenerThrew(name: EventName, error: unknown): void {
+    this.#log.error('event listener threw', { event: name, error: messageOf(error) });
+    if (name !== 'problem') this.#emitter.tell('problem', { where: `listener of ${name}`, error });
+  }
+}
+
+function closedError(): BrokerError {
+  return new BrokerError('NIDO_BROKER_CLOSED', 'the broker is closed: make a new one');
+}
+
+function checkDisconnectCode(reasonCode: number): void {
+  if (isDisconnectCode(reasonCode)) return;
+  throw new BrokerError(
+    'NIDO_BROKER_STATE',
+    `${reasonCode} is no Reason Code that a server may send in DISCONNECT`,
+  );
+}

@@ -1,0 +1,302 @@
+/**
+ * The control plane: what the core tells (CoreEvents) goes to the part that decides it, and time
+ * goes round.
+ *
+ *     core --> ControlPlane --> ConnectFlow, SubscribeFlow, Connections, Handlers, Publisher
+ *     clock -> pulse -> TimerWheel -> the entry's owner; and core.tick
+ *
+ * Events come while the core works on a chunk. Everything here may call the core back from within
+ * an event.
+ */
+import type {
+  AuthPacket,
+  ConnackFields,
+  ConnectionHandle,
+  ConnectPacket,
+  CoreControl,
+  CoreEvents,
+  CoreOptions,
+  Delivery,
+  DisconnectPacket,
+  DropReason,
+  Qos,
+  ReasonFields,
+  SessionHandle,
+  SubscribePacket,
+  UnsubscribePacket,
+} from '../core/contract.js';
+import { Authentication } from './authentication.js';
+import { Authorization } from './authorization.js';
+import type { BrokerLog } from './broker-log.js';
+import type { ResolvedBrokerOptions } from './broker-options.js';
+import type { Clock, ScheduledTask } from './clock.js';
+import { ConnectFlow } from './connect-flow.js';
+import { Connections } from './connections.js';
+import { emptyCounters, reportProblem } from './context.js';
+import type { BrokerContext, ControlCounters, EventTeller } from './context.js';
+import { whenDecided } from './decision.js';
+import { HandlerRun, Handlers } from './handlers.js';
+import { Publisher } from './publisher.js';
+import { NOT_AUTHORIZED, QUOTA_EXCEEDED, SUCCESS } from './reason-codes.js';
+import { ClientConnection, IdentityExpiry, Session } from './records.js';
+import { SessionRegistry } from './session-registry.js';
+import { SubscribeFlow, SubscriptionReview } from './subscribe-flow.js';
+import { SysTopics } from './sys-topics.js';
+import { TimerWheel } from './timer-wheel.js';
+import type { TimerEntry, TimerWheelOwner } from './timer-wheel.js';
+
+export type CoreFactory = (options: CoreOptions, events: CoreEvents) => CoreControl;
+
+export interface ControlPlaneParts {
+  readonly options: ResolvedBrokerOptions;
+  readonly clock: Clock;
+  readonly log: BrokerLog;
+  readonly events: EventTeller;
+  readonly createCore: CoreFactory;
+  readonly hashSeed: bigint;
+}
+
+const MS_PER_SECOND = 1_000;
+/** The core wants to be called at least this often. */
+const PULSE_MS_MAX = 1_000;
+const CACHED = { cache: 'yes' } as const;
+
+export class ControlPlane implements CoreEvents, TimerWheelOwner {
+  readonly core: CoreControl;
+  readonly connections: Connections;
+  readonly sessions: SessionRegistry;
+  readonly handlers: Handlers;
+  readonly publisher: Publisher;
+  readonly connectFlow: ConnectFlow;
+  readonly counters: ControlCounters = emptyCounters();
+  readonly sys: SysTopics;
+  readonly #context: BrokerContext;
+  readonly #authorization: Authorization;
+  readonly #subscribeFlow: SubscribeFlow;
+  readonly #review: SubscriptionReview;
+  readonly #wheel: TimerWheel;
+  #pulse: ScheduledTask | undefined = undefined;
+  #pulseAt = Infinity;
+  #phase: 'running' | 'in pulse' | 'stopped' = 'running';
+
+  constructor(parts: ControlPlaneParts) {
+    const { options, clock, log, events } = parts;
+    this.#wheel = new TimerWheel(this, clock.now());
+    this.core = parts.createCore(coreOptions(options, parts.hashSeed), this);
+    const context: BrokerContext = {
+      core: this.core,
+      options,
+      clock,
+      log,
+      events,
+      wheel: this.#wheel,
+      counters: this.counters,
+    };
+    this.#context = context;
+    this.#authorization = new Authorization(context, () => this.rulesChanged());
+    this.sessions = new SessionRegistry(context, this.#authorization);
+    this.connections = new Connections(context, this.sessions);
+    this.handlers = new Handlers(context, this.sessions);
+    this.publisher = new Publisher(context);
+    this.#subscribeFlow = new SubscribeFlow(context, this.#authorization);
+    this.#review = new SubscriptionReview(context, this.#authorization, this.sessions);
+    this.connectFlow = new ConnectFlow(context, {
+      connections: this.connections,
+      sessions: this.sessions,
+      authorization: this.#authorization,
+      authentication: new Authentication(context),
+    });
+    this.sys = new SysTopics(context);
+    this.#schedule(clock.now() + PULSE_MS_MAX);
+  }
+
+  /** Forgets every cached verdict and looks at every subscription again. */
+  rulesChanged(): void {
+    this.core.invalidateVerdicts();
+    this.#review.begin();
+  }
+
+  stop(): void {
+    this.#phase = 'stopped';
+    this.#pulse?.cancel();
+    this.publisher.abandon();
+    this.core.close();
+  }
+
+  // --- CoreEvents
+
+  connect(handle: ConnectionHandle, packet: ConnectPacket): void {
+    const connection = this.connections.get(handle);
+    if (connection !== undefined) this.connectFlow.connect(connection, packet);
+  }
+
+  subscribe(handle: ConnectionHandle, packet: SubscribePacket): void {
+    const connection = this.connections.get(handle);
+    if (connection !== undefined) this.#subscribeFlow.subscribe(connection, packet);
+  }
+
+  unsubscribe(handle: ConnectionHandle, packet: UnsubscribePacket): void {
+    const connection = this.connections.get(handle);
+    if (connection !== undefined) this.#subscribeFlow.unsubscribe(connection, packet);
+  }
+
+  disconnect(handle: ConnectionHandle, packet: DisconnectPacket): void {
+    const connection = this.connections.get(handle);
+    if (connection !== undefined) this.connections.disconnected(connection, packet);
+  }
+
+  auth(handle: ConnectionHandle, packet: AuthPacket): void {
+    const connection = this.connections.get(handle);
+    if (connection !== undefined) this.connectFlow.auth(connection, packet);
+  }
+
+  authorizePublish(
+    handle: ConnectionHandle,
+    topicName: string,
+    qos: Qos,
+    retain: RetainFlag,
+  ): void {
+    const identity = this.connections.get(handle)?.identity;
+    if (identity === undefined) return;
+    // The core ignores an answer for a connection that has gone: its handle is void.
+    whenDecided(
+      this.#authorization.canPublish(identity, topicName, { qos, retain }),
+      (granted) => this.#answerPublish(handle, granted ? SUCCESS : NOT_AUTHORIZED, topicName),
+      (error) => reportProblem(this.#context, 'authorizer', error),
+    );
+  }
+
+  deliver(session: SessionHandle, delivery: Delivery): void {
+    this.handlers.deliver(session, delivery);
+  }
+
+  published(token: number, reasonCode: number): void {
+    this.publisher.published(token, reasonCode);
+  }
+
+  failed(handle: ConnectionHandle, reasonCode: number, detail: string): void {
+    const connection = this.connections.get(handle);
+    if (connection !== undefined) this.connections.failed(connection, reasonCode, detail);
+  }
+
+  dropped(session: SessionHandle, topicName: string, qos: Qos, reason: DropReason): void {
+    const { log, events } = this.#context;
+    const clientId = this.sessions.byHandle(session)?.clientId ?? '';
+    log.debug('message dropped', { client: clientId, topic: topicName, qos, reason });
+    if (events.hears('messageDropped'))
+      events.tell('messageDropped', { clientId, topicName, qos, reason });
+  }
+
+  withheldTooLong(handle: ConnectionHandle): void {
+    const connection = this.connections.get(handle);
+    if (connection === undefined) return;
+    this.connections.cutOff(
+      connection,
+      QUOTA_EXCEEDED,
+      'made publishers wait longer than limits.withholdSecondsMax',
+    );
+  }
+
+  closed(handle: ConnectionHandle, error?: Error): void {
+    const connection = this.connections.get(handle);
+    if (connection !== undefined) this.connections.closed(connection, error);
+  }
+
+  // A broker has no client role: the core never tells these.
+  connack(_handle: ConnectionHandle, _packet: ConnackFields): void {}
+  suback(_handle: ConnectionHandle, _id: number, _codes: Uint8Array, _fields: ReasonFields): void {}
+  unsuback(
+    _handle: ConnectionHandle,
+    _id: number,
+    _codes: Uint8Array,
+    _fields: ReasonFields,
+  ): void {}
+  pingresp(_handle: ConnectionHandle): void {}
+
+  // --- Time
+
+  timerFired(entry: TimerEntry, now: number): void {
+    try {
+      if (entry instanceof ClientConnection) this.connections.timerFired(entry, now);
+      else if (entry instanceof Session) this.sessions.timerFired(entry, now);
+      else if (entry instanceof HandlerRun) this.handlers.timerFired(entry);
+      else if (entry instanceof IdentityExpiry) this.connections.identityExpired(entry);
+      else if (entry instanceof SysTopics) entry.publish();
+    } catch (error) {
+      // one bad entry must not stop the others
+      reportProblem(this.#context, 'timer', error);
+    }
+  }
+
+  timerSet(due: number): void {
+    if (this.#phase === 'running' && due < this.#pulseAt) this.#schedule(due);
+  }
+
+  #beat(): void {
+    if (this.#phase !== 'running') return;
+    this.#phase = 'in pulse';
+    this.#pulseAt = Infinity;
+    const { clock } = this.#context;
+    const now = clock.now();
+    let coreWants = PULSE_MS_MAX;
+    try {
+      this.#wheel.advance(now);
+      coreWants = this.core.tick(now, clock.wall());
+    } catch (error) {
+      reportProblem(this.#context, 'tick', error);
+    }
+    if (this.#stopped()) return;
+    this.#phase = 'running';
+    const wanted = Number.isFinite(coreWants) ? Math.max(coreWants, 1) : PULSE_MS_MAX;
+    this.#schedule(Math.min(this.#wheel.nextAt(), now + Math.min(wanted, PULSE_MS_MAX)));
+  }
+
+  #stopped(): boolean {
+    return this.#phase === 'stopped';
+  }
+
+  #schedule(at: number): void {
+    const { clock } = this.#context;
+    this.#pulse?.cancel();
+    this.#pulseAt = at;
+    this.#pulse = clock.schedule(() => this.#beat(), Math.max(0, at - clock.now()));
+  }
+
+  #answerPublish(handle: ConnectionHandle, reasonCode: number, topicName: string): void {
+    if (reasonCode !== SUCCESS) {
+      const client = this.connections.get(handle)?.clientId;
+      this.#context.log.debug('publish refused', { client, topic: topicName, code: reasonCode });
+    }
+    this.core.answerPublish(handle, reasonCode, CACHED);
+  }
+}
+
+/** The flag of the packet. */
+type RetainFlag = boolean;
+
+function coreOptions(options: ResolvedBrokerOptions, hashSeed: bigint): CoreOptions {
+  const { limits, mqtt } = options;
+  return {
+    memoryBytes: limits.memoryBytes,
+    hashSeed,
+    packetBytesMax: limits.packetBytesMax,
+    receiveMaximum: limits.receiveMaximum,
+    topicAliasMaximum: limits.topicAliasMaximum,
+    topicLevelsMax: limits.topicLevelsMax,
+    userPropertiesMax: limits.userPropertiesMax,
+    unauthenticatedBytesMax: limits.unauthenticatedBytesMax,
+    queueMessagesMax: limits.queueMessagesMax,
+    queueBytesMax: limits.queueBytesMax,
+    slabBytesMax: limits.slabBytesMax,
+    slabWatermarkBytes: limits.slabWatermarkBytes,
+    heldBytesMax: limits.heldBytesMax,
+    withholdMsMax: limits.withholdSecondsMax * MS_PER_SECOND,
+    retainedMessagesMax: limits.retainedMessagesMax,
+    retainedBytesMax: limits.retainedBytesMax,
+    subscriptionsPerSessionMax: limits.subscriptionsPerSessionMax,
+    sharedStrategy: mqtt.sharedStrategy,
+    validatePayloadFormat: mqtt.validatePayloadFormat ? 'yes' : 'no',
+    topicCacheMax: limits.topicCacheMax,
+    dropEventsPerTurnMax: limits.dropEventsPerTurnMax,
+  };
+}

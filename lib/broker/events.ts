@@ -1,0 +1,91 @@
+/**
+ * What a Broker tells its owner. Listeners run in the order of the events; one that throws is
+ * logged and disturbs nobody.
+ */
+import type { DropReason, ProtocolVersion, Qos } from '../core/contract.js';
+import type { TransportKind } from '../listener/transport.js';
+
+/** Who a client is and where it came from. */
+export interface ClientDescription {
+  readonly clientId: string;
+  readonly username?: string;
+  readonly protocolVersion: ProtocolVersion;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly transport: TransportKind;
+  readonly listener: string;
+}
+export interface ClientConnectedEvent extends ClientDescription {
+  readonly sessionPresent: boolean;
+  readonly keepAliveSeconds: number;
+}
+export interface ClientDisconnectedEvent extends ClientDescription {
+  /** Who ended it. `network`: the connection broke, or closed without DISCONNECT. */
+  readonly by: 'client' | 'broker' | 'network';
+  /** Of the DISCONNECT that was sent or received; 0x80 when there was none. */
+  readonly reasonCode: number;
+  readonly reason: string;
+}
+export interface ConnectionRefusedEvent {
+  readonly clientId: string;
+  readonly username?: string;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly listener: string;
+  /** A CONNACK Reason Code of MQTT 5. */
+  readonly reasonCode: number;
+  readonly reason: string;
+}
+export interface SubscriptionEvent {
+  readonly clientId: string;
+  readonly topicFilter: string;
+  /** As granted. */
+  readonly qos: Qos;
+}
+export interface WillEvent {
+  readonly clientId: string;
+  readonly topicName: string;
+  readonly qos: Qos;
+  readonly retain: boolean;
+}
+export interface SessionEndedEvent {
+  readonly clientId: string;
+  readonly reason: 'expired' | 'clean-start' | 'connection-closed' | 'administrative';
+}
+export interface MessageDroppedEvent {
+  /**
+   * Whose message it was to be; `''` for a handler of this process or when nobody in particular
+   * loses it.
+   */
+  readonly clientId: string;
+  readonly topicName: string;
+  readonly qos: Qos;
+  readonly reason: DropReason;
+}
+export interface HandlerFailedEvent {
+  readonly topicFilter: string;
+  readonly topicName: string;
+  readonly reasonCode: number;
+  readonly error: unknown;
+}
+export interface ListeningEvent {
+  readonly name: string;
+  readonly address: string;
+  readonly port?: number;
+}
+
+export interface BrokerEvents {
+  listening: [ListeningEvent];
+  clientConnected: [ClientConnectedEvent];
+  clientDisconnected: [ClientDisconnectedEvent];
+  connectionRefused: [ConnectionRefusedEvent];
+  subscribed: [SubscriptionEvent];
+  unsubscribed: [SubscriptionEvent];
+  willPublished: [WillEvent];
+  sessionEnded: [SessionEndedEvent];
+  messageDropped: [MessageDroppedEvent];
+  handlerFailed: [HandlerFailedEvent];
+  /** A hook or listener of the owner threw, or the broker met its own bug. Also logged. */
+  problem: [{ readonly where: string; readonly error: unknown }];
+  closed: [];
+}

@@ -1,0 +1,295 @@
+/**
+ * From what an owner wrote to complete, checked options. The table is the only source of names,
+ * defaults and bounds.
+ */
+import type {
+  BrokerOptions,
+  LimitSettings,
+  ListenerSettings,
+  MqttSettings,
+  ResolvedBrokerOptions,
+  SysSettings,
+} from './broker-options.js';
+import { OPTION_TABLE } from './option-table.js';
+import type { OptionSpec } from './option-table.js';
+import { BrokerError, OptionError } from './errors.js';
+
+export { OPTION_TABLE } from './option-table.js';
+export type { OptionSpec, OptionType } from './option-table.js';
+
+const ELEMENT = '[]';
+const BY_PATH = new Map(OPTION_TABLE.map((spec) => [spec.path, spec]));
+/** `limits`, `mqtt`, `sys`: names that hold options and are none. */
+const GROUPS = new Set(
+  OPTION_TABLE.filter((spec) => isGroupMember(spec.path)).map((spec) => groupOf(spec.path)),
+);
+
+function isGroupMember(path: string): boolean {
+  return path.includes('.') && !path.includes(ELEMENT);
+}
+
+function groupOf(path: string): string {
+  return path.slice(0, path.indexOf('.'));
+}
+
+/**
+ * The table's entry for a path as a person writes it: `listeners[0].port` and `listeners.0.port`
+ * are `listeners[].port`.
+ */
+export function optionSpec(path: string): OptionSpec | undefined {
+  return BY_PATH.get(path.replace(/\[\d+\]|\.\d+(?=\.|$)/g, ELEMENT));
+}
+
+/** What `path` may be, in words. */
+export function allowedValues(spec: OptionSpec): string {
+  if (spec.allowed !== undefined) return spec.allowed.join(', ');
+  switch (spec.type) {
+    case 'integer':
+      return `a whole number from ${spec.min} to ${spec.max}${unitOf(spec)}`;
+    case 'boolean':
+      return 'true, false';
+    case 'string':
+      return 'a string';
+    case 'list':
+      return 'a list';
+    case 'object':
+      return 'an object';
+    default:
+      return spec.description;
+  }
+}
+
+function unitOf(spec: OptionSpec): string {
+  return spec.unit === '' || spec.unit === 'port' ? '' : ` (${spec.unit})`;
+}
+
+/**
+ * Checks `input` and fills in the defaults. Throws OptionError (`NIDO_OPTION_INVALID`) with the
+ * path and the allowed values for the first option that does not exist or is wrong.
+ */
+export function resolveOptions(input: BrokerOptions = {}): ResolvedBrokerOptions {
+  checkObject('', input);
+  const given = new Map<string, unknown>();
+  collect('', input as Record<string, unknown>, given);
+  const value = (path: string): unknown => given.get(path) ?? BY_PATH.get(path)!.default;
+  const resolved: ResolvedBrokerOptions = {
+    listeners: listeners(value('listeners')),
+    engine: 'memory',
+    allowAnonymous: value('allowAnonymous') as boolean | undefined,
+    authentication: hookList(value, 'authentication', ['authenticate']),
+    enhancedAuthentication: hookList(value, 'enhancedAuthentication', ['begin']),
+    authorization: hookList(value, 'authorization', ['canPublish', 'canSubscribe', 'canReceive']),
+    interceptors: hookList(value, 'interceptors', ['intercept']),
+    logger: logger(value('logger')),
+    limits: group('limits', value) as unknown as LimitSettings,
+    mqtt: group('mqtt', value) as unknown as MqttSettings,
+    sys: group('sys', value) as unknown as SysSettings,
+  };
+  checkTogether(resolved);
+  return resolved;
+}
+
+/** Reads the text of one option, as a command line or an environment variable gives it. */
+export function parseOptionText(path: string, text: string): unknown {
+  const spec = specOf(path);
+  if (spec.source === 'code') {
+    throw new OptionError(
+      path,
+      'an object, given to new Broker(...) in code',
+      'cannot be written as text',
+    );
+  }
+  const value = textValue(spec, text);
+  checkValue(path, spec, value);
+  return value;
+}
+
+function textValue(spec: OptionSpec, text: string): unknown {
+  switch (spec.type) {
+    case 'integer':
+      return /^[+-]?\d+$/.test(text) ? Number(text) : text;
+    case 'boolean':
+      return text === 'true' ? true : text === 'false' ? false : text;
+    case 'enum':
+      return spec.allowed!.find((value) => String(value) === text) ?? text;
+    case 'list':
+    case 'object':
+    case 'any':
+      return jsonOr(text);
+    default:
+      return text;
+  }
+}
+
+function jsonOr(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+function specOf(path: string): OptionSpec {
+  const spec = optionSpec(path);
+  if (spec !== undefined) return spec;
+  throw new OptionError(path, siblings(path), 'there is no such option');
+}
+
+function siblings(path: string): string {
+  const group = isGroupMember(path) ? `${groupOf(path)}.` : '';
+  const known = [...BY_PATH.keys()].filter(
+    (name) =>
+      (group !== '' && name.startsWith(group)) ||
+      (path.startsWith('listeners') && name.startsWith('listeners[].')),
+  );
+  if (known.length > 0) return known.join(', ');
+  return [...GROUPS]
+    .map((name) => `${name}.*`)
+    .concat([...BY_PATH.keys()].filter((name) => !name.includes('.')))
+    .join(', ');
+}
+
+function collect(
+  prefix: string,
+  object: Record<string, unknown>,
+  into: Map<string, unknown>,
+): void {
+  for (const [key, value] of Object.entries(object)) {
+    const path = prefix + key;
+    if (value === undefined) continue;
+    if (prefix === '' && GROUPS.has(key)) {
+      checkObject(path, value);
+      collect(`${key}.`, value as Record<string, unknown>, into);
+      continue;
+    }
+    checkValue(path, specOf(path), value);
+    into.set(path, value);
+  }
+}
+
+function checkObject(path: string, value: unknown): void {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return;
+  throw new OptionError(
+    path === '' ? 'options' : path,
+    'an object of options',
+    `is ${shown(value)}`,
+  );
+}
+
+function checkValue(path: string, spec: OptionSpec, value: unknown): void {
+  if (isRight(spec, value)) return;
+  throw new OptionError(path, allowedValues(spec), `is ${shown(value)}`);
+}
+
+function isRight(spec: OptionSpec, value: unknown): boolean {
+  switch (spec.type) {
+    case 'integer':
+      return (
+        Number.isInteger(value) && (value as number) >= spec.min! && (value as number) <= spec.max!
+      );
+    case 'boolean':
+      return typeof value === 'boolean';
+    case 'string':
+      return typeof value === 'string';
+    case 'enum':
+      return spec.allowed!.includes(value as string | number);
+    case 'list':
+      return Array.isArray(value);
+    case 'object':
+      return typeof value === 'object' && value !== null && !Array.isArray(value);
+    default:
+      return true;
+  }
+}
+
+/** Only what cannot hold a secret is shown. */
+function shown(value: unknown): string {
+  if (typeof value === 'number' || typeof value === 'boolean' || value === null)
+    return String(value);
+  if (typeof value === 'string')
+    return value.length <= 40 ? JSON.stringify(value) : 'a string that is none of them';
+  return Array.isArray(value) ? 'a list' : `of type ${typeof value}`;
+}
+
+function group(name: string, value: (path: string) => unknown): Record<string, unknown> {
+  const prefix = `${name}.`;
+  const result: Record<string, unknown> = {};
+  for (const path of BY_PATH.keys()) {
+    if (path.startsWith(prefix)) result[path.slice(prefix.length)] = value(path);
+  }
+  return result;
+}
+
+function listeners(value: unknown): ListenerSettings[] {
+  return (value as unknown[]).map((listener, position) => {
+    const path = `listeners[${position}]`;
+    checkObject(path, listener);
+    for (const [key, setting] of Object.entries(listener as object)) {
+      if (setting !== undefined) checkValue(`${path}.${key}`, specOf(`${path}.${key}`), setting);
+    }
+    return { ...(listener as ListenerSettings) };
+  });
+}
+
+/**
+ * A hook that could never be called is a mistake, and with guards a dangerous one: said at once,
+ * not at the first client.
+ */
+function hookList<Hook>(
+  value: (path: string) => unknown,
+  path: string,
+  methods: readonly string[],
+): Hook[] {
+  const list = value(path) as unknown[];
+  list.forEach((hook, position) => {
+    const has =
+      typeof hook === 'object' &&
+      hook !== null &&
+      methods.some((method) => typeof (hook as Record<string, unknown>)[method] === 'function');
+    if (has) return;
+    throw new BrokerError(
+      'NIDO_HOOK_INVALID',
+      `${path}[${position}] has none of the methods ${methods.join(', ')}: give an object that has one`,
+    );
+  });
+  return [...list] as Hook[];
+}
+
+function logger(value: unknown): ResolvedBrokerOptions['logger'] {
+  if (value === undefined || value === false) return value;
+  const methods = value as { error?: unknown; warn?: unknown } | null;
+  if (typeof methods?.error === 'function' && typeof methods.warn === 'function') {
+    return value as ResolvedBrokerOptions['logger'];
+  }
+  throw new OptionError(
+    'logger',
+    'false, or an object with error() and warn()',
+    `is ${shown(value)}`,
+  );
+}
+
+function checkTogether(options: ResolvedBrokerOptions): void {
+  const { limits } = options;
+  if (limits.slabWatermarkBytes > limits.slabBytesMax) {
+    throw new OptionError(
+      'limits.slabWatermarkBytes',
+      `at most limits.slabBytesMax (${limits.slabBytesMax})`,
+      `is ${limits.slabWatermarkBytes}`,
+    );
+  }
+  if (options.interceptors.length > 0) {
+    throw new BrokerError(
+      'NIDO_HOOK_UNSUPPORTED',
+      'interceptors: messages cannot be intercepted yet; leave the list empty',
+    );
+  }
+  const unheard = options.authorization.findIndex(
+    (authorizer) => authorizer.canReceive !== undefined,
+  );
+  if (unheard >= 0) {
+    throw new BrokerError(
+      'NIDO_HOOK_UNSUPPORTED',
+      `authorization[${unheard}].canReceive cannot be asked yet: refuse in canSubscribe instead`,
+    );
+  }
+}

@@ -1,0 +1,93 @@
+/**
+ * What the control plane remembers of a Network Connection and of a Session. There may be a hundred
+ * thousand of each: plain fields, no closures, no object that only a few of them need.
+ */
+import type {
+  ConnectionHandle,
+  ConnectPacket,
+  ProtocolVersion,
+  SessionHandle,
+  WillMessage,
+} from '../core/contract.js';
+import type { Transport } from '../listener/transport.js';
+import type { EnhancedAuthenticator, EnhancedExchange, Identity } from './hooks.js';
+import { TimerEntry } from './timer-wheel.js';
+
+/** The door that a connection came through; one object for all connections of that door. */
+export interface Door {
+  readonly name: string;
+  readonly anonymous: 'allowed' | 'refused';
+}
+
+/**
+ * `waiting` for CONNECT, `deciding` about it, `connected`, `leaving` (it is cut off, its last bytes
+ * go out), `gone`.
+ *
+ *     waiting -> deciding -> connected -> leaving -> gone
+ *        \___________\____________\_________________/
+ */
+export type ConnectionState = 'waiting' | 'deciding' | 'connected' | 'leaving' | 'gone';
+
+/** An authentication by AUTH packets that is under way. */
+export interface AuthenticationExchange {
+  readonly authenticator: EnhancedAuthenticator;
+  readonly exchange: EnhancedExchange;
+  /** The CONNECT that it belongs to; undefined when the client re-authenticates. */
+  readonly connect?: ConnectPacket;
+}
+
+export class ClientConnection extends TimerEntry {
+  readonly door: Door;
+  readonly transport: Transport;
+  handle: ConnectionHandle = 0;
+  state: ConnectionState = 'waiting';
+  protocolVersion: ProtocolVersion = 4;
+  /** Keep Alive as it holds, in seconds; 0 = none. */
+  keepAliveSeconds = 0;
+  clientId = '';
+  session: Session | undefined = undefined;
+  identity: Identity | undefined = undefined;
+  connectedAt = 0;
+  /** Authentication Method of the CONNECT packet. */
+  authenticationMethod: string | undefined = undefined;
+  exchange: AuthenticationExchange | undefined = undefined;
+  /** Set only when the authentication ends by itself. */
+  identityExpiry: IdentityExpiry | undefined = undefined;
+
+  constructor(door: Door, transport: Transport) {
+    super();
+    this.door = door;
+    this.transport = transport;
+  }
+}
+
+/** The end of what an authenticator granted. */
+export class IdentityExpiry extends TimerEntry {
+  constructor(readonly connection: ClientConnection) {
+    super();
+  }
+}
+
+export class Session extends TimerEntry {
+  readonly clientId: string;
+  readonly handle: SessionHandle;
+  identity: Identity;
+  connection: ClientConnection | undefined = undefined;
+  /** Session Expiry Interval, in seconds; EXPIRES_NEVER = for ever, 0 = with its connection. */
+  expirySeconds = 0;
+  /** When the connection ended (monotonic). */
+  offlineAt = 0;
+  will: WillMessage | undefined = undefined;
+  /** When a delayed will is due (monotonic). */
+  willDue = Infinity;
+
+  constructor(clientId: string, handle: SessionHandle, identity: Identity) {
+    super();
+    this.clientId = clientId;
+    this.handle = handle;
+    this.identity = identity;
+  }
+}
+
+/** Session Expiry Interval that never ends. */
+export const EXPIRES_NEVER = 0xffff_ffff;

@@ -1,0 +1,145 @@
+/**
+ * All sessions, by Client Identifier: who serves them, when they end, and their wills.
+ *
+ * A session that is offline has one deadline on the wheel, the earlier of its will and its expiry:
+ *
+ *     online --connection ends--> offline --will due--> offline --expiry due--> ended
+ *        ^                           |                     |
+ *        +------------ resumed ------+---------------------+
+ */
+import type { SessionHandle } from '../core/contract.js';
+import type { Authorization } from './authorization.js';
+import type { BrokerContext } from './context.js';
+import { reportProblem } from './context.js';
+import { whenDecided } from './decision.js';
+import type { SessionEndedEvent } from './events.js';
+import type { Identity } from './hooks.js';
+import { EXPIRES_NEVER, Session } from './records.js';
+
+const MS_PER_SECOND = 1_000;
+
+export class SessionRegistry {
+  readonly #context: BrokerContext;
+  readonly #authorization: Authorization;
+  readonly #byClientId = new Map<string, Session>();
+  readonly #byHandle = new Map<SessionHandle, Session>();
+
+  constructor(context: BrokerContext, authorization: Authorization) {
+    this.#context = context;
+    this.#authorization = authorization;
+  }
+
+  get size(): number {
+    return this.#byClientId.size;
+  }
+
+  get(clientId: string): Session | undefined {
+    return this.#byClientId.get(clientId);
+  }
+
+  byHandle(handle: SessionHandle): Session | undefined {
+    return this.#byHandle.get(handle);
+  }
+
+  all(): IterableIterator<Session> {
+    return this.#byClientId.values();
+  }
+
+  create(clientId: string, identity: Identity): Session {
+    // [MQTT-3.1.2-6] v5, [MQTT-3.1.3-2] v3.1.1
+    const session = new Session(clientId, this.#context.core.createSession(), identity);
+    this.#byClientId.set(clientId, session);
+    this.#byHandle.set(session.handle, session);
+    return session;
+  }
+
+  /**
+   * Its connection has ended, by DISCONNECT, failure or takeover. With a Session Expiry Interval of
+   * 0 the session ends too; else its will and its expiry begin to run.
+   */
+  goOffline(session: Session): void {
+    const now = this.#context.clock.now();
+    session.connection = undefined;
+    session.offlineAt = now;
+    if (session.expirySeconds === 0) {
+      this.end(session, 'connection-closed');
+      return;
+    }
+    if (session.will !== undefined) {
+      const delayMs = session.will.willDelayIntervalSeconds * MS_PER_SECOND;
+      if (delayMs === 0)
+        this.#publishWill(session); // [MQTT-3.1.2-8]
+      else session.willDue = now + delayMs;
+    }
+    this.#arm(session);
+  }
+
+  /** A client has come back in time: nothing is due any more [MQTT-3.1.3-9]. */
+  resume(session: Session): void {
+    session.will = undefined;
+    session.willDue = Infinity;
+    this.#context.wheel.cancel(session);
+  }
+
+  /** The deadline of an offline session has passed. */
+  timerFired(session: Session, now: number): void {
+    if (session.connection !== undefined) return;
+    if (now >= expiryDue(session)) {
+      this.#context.counters.sessionsExpired += 1;
+      this.end(session, 'expired'); // [MQTT-4.1.0-2]
+      return;
+    }
+    if (now >= session.willDue) this.#publishWill(session);
+    this.#arm(session);
+  }
+
+  /**
+   * Ends Session State. A will that still waits is published: its session is over [MQTT-3.1.2-8].
+   */
+  end(session: Session, reason: SessionEndedEvent['reason']): void {
+    const { core, wheel, events } = this.#context;
+    if (session.will !== undefined) this.#publishWill(session);
+    wheel.cancel(session);
+    this.#byClientId.delete(session.clientId);
+    this.#byHandle.delete(session.handle);
+    core.endSession(session.handle);
+    if (events.hears('sessionEnded'))
+      events.tell('sessionEnded', { clientId: session.clientId, reason });
+  }
+
+  #arm(session: Session): void {
+    this.#context.wheel.set(session, Math.min(session.willDue, expiryDue(session)));
+  }
+
+  /** Asked again although CONNECT was asked: rights may have been withdrawn since. */
+  #publishWill(session: Session): void {
+    const will = session.will!;
+    session.will = undefined; // [MQTT-3.1.2-10]
+    session.willDue = Infinity;
+    const { identity, handle, clientId } = session;
+    const verdict = this.#authorization.canPublish(identity, will.topicName, will);
+    whenDecided(
+      verdict,
+      (granted) => {
+        if (granted) this.#routeWill(clientId, handle, will);
+        else this.#context.log.warn('will refused', { client: clientId, topic: will.topicName });
+      },
+      (error) => reportProblem(this.#context, 'will', error),
+    );
+  }
+
+  #routeWill(clientId: string, publisher: SessionHandle, will: NonNullable<Session['will']>): void {
+    const { core, events, counters, log } = this.#context;
+    const { topicName, payload, qos, retain, properties } = will; // [MQTT-3.1.2-14] [MQTT-3.1.2-15]
+    const reasonCode = core.publish({ topicName, payload, qos, retain, properties, publisher });
+    counters.willsPublished += 1;
+    log.debug('will published', { client: clientId, topic: topicName, code: reasonCode });
+    if (events.hears('willPublished'))
+      events.tell('willPublished', { clientId, topicName, qos, retain });
+  }
+}
+
+function expiryDue(session: Session): number {
+  if (session.expirySeconds === EXPIRES_NEVER) return Infinity;
+  return session.offlineAt + session.expirySeconds * MS_PER_SECOND;
+}

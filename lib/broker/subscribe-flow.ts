@@ -1,0 +1,250 @@
+/**
+ * SUBSCRIBE and UNSUBSCRIBE of clients. Each Topic Filter is decided by itself, in order; when an
+ * authorizer takes its time the packet waits as a whole, and an answer for a connection that has
+ * gone meanwhile subscribes nobody.
+ */
+import type {
+  ProtocolVersion,
+  SubscribePacket,
+  SubscriptionRequest,
+  UnsubscribePacket,
+} from '../core/contract.js';
+import type { Authorization } from './authorization.js';
+import type { BrokerContext } from './context.js';
+import { reportProblem } from './context.js';
+import { isLater, whenDecided } from './decision.js';
+import type { Soon } from './decision.js';
+import type { Identity } from './hooks.js';
+import {
+  NOT_AUTHORIZED,
+  NO_SUBSCRIPTION_EXISTED,
+  QUOTA_EXCEEDED,
+  SHARED_SUBSCRIPTIONS_NOT_SUPPORTED,
+  SUBACK_FAILURE,
+  SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+  SUCCESS,
+  UNSPECIFIED_ERROR,
+  WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+} from './reason-codes.js';
+import type { ClientConnection, Session } from './records.js';
+import type { SessionRegistry } from './session-registry.js';
+import { hasWildcard, splitShare } from './topic-text.js';
+
+const FAILURE = 0x80;
+const RETAIN_HANDLING_NONE = 2;
+
+export class SubscribeFlow {
+  readonly #context: BrokerContext;
+  readonly #authorization: Authorization;
+
+  constructor(context: BrokerContext, authorization: Authorization) {
+    this.#context = context;
+    this.#authorization = authorization;
+  }
+
+  subscribe(connection: ClientConnection, packet: SubscribePacket): void {
+    const { identity } = connection;
+    if (identity === undefined) return;
+    const decisions = packet.subscriptions.map((request) =>
+      this.#decide(identity, request, packet),
+    );
+    const codes = decisions.some(isLater) ? all(decisions) : (decisions as number[]);
+    whenDecided(
+      codes,
+      (decided) => this.#apply(connection, packet, decided),
+      (error) => {
+        reportProblem(this.#context, 'subscribe', error);
+        this.#apply(
+          connection,
+          packet,
+          packet.subscriptions.map(() => UNSPECIFIED_ERROR),
+        );
+      },
+    );
+  }
+
+  unsubscribe(connection: ClientConnection, packet: UnsubscribePacket): void {
+    const { core, events } = this.#context;
+    const { session } = connection;
+    if (session === undefined) return;
+    const codes = packet.topicFilters.map((topicFilter) => {
+      // [MQTT-3.10.4-1]
+      const { filter, shareName } = splitShare(topicFilter);
+      return core.unsubscribe(session.handle, filter, shareName)
+        ? SUCCESS
+        : NO_SUBSCRIPTION_EXISTED;
+    });
+    core.answerUnsubscribe(connection.handle, packet.packetIdentifier, codes); // [MQTT-3.10.4-4]
+    if (!events.hears('unsubscribed')) return;
+    const { clientId } = session;
+    packet.topicFilters.forEach((topicFilter, position) => {
+      if (codes[position] === SUCCESS)
+        events.tell('unsubscribed', { clientId, topicFilter, qos: 0 });
+    });
+  }
+
+  /** The QoS to grant, or the Reason Code of a refusal. */
+  #decide(identity: Identity, request: SubscriptionRequest, packet: SubscribePacket): Soon<number> {
+    const { mqtt } = this.#context.options;
+    const { filter, shareName } = request;
+    if (shareName !== undefined && !mqtt.sharedSubscriptionAvailable)
+      return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
+    if (packet.subscriptionIdentifier !== undefined && !mqtt.subscriptionIdentifiersAvailable) {
+      return SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED;
+    }
+    if (!mqtt.wildcardSubscriptionAvailable && hasWildcard(filter))
+      return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
+    const qos = Math.min(request.qos, mqtt.maximumQos); // [MQTT-3.2.2-10]
+    if (!this.#authorization.asksForSubscriptions) return qos;
+    const verdict = this.#authorization.canSubscribe(identity, filter, {
+      qos: request.qos,
+      shareName,
+    });
+    if (isLater(verdict)) return verdict.then((granted) => (granted ? qos : NOT_AUTHORIZED));
+    return verdict ? qos : NOT_AUTHORIZED;
+  }
+
+  #apply(connection: ClientConnection, packet: SubscribePacket, decided: readonly number[]): void {
+    const { core } = this.#context;
+    const { session } = connection;
+    if (session === undefined || connection.state !== 'connected') return;
+    const codes = packet.subscriptions.map((request, position) => {
+      // [MQTT-3.8.4-5] [MQTT-3.9.3-1]
+      const code = decided[position];
+      return code < FAILURE ? this.#add(session, request, packet, code) : code;
+    });
+    const { subscriptions, packetIdentifier } = packet;
+    const sent = codes.map((code, position) =>
+      sentCode(code, subscriptions[position], connection.protocolVersion),
+    );
+    // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
+    core.answerSubscribe(connection.handle, packetIdentifier, sent);
+    this.#tell(session, subscriptions, codes);
+  }
+
+  /** Adds the subscription; answers what was granted [MQTT-3.8.4-7], or why it could not be. */
+  #add(
+    session: Session,
+    request: SubscriptionRequest,
+    packet: SubscribePacket,
+    granted: number,
+  ): number {
+    const { core, options } = this.#context;
+    const { filter, shareName, noLocal, retainAsPublished } = request;
+    try {
+      core.subscribe(session.handle, filter, {
+        qos: granted as 0 | 1 | 2,
+        noLocal,
+        retainAsPublished,
+        shareName,
+        retainHandling: options.mqtt.retainAvailable
+          ? request.retainHandling
+          : RETAIN_HANDLING_NONE,
+        subscriptionIdentifier: packet.subscriptionIdentifier,
+      });
+      return granted;
+    } catch (error) {
+      this.#context.log.warn('subscription refused', {
+        client: session.clientId,
+        filter: request.topicFilter,
+        reason: (error as Error).message,
+      });
+      return QUOTA_EXCEEDED;
+    }
+  }
+
+  #tell(
+    session: Session,
+    requests: readonly SubscriptionRequest[],
+    codes: readonly number[],
+  ): void {
+    const { log, events } = this.#context;
+    const { clientId } = session;
+    requests.forEach(({ topicFilter }, position) => {
+      const code = codes[position];
+      log.debug(code < FAILURE ? 'subscribed' : 'subscription refused', {
+        client: clientId,
+        filter: topicFilter,
+        code,
+      });
+      if (code < FAILURE && events.hears('subscribed')) {
+        events.tell('subscribed', { clientId, topicFilter, qos: code as 0 | 1 | 2 });
+      }
+    });
+  }
+}
+
+/**
+ * 3.1.1 knows one failure; 3.1 knows none, and its clients are told what they asked for
+ * [MQTT-3.9.2-2] v3.1.1.
+ */
+function sentCode(code: number, request: SubscriptionRequest, version: ProtocolVersion): number {
+  if (code < FAILURE || version === 5) return code;
+  return version === 4 ? SUBACK_FAILURE : request.qos;
+}
+
+/** Subscriptions that an authorizer would refuse today are taken away from their sessions. */
+export class SubscriptionReview {
+  readonly #context: BrokerContext;
+  readonly #authorization: Authorization;
+  readonly #sessions: SessionRegistry;
+  #waiting: Session[] = [];
+  #scheduled: 'yes' | 'no' = 'no';
+
+  constructor(context: BrokerContext, authorization: Authorization, sessions: SessionRegistry) {
+    this.#context = context;
+    this.#authorization = authorization;
+    this.#sessions = sessions;
+  }
+
+  /** The rules have changed: looks at every session again, some of them at a time. */
+  begin(): void {
+    if (!this.#authorization.asksForSubscriptions) return;
+    this.#waiting = [...this.#sessions.all()];
+    this.#continue();
+  }
+
+  #continue(): void {
+    if (this.#scheduled === 'yes' || this.#waiting.length === 0) return;
+    this.#scheduled = 'yes';
+    this.#context.clock.schedule(() => {
+      this.#scheduled = 'no';
+      for (const session of this.#waiting.splice(-SESSIONS_PER_TURN)) this.#review(session);
+      this.#continue();
+    }, 0);
+  }
+
+  #review(session: Session): void {
+    if (this.#sessions.get(session.clientId) !== session) return;
+    for (const { topicFilter, options } of this.#context.core.subscriptionsOf(session.handle)) {
+      const { filter, shareName } = splitShare(topicFilter);
+      const verdict = this.#authorization.canSubscribe(session.identity, filter, {
+        qos: options.qos,
+        shareName,
+      });
+      whenDecided(
+        verdict,
+        (granted) => {
+          if (!granted) this.#withdraw(session, topicFilter);
+        },
+        (error) => reportProblem(this.#context, 'authorizer', error),
+      );
+    }
+  }
+
+  #withdraw(session: Session, topicFilter: string): void {
+    const { core, log, events } = this.#context;
+    const { filter, shareName } = splitShare(topicFilter);
+    if (!core.unsubscribe(session.handle, filter, shareName)) return;
+    log.info('subscription withdrawn', { client: session.clientId, filter: topicFilter });
+    if (events.hears('unsubscribed')) {
+      events.tell('unsubscribed', { clientId: session.clientId, topicFilter, qos: 0 });
+    }
+  }
+}
+
+const SESSIONS_PER_TURN = 100;
+
+function all(decisions: readonly Soon<number>[]): Promise<number[]> {
+  return Promise.all(decisions.map((decision) => Promise.resolve(decision)));
+}

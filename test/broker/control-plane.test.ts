@@ -1,0 +1,470 @@
+import { describe, it, expect } from '@jest/globals';
+import { BrokerEmitter } from '../../lib/broker/broker-emitter.js';
+import { BrokerLog } from '../../lib/broker/broker-log.js';
+import type { BrokerOptions } from '../../lib/broker/broker-options.js';
+import { ControlPlane } from '../../lib/broker/control-plane.js';
+import { resolveOptions } from '../../lib/broker/options.js';
+import type { Door } from '../../lib/broker/records.js';
+import type {
+  ConnectionHandle,
+  ConnectPacket,
+  SubscribePacket,
+  WillMessage,
+} from '../../lib/core/contract.js';
+import { RecordingCore, connectPacket, silentTransport } from './support/recording-core.js';
+import { VirtualClock } from './support/virtual-clock.js';
+
+function plane(given: BrokerOptions = {}) {
+  const clock = new VirtualClock();
+  const events = new BrokerEmitter((_name, error) => {
+    throw error;
+  });
+  const told: string[] = [];
+  events.on('clientDisconnected', ({ clientId, by, reasonCode }) =>
+    told.push(`${clientId} left by ${by} ${reasonCode}`),
+  );
+  events.on('sessionEnded', ({ clientId, reason }) => told.push(`${clientId} ended ${reason}`));
+  let core!: RecordingCore;
+  const control = new ControlPlane({
+    options: resolveOptions({ logger: false, ...given }),
+    clock,
+    log: new BrokerLog(false),
+    events,
+    hashSeed: 1n,
+    createCore: (_options, coreEvents) => (core = new RecordingCore(coreEvents)),
+  });
+  const open = (anonymous: Door['anonymous'] = 'allowed'): ConnectionHandle => {
+    control.connections.open(silentTransport(), { name: 'test', anonymous });
+    return [...control.connections.all()].at(-1)!.handle;
+  };
+  const connect = (
+    packet: Partial<ConnectPacket> = {},
+    anonymous?: Door['anonymous'],
+  ): ConnectionHandle => {
+    const handle = open(anonymous);
+    core.events.connect(handle, connectPacket(packet));
+    return handle;
+  };
+  /** What was asked of the core since the last time. */
+  const calls = (): string[] => core.calls.splice(0);
+  return { control, core, clock, told, open, connect, calls };
+}
+
+const will = (given: Partial<WillMessage> = {}): WillMessage => ({
+  topicName: 'will',
+  payload: Buffer.from('gone'),
+  qos: 0,
+  retain: false,
+  willDelayIntervalSeconds: 0,
+  properties: {},
+  ...given,
+});
+const goodbye = (given = {}) => ({ reasonCode: 0, userProperties: [], ...given });
+
+describe('connecting', () => {
+  it('assigns an identifier to an MQTT 5 client without one', () => {
+    const { connect, core, control } = plane();
+    const handle = connect({ clientIdentifier: '' });
+    const assigned = core.accepted.get(handle)!.connack.assignedClientIdentifier!;
+    expect(assigned).toMatch(/^nido-/);
+    expect(control.sessions.get(assigned)?.connection?.handle).toBe(handle);
+  });
+
+  it('holds each version to its own rule about identifiers', () => {
+    const { connect, calls } = plane();
+    connect({ protocolVersion: 4, clientIdentifier: '', cleanStart: false });
+    connect({ protocolVersion: 4, clientIdentifier: '', cleanStart: true });
+    connect({ protocolVersion: 3, clientIdentifier: '' });
+    connect({ protocolVersion: 3, clientIdentifier: 'x'.repeat(24) });
+    connect({ protocolVersion: 3, clientIdentifier: 'x'.repeat(23) });
+    expect(calls().filter((call) => !call.startsWith('detach'))).toEqual([
+      'refuse 1 85',
+      'accept 2 present=false',
+      'refuse 4 85',
+      'refuse 5 85',
+      'accept 6 present=false',
+    ]);
+  });
+
+  it('tells in CONNACK what it grants instead of what was asked', () => {
+    const { connect, core } = plane({
+      mqtt: {
+        maximumQos: 1,
+        sessionExpirySecondsMax: 60,
+        serverKeepAliveSeconds: 30,
+        retainAvailable: false,
+      },
+    });
+    const handle = connect({ sessionExpiryInterval: 3_600, keepAliveSeconds: 10 });
+    expect(core.accepted.get(handle)).toMatchObject({
+      keepAliveMs: 30_000,
+      receiveMaximum: 1_024,
+      connack: {
+        sessionExpiryInterval: 60,
+        serverKeepAlive: 30,
+        maximumQos: 1,
+        retainAvailable: false,
+        maximumPacketSize: 1_048_576,
+        topicAliasMaximum: 32,
+      },
+    });
+    expect(core.accepted.get(handle)!.connack.wildcardSubscriptionAvailable).toBeUndefined();
+  });
+
+  it('closes who does not send CONNECT in time, and refuses who is not authenticated in time', () => {
+    const { open, connect, calls, clock, core } = plane({
+      authentication: [{ authenticate: () => new Promise(() => {}) }],
+    });
+    const silent = open();
+    const waiting = connect();
+    clock.advance(10_100);
+    expect(calls()).toEqual([`destroy ${silent}`, `refuse ${waiting} 88`]);
+    core.events.closed(silent);
+    core.events.closed(waiting);
+    clock.advance(60_000);
+    expect(calls()).toEqual([]);
+  });
+
+  it('asks authenticators in order, and denies at the end and when one throws', async () => {
+    const { connect, calls, control } = plane({
+      authentication: [
+        { authenticate: ({ username }) => (username === 'fast' ? { ok: true } : { ok: 'pass' }) },
+        {
+          authenticate: async ({ username }) => {
+            if (username === 'crash') throw new Error('database');
+            return username === 'slow' ? { ok: true, roles: ['r'] } : { ok: 'pass' };
+          },
+        },
+      ],
+    });
+    for (const username of ['fast', 'slow', 'crash', 'other', undefined]) {
+      connect({ clientIdentifier: `c-${username}`, username });
+    }
+    connect({ clientIdentifier: 'stranger' }, 'refused');
+    await new Promise(setImmediate);
+    expect(
+      calls()
+        .map((call) => call.replace(/ \d+/, ''))
+        .sort(),
+    ).toEqual([
+      'accept present=false',
+      'accept present=false',
+      'accept present=false',
+      'refuse 86',
+      'refuse 87',
+      'refuse 88',
+    ]);
+    expect(
+      [...control.connections.all()]
+        .filter(({ state }) => state === 'connected')
+        .map(({ clientId }) => clientId),
+    ).toEqual(['c-fast', 'c-slow', 'c-undefined']);
+  });
+
+  it('ignores what an authenticator answers for a connection that has gone', async () => {
+    let answer!: (result: { ok: true }) => void;
+    const { connect, core, calls } = plane({
+      authentication: [
+        {
+          authenticate: () =>
+            new Promise((resolve) => {
+              answer = resolve;
+            }),
+        },
+      ],
+    });
+    core.events.closed(connect());
+    answer({ ok: true });
+    await new Promise(setImmediate);
+    expect(calls()).toEqual([]);
+  });
+
+  it('does not hand a session to another user', () => {
+    const { connect, calls } = plane({ authentication: [{ authenticate: () => ({ ok: true }) }] });
+    connect({ username: 'ana', sessionExpiryInterval: 100, cleanStart: false });
+    calls();
+    const thief = connect({ username: 'bea', cleanStart: false });
+    expect(calls()).toEqual([`refuse ${thief} 87`]);
+  });
+});
+
+describe('a session', () => {
+  it('is taken over with 0x8E and resumed', () => {
+    const { connect, calls, told } = plane();
+    const first = connect({ sessionExpiryInterval: 100 });
+    calls();
+    const second = connect({ sessionExpiryInterval: 100, cleanStart: false });
+    expect(calls()).toEqual([
+      `disconnect ${first} 8e`,
+      'detach 2',
+      `accept ${second} present=true`,
+    ]);
+    expect(told).toEqual(['sensor left by broker 142']);
+  });
+
+  it('is not resumed when it ended with the connection that is taken over', () => {
+    const { connect, calls } = plane();
+    const first = connect({ protocolVersion: 4, cleanStart: true });
+    calls();
+    const second = connect({ protocolVersion: 4, cleanStart: false });
+    expect(calls()).toEqual([
+      `disconnect ${first} 8e`,
+      'detach 2',
+      'end 2',
+      `accept ${second} present=false`,
+    ]);
+  });
+
+  it('ends when its expiry has passed, and not before', () => {
+    const { connect, core, clock, told } = plane();
+    core.events.closed(connect({ sessionExpiryInterval: 60 }));
+    clock.advance(59_900);
+    expect(told.at(-1)).toContain('left by network');
+    clock.advance(300);
+    expect(told.at(-1)).toBe('sensor ended expired');
+  });
+
+  it('takes a new expiry from DISCONNECT, but none that was 0', () => {
+    const { connect, core, calls, told, clock } = plane();
+    core.events.disconnect(
+      connect({ sessionExpiryInterval: 60 }),
+      goodbye({ sessionExpiryInterval: 5 }),
+    );
+    clock.advance(5_200);
+    expect(told.at(-1)).toBe('sensor ended expired');
+    calls();
+    const second = connect();
+    core.events.disconnect(second, goodbye({ sessionExpiryInterval: 5 }));
+    expect(calls()).toContain(`disconnect ${second} 82`);
+  });
+
+  it('loses its client after one and a half times the Keep Alive', () => {
+    const { connect, core, clock, calls } = plane();
+    const handle = connect({ keepAliveSeconds: 10 });
+    clock.advance(9_000);
+    core.received.set(handle, clock.now());
+    calls();
+    clock.advance(14_900);
+    expect(calls()).toEqual([]);
+    clock.advance(300);
+    expect(calls()).toContain(`disconnect ${handle} 8d`);
+  });
+});
+
+describe('a will', () => {
+  it('is published when the connection breaks, and not after DISCONNECT 0', () => {
+    const { connect, core, calls } = plane();
+    core.events.closed(connect({ will: will() }));
+    expect(calls()).toContain('publish will');
+    core.events.disconnect(connect({ will: will() }), goodbye());
+    expect(calls()).not.toContain('publish will');
+    core.events.disconnect(connect({ will: will() }), goodbye({ reasonCode: 4 }));
+    expect(calls()).toContain('publish will');
+  });
+
+  it('waits for its delay, but not beyond the session', () => {
+    const { connect, core, calls, clock } = plane();
+    core.events.closed(
+      connect({ sessionExpiryInterval: 60, will: will({ willDelayIntervalSeconds: 5 }) }),
+    );
+    clock.advance(4_900);
+    expect(calls()).not.toContain('publish will');
+    clock.advance(300);
+    expect(calls()).toContain('publish will');
+    core.events.closed(
+      connect({ sessionExpiryInterval: 2, will: will({ willDelayIntervalSeconds: 50 }) }),
+    );
+    clock.advance(2_200);
+    expect(calls().slice(-2)).toEqual(['publish will', expect.stringMatching(/^end/)]);
+  });
+
+  it('is not published when the client comes back in time', () => {
+    const { connect, core, calls, clock } = plane();
+    core.events.closed(
+      connect({ sessionExpiryInterval: 60, will: will({ willDelayIntervalSeconds: 5 }) }),
+    );
+    connect({ sessionExpiryInterval: 60, cleanStart: false, keepAliveSeconds: 0 });
+    clock.advance(20_000);
+    expect(calls()).not.toContain('publish will');
+  });
+
+  it('is published at a takeover unless it has a delay and the session goes on', () => {
+    const { connect, calls } = plane();
+    const expiry = { sessionExpiryInterval: 60 };
+    connect({ ...expiry, will: will() });
+    connect({ ...expiry, cleanStart: false, will: will({ willDelayIntervalSeconds: 9 }) });
+    expect(calls().filter((call) => call.startsWith('publish'))).toHaveLength(1);
+    connect({ ...expiry, cleanStart: false, will: will({ willDelayIntervalSeconds: 9 }) });
+    expect(calls().filter((call) => call.startsWith('publish'))).toHaveLength(0);
+    connect({ ...expiry, cleanStart: true });
+    expect(calls().filter((call) => call.startsWith('publish'))).toHaveLength(1);
+  });
+
+  it('needs the right to publish, at CONNECT and when it is due', () => {
+    let allowed = false;
+    const { connect, core, calls } = plane({ authorization: [{ canPublish: () => allowed }] });
+    const refused = connect({ will: will() });
+    expect(calls()).toEqual([`refuse ${refused} 87`]);
+    allowed = true;
+    const accepted = connect({ will: will() });
+    allowed = false;
+    core.events.closed(accepted);
+    expect(calls()).not.toContain('publish will');
+  });
+});
+
+describe('subscribing', () => {
+  const packet = (filters: string[], given: Partial<SubscribePacket> = {}): SubscribePacket => ({
+    packetIdentifier: 7,
+    userProperties: [],
+    ...given,
+    subscriptions: filters.map((filter) => ({
+      topicFilter: filter,
+      filter: filter.replace(/^\$share\/g\//, ''),
+      qos: 2,
+      noLocal: false,
+      shareName: filter.startsWith('$share') ? 'g' : undefined,
+      retainAsPublished: false,
+      retainHandling: 0,
+    })),
+  });
+
+  it('grants, lowers and refuses each filter by itself', async () => {
+    const { connect, core, calls } = plane({
+      mqtt: {
+        maximumQos: 1,
+        wildcardSubscriptionAvailable: false,
+        sharedSubscriptionAvailable: false,
+      },
+      authorization: [{ canSubscribe: async (_who, filter) => filter !== 'secret' }],
+    });
+    const handle = connect();
+    calls();
+    core.events.subscribe(handle, packet(['a', 'secret', 'a/#', '$share/g/a']));
+    expect(calls()).toEqual([]);
+    await new Promise(setImmediate);
+    expect(calls()).toEqual([`suback ${handle} 01 87 a2 9e`]);
+  });
+
+  it('tells each version of a refusal in the way it knows', () => {
+    const { connect, core, calls } = plane({ authorization: [{ canSubscribe: () => false }] });
+    for (const protocolVersion of [3, 4, 5] as const) {
+      const handle = connect({ protocolVersion, clientIdentifier: `v${protocolVersion}` });
+      calls();
+      core.events.subscribe(handle, packet(['a']));
+      expect(calls()).toEqual([
+        `suback ${handle} ${{ 3: '02', 4: '80', 5: '87' }[protocolVersion]}`,
+      ]);
+    }
+  });
+
+  it('subscribes nobody for a client that has gone while its authorizer thought', async () => {
+    const { connect, core, calls } = plane({ authorization: [{ canSubscribe: async () => true }] });
+    const handle = connect();
+    core.events.subscribe(handle, packet(['a']));
+    core.events.closed(handle);
+    calls();
+    await new Promise(setImmediate);
+    expect(calls()).toEqual([]);
+  });
+
+  it('withdraws subscriptions that lost their right', () => {
+    let allowed = true;
+    let changed!: () => void;
+    const { connect, core, calls, clock } = plane({
+      authorization: [
+        {
+          canSubscribe: () => allowed,
+          onChange: (invalidate) => {
+            changed = invalidate;
+          },
+        },
+      ],
+    });
+    const handle = connect();
+    core.events.subscribe(handle, packet(['a', '$share/g/b']));
+    calls();
+    allowed = false;
+    changed();
+    clock.advance(10);
+    expect(calls()).toEqual(['invalidate']);
+    expect([...core.sessions.values()][0].subscriptions.size).toBe(0);
+  });
+
+  it('says whether an unsubscribed filter existed', () => {
+    const { connect, core, calls } = plane();
+    const handle = connect();
+    core.events.subscribe(handle, packet(['a', '$share/g/b']));
+    calls();
+    core.events.unsubscribe(handle, {
+      packetIdentifier: 8,
+      topicFilters: ['b', '$share/g/b', 'a'],
+      userProperties: [],
+    });
+    expect(calls()).toEqual([`unsuback ${handle} 11 00 00`]);
+  });
+});
+
+describe('enhanced authentication', () => {
+  const twoSteps = {
+    method: 'TWO',
+    begin: () => {
+      let step = 0;
+      return {
+        step: async (data: Uint8Array | undefined) => {
+          if ((step += 1) === 1)
+            return { kind: 'continue', data: Buffer.from(`not ${data}`) } as const;
+          return String(data) === 'key'
+            ? ({ kind: 'success', ok: true, username: 'ana' } as const)
+            : ({ kind: 'failure' } as const);
+        },
+      };
+    },
+  };
+  const auth = (reasonCode: number, data: string, method = 'TWO') => ({
+    reasonCode,
+    authenticationMethod: method,
+    authenticationData: Buffer.from(data),
+    userProperties: [],
+  });
+  const options = { enhancedAuthentication: [twoSteps] };
+  const packet = { authenticationMethod: 'TWO', authenticationData: Buffer.from('hi') };
+
+  it('goes through AUTH packets to CONNACK, and through a re-authentication', async () => {
+    const { connect, core, calls } = plane(options);
+    const handle = connect(packet);
+    await new Promise(setImmediate);
+    expect(calls()).toEqual([`auth ${handle} 18 not hi`]);
+    core.events.auth(handle, auth(0x18, 'key'));
+    await new Promise(setImmediate);
+    expect(calls()).toEqual([`accept ${handle} present=false`]);
+    expect(core.accepted.get(handle)!.connack.authenticationMethod).toBe('TWO');
+    core.events.auth(handle, auth(0x19, 'again'));
+    await new Promise(setImmediate);
+    core.events.auth(handle, auth(0x18, 'key'));
+    await new Promise(setImmediate);
+    expect(calls()).toEqual([
+      `auth ${handle} 18 not again`,
+      'invalidate',
+      `auth ${handle} 00 `,
+      `reauthenticated ${handle}`,
+    ]);
+  });
+
+  it('refuses unknown methods, wrong answers and a changed method', async () => {
+    const { connect, core, calls } = plane(options);
+    const unknown = connect({ authenticationMethod: 'THREE' });
+    const wrong = connect(packet);
+    await new Promise(setImmediate);
+    core.events.auth(wrong, auth(0x18, 'lock'));
+    await new Promise(setImmediate);
+    const changed = connect(packet);
+    await new Promise(setImmediate);
+    core.events.auth(changed, auth(0x18, 'key', 'THREE'));
+    expect(calls().filter((call) => call.startsWith('refuse'))).toEqual([
+      `refuse ${unknown} 8c`,
+      `refuse ${wrong} 87`,
+      `refuse ${changed} 82`,
+    ]);
+  });
+});
