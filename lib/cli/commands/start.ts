@@ -29,13 +29,13 @@ function describeFlags(command: Command): Command {
     .option('--data <folder>', 'folder of the file engine (default: ./nidomq-data)')
     .option('--durability <level>', 'of the file engine: disk, os or memory')
     .option('--config <file>', 'JSON or YAML file of options')
-    .option('--set <path=value>', 'one option, may be repeated; see `nidomq options`', collect, [])
+    .option('--set <path=value>', 'one option, may be repeated; see `nidomq options`', collect)
     .option('--allow-anonymous', 'let everybody in who can reach the listener')
     .option('--password-file <file>', 'users and passwords, the format of mosquitto_passwd')
     .option('--acl-file <file>', 'who may do what, the format of mosquitto\'s acl_file');
 }
 
-function collect(value: string, before: readonly string[]): string[] {
+function collect(value: string, before: readonly string[] = []): string[] {
   return [...before, value];
 }
 
