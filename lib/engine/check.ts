@@ -1,0 +1,49 @@
+/** Reads a whole store and says what in it cannot be trusted. Changes nothing. */
+import { openValue } from './checksum.js';
+import type { CheckReport, Loss } from './engine.js';
+import { readIdentity } from './identity.js';
+import {
+  KEY_MESSAGE, KEY_QUEUE, KEY_WORDS, classRange, describeKey, readNumber,
+} from './keys.js';
+import type { Ledger } from './ledger.js';
+import { referenceOf } from './records.js';
+import type { OrderedStore } from './store.js';
+import { scanAll } from './store.js';
+
+export async function examine(store: OrderedStore, ledger: Ledger): Promise<CheckReport> {
+  const identity = await readIdentity(store);
+  const losses: Loss[] = await ledger.read(store);
+  const records: Record<string, number> = {};
+  const bodies = new Set<number>();
+  const orphans = new Set<number>();
+  // Bodies come before the queue entries that name them.
+  const order = [...KEY_WORDS.keys()].filter((keyClass) => keyClass !== KEY_QUEUE);
+  for (const keyClass of [...order, KEY_QUEUE]) {
+    let count = 0;
+    await scanAll(store, classRange(keyClass), (key, value) => {
+      count++;
+      const body = openValue(key, value);
+      if (body === undefined) {
+        losses.push({ kind: 'record', promised: true, detail: `${describeKey(key)} is damaged` });
+      } else if (keyClass === KEY_MESSAGE) {
+        bodies.add(readNumber(key, 1));
+        orphans.add(readNumber(key, 1));
+      } else if (keyClass === KEY_QUEUE) {
+        const reference = referenceOf(body);
+        orphans.delete(reference);
+        if (reference === 0 || bodies.has(reference)) return;
+        const detail = `the body of ${describeKey(key)} is missing`;
+        losses.push({ kind: 'message-body', promised: true, detail });
+      }
+    });
+    records[KEY_WORDS.get(keyClass) as string] = count;
+  }
+  for (const number of orphans) {
+    const detail = `message body ${number} belongs to no queue entry; it wastes room, nothing is lost`;
+    losses.push({ kind: 'record', promised: false, detail });
+  }
+  return {
+    formatVersion: identity?.formatVersion ?? 0, nodeId: identity?.nodeId ?? '',
+    lastBatch: ledger.lastBatch, records, losses,
+  };
+}

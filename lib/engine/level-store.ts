@@ -1,0 +1,197 @@
+/**
+ * LevelDB by way of classic-level, which is loaded only when a directory is opened. It is an optional dependency: where it
+ * has no binary, `open` says so, and nothing silently degrades.
+ */
+import { readdir } from 'node:fs/promises';
+import type { ChainedBatch, ClassicLevel, Iterator as LevelIterator } from 'classic-level';
+import { EngineError, wordsOf } from './errors.js';
+import type { KeyRange } from './keys.js';
+import type { OperationLog, OperationSink } from './operation-log.js';
+import type { OrderedStore, StoreCursor, StoreEntry, StoreView } from './store.js';
+
+type Level = ClassicLevel<Buffer, Buffer>;
+type Batch = ChainedBatch<Level, Buffer, Buffer>;
+
+export interface LevelStoreOptions {
+  readonly path: string;
+  /** Bytes that LevelDB gathers in memory, and twice that in its logs; 4 MiB when left out. */
+  readonly writeBufferBytes?: number;
+  /** Bytes of blocks that stay in memory; 8 MiB when left out. */
+  readonly cacheBytes?: number;
+  readonly createIfMissing: 'yes' | 'no';
+}
+export const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
+const CACHE_BYTES = 8 * 1024 * 1024;
+/** Bytes that one cursor reads ahead. */
+const CURSOR_BYTES = 1024 * 1024;
+const LEVEL_FILE =
+  /^(LOCK|LOG|LOG\.old|CURRENT|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp)|lost\+found|nidomq-store\.json(\.new)?)$/;
+const LEVEL_DATA = /^\d+\.(log|ldb|sst)$/;
+
+async function loadClassicLevel(): Promise<typeof ClassicLevel> {
+  try {
+    const { ClassicLevel: constructor } = await import('classic-level');
+    return constructor;
+  } catch (error) {
+    throw new EngineError('NIDO_ENGINE_UNAVAILABLE',
+      `The file engine needs the package classic-level, which cannot be loaded on `
+      + `${process.platform}-${process.arch} (Node ${process.version}): ${wordsOf(error)}. Install it `
+      + `with 'npm install classic-level'; where it has no binary for the platform (Alpine on ARM, `
+      + `Windows on ARM) npm builds it and needs Python, make and a C++ compiler. Or choose the `
+      + `memory engine, which keeps nothing.`, { cause: error });
+  }
+}
+
+function codeOf(error: unknown): string {
+  let at: unknown = error;
+  let code = '';
+  while (at instanceof Error) {
+    const own = (at as Error & { code?: unknown }).code;
+    if (typeof own === 'string') code = own;
+    at = at.cause;
+  }
+  return code;
+}
+
+/** What LevelDB says, in our words. */
+export function translate(error: unknown, path: string): EngineError {
+  if (error instanceof EngineError) return error;
+  const words = wordsOf(error);
+  const code = codeOf(error);
+  if (code === 'LEVEL_LOCKED') {
+    return new EngineError('NIDO_ENGINE_LOCKED', `${path} is in use by another process, or twice by `
+      + 'this one. Stop the other broker, or give this one a directory of its own.', { cause: error });
+  }
+  if (code === 'LEVEL_CORRUPTION') {
+    return new EngineError('NIDO_ENGINE_CORRUPT', `${path} is damaged and was not opened: ${words}. `
+      + `Run 'nidomq check --data ${path}', then restore a snapshot; the damaged directory is left as `
+      + 'it is.', { cause: error });
+  }
+  return new EngineError('NIDO_ENGINE_IO', `${path}: the disk refused: ${words}`, { cause: error });
+}
+
+class LevelCursor implements StoreCursor {
+  constructor(
+    private readonly iterator: LevelIterator<Level, Buffer, Buffer>, private readonly path: string,
+  ) {}
+  async next(limit: number): Promise<StoreEntry[]> {
+    try {
+      const found: StoreEntry[] = [];
+      while (found.length < limit) {
+        const entries = await this.iterator.nextv(limit - found.length);
+        if (entries.length === 0) break;
+        found.push(...(entries as StoreEntry[]));
+      }
+      return found;
+    } catch (error) {
+      throw translate(error, this.path);
+    }
+  }
+  close(): Promise<void> {
+    return this.iterator.close();
+  }
+}
+
+class BatchSink implements OperationSink {
+  constructor(private readonly batch: Batch) {}
+  put(key: Buffer, value: Buffer): void {
+    this.batch.put(key, value);
+  }
+  delete(key: Buffer): void {
+    this.batch.del(key);
+  }
+}
+
+export class LevelStore implements OrderedStore {
+  #level: Level | undefined;
+  constructor(readonly options: LevelStoreOptions) {}
+
+  async open(): Promise<void> {
+    const { path } = this.options;
+    if (this.options.createIfMissing === 'yes') await refuseForeign(path);
+    const constructor = await loadClassicLevel();
+    const level = new constructor<Buffer, Buffer>(path, {
+      keyEncoding: 'buffer', valueEncoding: 'buffer',
+      createIfMissing: this.options.createIfMissing === 'yes',
+      writeBufferSize: this.options.writeBufferBytes ?? WRITE_BUFFER_BYTES,
+      cacheSize: this.options.cacheBytes ?? CACHE_BYTES,
+    });
+    try {
+      await level.open();
+    } catch (error) {
+      throw translate(error, path);
+    }
+    this.#level = level;
+  }
+
+  async write(
+    operations: readonly OperationLog[], options: { readonly sync: 'yes' | 'no' },
+  ): Promise<void> {
+    try {
+      const batch: Batch = this.#opened().batch();
+      const sink = new BatchSink(batch);
+      for (const log of operations) log.replay(sink);
+      await batch.write({ sync: options.sync === 'yes' });
+    } catch (error) {
+      throw translate(error, this.options.path);
+    }
+  }
+  async getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
+    try {
+      return await this.#opened().getMany(keys);
+    } catch (error) {
+      throw translate(error, this.options.path);
+    }
+  }
+  scan(range: KeyRange): StoreCursor {
+    const level = this.#opened();
+    const iterator = level.iterator({ ...bounds(range), highWaterMarkBytes: CURSOR_BYTES });
+    return new LevelCursor(iterator, this.options.path);
+  }
+  freeze(): StoreView {
+    const level = this.#opened();
+    const snapshot = level.snapshot();
+    return {
+      scan: (range) => new LevelCursor(
+        level.iterator({ ...bounds(range), snapshot, highWaterMarkBytes: CURSOR_BYTES }),
+        this.options.path,
+      ),
+      close: () => snapshot.close(),
+    };
+  }
+  async close(): Promise<void> {
+    const level = this.#level;
+    this.#level = undefined;
+    await level?.close();
+  }
+  #opened(): Level {
+    if (this.#level !== undefined) return this.#level;
+    throw new EngineError('NIDO_ENGINE_CLOSED', `${this.options.path} is not open`);
+  }
+}
+
+function bounds(range: KeyRange): { gte: Buffer; lt: Buffer } {
+  return { gte: range.from, lt: range.before };
+}
+
+/** LevelDB would put its files between those of others, and start empty where CURRENT is missing. */
+async function refuseForeign(path: string): Promise<void> {
+  const names = await namesIn(path);
+  const foreign = names.find((name) => !LEVEL_FILE.test(name));
+  if (foreign !== undefined) {
+    throw new EngineError('NIDO_ENGINE_FOREIGN', `${path} holds '${foreign}', which is not a file of the `
+      + 'file engine. Name an empty directory, or one that does not exist.');
+  }
+  if (!names.includes('CURRENT') && names.some((name) => LEVEL_DATA.test(name))) {
+    throw new EngineError('NIDO_ENGINE_CORRUPT', `${path} holds data but its file CURRENT is missing; `
+      + 'opening it would erase the data. Restore a snapshot, or the missing file.');
+  }
+}
+export async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw new EngineError('NIDO_ENGINE_IO', `${path} cannot be read: ${wordsOf(error)}`, { cause: error });
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * Puts and deletes one behind the other in one growing piece of memory: writing one costs no object, and a batch that
+ * failed can be written again as it is.
+ */
+import { CHECKSUM_BYTES, checksumOf } from './checksum.js';
+import { writeNumber } from './keys.js';
+
+const FIRST_BYTES = 16 * 1024;
+/** A log that grew beyond this gives its memory back when it is reset. */
+const KEPT_BYTES_MAX = 4 * 1024 * 1024;
+const DELETE = -1;
+/** Words of `#marks` for each operation: where its key, its value (or DELETE) and its end are. */
+const MARK_WORDS = 3;
+
+export interface OperationSink {
+  put(key: Buffer, value: Buffer): void;
+  delete(key: Buffer): void;
+}
+
+export class OperationLog {
+  #bytes = Buffer.allocUnsafe(FIRST_BYTES);
+  #at = 0;
+  #keyAt = 0;
+  #valueAt = DELETE;
+  #marks: number[] = [];
+  #digest = 0;
+
+  get operations(): number {
+    return this.#marks.length / MARK_WORDS;
+  }
+  get bytes(): number {
+    return this.#at;
+  }
+  /** Over the checksums of all puts and the keys of all deletes, in order. */
+  get digest(): number {
+    return this.#digest >>> 0;
+  }
+
+  beginKey(keyClass: number): void {
+    this.#keyAt = this.#at;
+    this.#valueAt = DELETE;
+    this.uint8(keyClass);
+  }
+  beginValue(): void {
+    this.#valueAt = this.#at;
+  }
+  endPut(): void {
+    const checksum = checksumOf(this.#bytes.subarray(this.#keyAt, this.#at));
+    this.#room(CHECKSUM_BYTES);
+    this.#at = this.#bytes.writeUInt32LE(checksum, this.#at);
+    this.#mark(checksum);
+  }
+  endDelete(): void {
+    this.#mark(this.#at - this.#keyAt);
+  }
+  /** A key and a value that carries its checksum already. */
+  copyPut(key: Buffer, value: Buffer): void {
+    this.#keyAt = this.#at;
+    this.raw(key);
+    this.beginValue();
+    this.raw(value);
+    this.#mark(value.readUInt32LE(value.length - CHECKSUM_BYTES));
+  }
+  #mark(checksum: number): void {
+    this.#marks.push(this.#keyAt, this.#valueAt, this.#at);
+    this.#digest = Math.imul(this.#digest ^ checksum, 0x0100_0193) + this.#marks.length;
+  }
+
+  uint8(value: number): void {
+    this.#room(1);
+    this.#at = this.#bytes.writeUInt8(value, this.#at);
+  }
+  uint16(value: number): void {
+    this.#room(2);
+    this.#at = this.#bytes.writeUInt16BE(value, this.#at);
+  }
+  uint32(value: number): void {
+    this.#room(4);
+    this.#at = this.#bytes.writeUInt32BE(value, this.#at);
+  }
+  /** 8 bytes big-endian: integers up to 2^53, in key order. */
+  number(value: number): void {
+    this.#room(8);
+    this.#at = writeNumber(this.#bytes, this.#at, value);
+  }
+  /** 8 bytes: any number, for times. */
+  float(value: number): void {
+    this.#room(8);
+    this.#at = this.#bytes.writeDoubleBE(value, this.#at);
+  }
+  raw(value: Uint8Array): void {
+    this.#room(value.length);
+    this.#bytes.set(value, this.#at);
+    this.#at += value.length;
+  }
+  text(value: string): void {
+    const length = Buffer.byteLength(value);
+    this.#room(length);
+    this.#at += this.#bytes.write(value, this.#at, length, 'utf8');
+  }
+
+  replay(sink: OperationSink): void {
+    const marks = this.#marks;
+    const bytes = this.#bytes;
+    for (let i = 0; i < marks.length; i += MARK_WORDS) {
+      const valueAt = marks[i + 1];
+      if (valueAt === DELETE) sink.delete(bytes.subarray(marks[i], marks[i + 2]));
+      else sink.put(bytes.subarray(marks[i], valueAt), bytes.subarray(valueAt, marks[i + 2]));
+    }
+  }
+
+  reset(): void {
+    this.#at = 0;
+    this.#digest = 0;
+    this.#marks.length = 0;
+    if (this.#bytes.length > KEPT_BYTES_MAX) this.#bytes = Buffer.allocUnsafe(FIRST_BYTES);
+  }
+
+  #room(length: number): void {
+    const needed = this.#at + length;
+    if (needed <= this.#bytes.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(needed, this.#bytes.length * 2));
+    this.#bytes.copy(larger, 0, 0, this.#at);
+    this.#bytes = larger;
+  }
+}

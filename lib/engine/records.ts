@@ -1,0 +1,172 @@
+/** What stands in the values of the store, without their checksums. Keys are in keys.ts. */
+import type {
+  QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
+} from './engine.js';
+import type { OperationLog } from './operation-log.js';
+import { readNumber } from './keys.js';
+
+/**
+ * ```
+ *  0       1             3                  7           15          23
+ *  +-------+-------------+------------------+-----------+-----------+------------+------------+---------
+ *  | flags | topicLength | propertiesLength | expiresAt | publisher | topic name | properties | payload
+ *  +-------+-------------+------------------+-----------+-----------+------------+------------+---------
+ *  flags: bits 0-1 QoS, bit 2 RETAIN
+ * ```
+ */
+const BODY_HEADER_BYTES = 23;
+const FLAG_RETAIN = 4;
+const QOS_MASK = 3;
+
+function flagsOf(of: { readonly qos: number; readonly retain: boolean }): number {
+  return of.qos | (of.retain ? FLAG_RETAIN : 0);
+}
+
+export function writeMessage(log: OperationLog, message: StoredMessage): void {
+  log.uint8(flagsOf(message));
+  log.uint16(message.topicName.length);
+  log.uint32(message.properties.length);
+  log.float(message.expiresAt);
+  log.number(message.publisher);
+  log.raw(message.topicName);
+  log.raw(message.properties);
+  log.raw(message.payload);
+}
+export function readMessage(number: number, body: Buffer, at: number): StoredMessage {
+  const topicAt = at + BODY_HEADER_BYTES;
+  const propertiesAt = topicAt + body.readUInt16BE(at + 1);
+  const payloadAt = propertiesAt + body.readUInt32BE(at + 3);
+  const flags = body.readUInt8(at);
+  return {
+    number,
+    topicName: body.subarray(topicAt, propertiesAt),
+    properties: body.subarray(propertiesAt, payloadAt),
+    payload: body.subarray(payloadAt),
+    qos: flags & QOS_MASK,
+    retain: (flags & FLAG_RETAIN) !== 0,
+    expiresAt: body.readDoubleBE(at + 7),
+    publisher: readNumber(body, at + 15),
+  };
+}
+export function messageBytes(message: StoredMessage): number {
+  return message.topicName.length + message.properties.length + message.payload.length;
+}
+
+/**
+ * ```
+ *  0      1       2                  4                   6               14
+ *  +------+-------+------------------+-------------------+---------------+-------------+---------------
+ *  | kind | flags | packetIdentifier | identifiersLength | messageNumber | identifiers | body (inline)
+ *  +------+-------+------------------+-------------------+---------------+-------------+---------------
+ * ```
+ */
+const ENTRY_HEADER_BYTES = 14;
+const KIND_REFERENCE = 0;
+const KIND_INLINE = 1;
+
+/** With a message: the body stands in the entry. */
+export function writeQueueEntry(log: OperationLog, entry: QueueEntry, inline?: StoredMessage): void {
+  log.uint8(inline === undefined ? KIND_REFERENCE : KIND_INLINE);
+  log.uint8(flagsOf(entry));
+  log.uint16(entry.packetIdentifier);
+  log.uint16(entry.subscriptionIdentifiers.length);
+  log.number(entry.messageNumber);
+  log.raw(entry.subscriptionIdentifiers);
+  if (inline !== undefined) writeMessage(log, inline);
+}
+/** The number of the body that an entry refers to; 0 when it carries its own. */
+export function referenceOf(body: Buffer): number {
+  return body[0] === KIND_REFERENCE ? readNumber(body, 6) : 0;
+}
+export function readQueueEntry(
+  key: Buffer, body: Buffer,
+): { readonly entry: QueueEntry; readonly inline?: StoredMessage } {
+  const flags = body.readUInt8(1);
+  const bodyAt = ENTRY_HEADER_BYTES + body.readUInt16BE(4);
+  const messageNumber = readNumber(body, 6);
+  const entry: QueueEntry = {
+    sessionId: readNumber(key, 1),
+    number: readNumber(key, 9),
+    messageNumber,
+    qos: flags & QOS_MASK,
+    retain: (flags & FLAG_RETAIN) !== 0,
+    packetIdentifier: body.readUInt16BE(2),
+    subscriptionIdentifiers: body.subarray(ENTRY_HEADER_BYTES, bodyAt),
+  };
+  if (body[0] === KIND_REFERENCE) return { entry };
+  return { entry, inline: readMessage(messageNumber, body, bodyAt) };
+}
+
+/**
+ * ```
+ *  0                 1             9                       13           21            29                     31
+ *  +-----------------+-------------+-----------------------+------------+-------------+----------------------+--
+ *  | protocolVersion | epoch       | sessionExpiryInterval | detachedAt | sentThrough | nextPacketIdentifier |
+ *  +-----------------+-------------+-----------------------+------------+-------------+----------------------+--
+ *  then: clientIdentifierLength 2, usernameLength 2 (0xFFFF = none), client identifier, username, attributes
+ * ```
+ */
+const SESSION_TEXT_AT = 35;
+const NO_USERNAME = 0xffff;
+
+export function writeSession(log: OperationLog, record: SessionRecord): void {
+  const { username } = record;
+  log.uint8(record.protocolVersion);
+  log.number(record.epoch);
+  log.uint32(record.sessionExpiryInterval);
+  log.float(record.detachedAt);
+  log.number(record.sentThrough);
+  log.uint16(record.nextPacketIdentifier);
+  log.uint16(Buffer.byteLength(record.clientIdentifier));
+  log.uint16(username === undefined ? NO_USERNAME : Buffer.byteLength(username));
+  log.text(record.clientIdentifier);
+  if (username !== undefined) log.text(username);
+  log.raw(record.attributes);
+}
+export function readSession(key: Buffer, body: Buffer): SessionRecord {
+  const usernameAt = SESSION_TEXT_AT + body.readUInt16BE(31);
+  const usernameLength = body.readUInt16BE(33);
+  const hasUsername = usernameLength !== NO_USERNAME;
+  const attributesAt = usernameAt + (hasUsername ? usernameLength : 0);
+  return {
+    sessionId: readNumber(key, 1),
+    clientIdentifier: body.toString('utf8', SESSION_TEXT_AT, usernameAt),
+    ...(hasUsername ? { username: body.toString('utf8', usernameAt, attributesAt) } : {}),
+    epoch: readNumber(body, 1),
+    protocolVersion: body.readUInt8(0),
+    sessionExpiryInterval: body.readUInt32BE(9),
+    detachedAt: body.readDoubleBE(13),
+    sentThrough: readNumber(body, 21),
+    nextPacketIdentifier: body.readUInt16BE(29),
+    attributes: body.subarray(attributesAt),
+  };
+}
+
+export function writeSubscription(log: OperationLog, record: SubscriptionRecord): void {
+  log.uint8(record.options);
+  log.uint32(record.subscriptionIdentifier);
+}
+export function readSubscription(key: Buffer, body: Buffer): SubscriptionRecord {
+  return {
+    sessionId: readNumber(key, 1),
+    topicFilter: key.toString('utf8', 9),
+    options: body.readUInt8(0),
+    subscriptionIdentifier: body.readUInt32BE(1),
+  };
+}
+
+/** dueAt 8, willDelayIntervalSeconds 4, message number 8, body. */
+export function writeWill(log: OperationLog, record: WillRecord): void {
+  log.float(record.dueAt);
+  log.uint32(record.willDelayIntervalSeconds);
+  log.number(record.message.number);
+  writeMessage(log, record.message);
+}
+export function readWill(key: Buffer, body: Buffer): WillRecord {
+  return {
+    sessionId: readNumber(key, 1),
+    dueAt: body.readDoubleBE(0),
+    willDelayIntervalSeconds: body.readUInt32BE(8),
+    message: readMessage(readNumber(body, 12), body, 20),
+  };
+}

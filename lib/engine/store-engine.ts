@@ -1,0 +1,281 @@
+/**
+ * The engine over any ordered store. Exactly one write is under way at any time, and after one that failed there is none
+ * until the store was opened anew: LevelDB would append behind a torn record, and everything behind it would be gone at
+ * the next start although it was acknowledged.
+ */
+import { BodyReferences, EngineBatch } from './batch.js';
+import { openValue } from './checksum.js';
+import { examine } from './check.js';
+import type {
+  CheckReport, Durability, Engine, LoadLimits, LoadReport, LoadVisitor, Loss, QueueEntry,
+  QueueReadLimits, QueueSlice, SnapshotReport, StoredMessage,
+} from './engine.js';
+import { EngineError } from './errors.js';
+import type { Identity } from './identity.js';
+import { establishIdentity } from './identity.js';
+import { KEY_QUEUE, describeKey, numberKey } from './keys.js';
+import { Ledger } from './ledger.js';
+import { Loader, readBodies } from './loader.js';
+import { OperationLog } from './operation-log.js';
+import { readQueueEntry, referenceOf } from './records.js';
+import type { OrderedStore, StoreEntry } from './store.js';
+import { Sweeper } from './sweeper.js';
+
+export interface StoreEngineOptions {
+  readonly name: Engine['name'];
+  readonly durability: Durability;
+  readonly store: OrderedStore;
+  /** For messages: the directory. */
+  readonly place: string;
+  /** What the logs of the store can hold. */
+  readonly windowBytes: number;
+  /** `refuse`: a store that lost something promised is not opened. `report`: it is, and the loss is in the report. */
+  readonly onLoss: 'refuse' | 'report';
+  readonly snapshot: (store: OrderedStore, directory: string) => Promise<SnapshotReport>;
+  readonly witness?: Witness;
+}
+/** Remembers, outside the store, how far it had come: what a store that was emptied or set back cannot know. */
+export interface Witness {
+  read(): Promise<Testimony | undefined>;
+  write(testimony: Testimony): Promise<void>;
+}
+export interface Testimony extends Identity {
+  readonly lastBatch: number;
+}
+const READ_AHEAD_ENTRIES = 256;
+const LOSSES_NAMED = 5;
+
+export class StoreEngine implements Engine {
+  readonly name: Engine['name'];
+  readonly durability: Durability;
+  readonly references = new BodyReferences();
+  #options: StoreEngineOptions;
+  #store: OrderedStore;
+  #ledger: Ledger;
+  #sweeper: Sweeper;
+  #losses: Loss[] = [];
+  #identity: Identity | undefined;
+  #head = new OperationLog();
+  #tail = new OperationLog();
+  #state: 'closed' | 'open' | 'broken' = 'closed';
+  /** The write that is under way; the next one stands behind it. */
+  #writing: Promise<unknown> = Promise.resolve();
+  #reads = new Set<Promise<unknown>>();
+  #recovering: Promise<void> | undefined;
+
+  constructor(options: StoreEngineOptions) {
+    this.#options = options;
+    this.name = options.name;
+    this.durability = options.durability;
+    this.#store = options.store;
+    this.#ledger = new Ledger(options.windowBytes);
+    this.#sweeper = new Sweeper(this.#store, this);
+  }
+
+  async open(): Promise<void> {
+    if (this.#state !== 'closed') return;
+    await this.#store.open();
+    this.#sweeper = new Sweeper(this.#store, this);
+    try {
+      const before = await this.#options.witness?.read();
+      const identity = await establishIdentity(this.#store);
+      this.#ledger = new Ledger(this.#options.windowBytes);
+      this.#losses = await this.#ledger.read(this.#store);
+      this.#compare(before, identity);
+      this.#refuseLosses();
+      this.#identity = identity;
+      await this.#testify();
+    } catch (error) {
+      await this.#store.close();
+      throw error;
+    }
+    this.#state = 'open';
+  }
+  #compare(before: Testimony | undefined, identity: Identity): void {
+    if (before === undefined) return;
+    const { lastBatch } = this.#ledger;
+    if (before.nodeId === identity.nodeId && before.lastBatch <= lastBatch) return;
+    const detail = before.nodeId === identity.nodeId
+      ? `batch ${lastBatch} is the last that is there, but batch ${before.lastBatch} was seen before`
+      : 'the store that was here before is gone, another one stands in its place';
+    this.#losses.push({ kind: 'batch', promised: true, detail });
+  }
+  async #testify(): Promise<void> {
+    if (this.#identity === undefined) return;
+    const { lastBatch } = this.#ledger;
+    await this.#options.witness?.write({ ...this.#identity, lastBatch });
+  }
+  #refuseLosses(): void {
+    const promised = this.#losses.filter((loss) => loss.promised);
+    if (promised.length === 0 || this.#options.onLoss === 'report') return;
+    throw corrupt(this.#options.place, promised);
+  }
+
+  async load(visitor: LoadVisitor, limits: LoadLimits = {}): Promise<LoadReport> {
+    this.#mustBeOpen();
+    this.references.clear();
+    const report = await new Loader({
+      store: this.#store, references: this.references, ended: this.#sweeper.ended, losses: this.#losses,
+    }, visitor, limits).run();
+    this.#refuseLosses();
+    this.#sweeper.start();
+    return report;
+  }
+
+  nextNumber(): number {
+    return this.#ledger.nextNumber();
+  }
+  createBatch(): EngineBatch {
+    return new EngineBatch(this.references);
+  }
+
+  async commit(batch: EngineBatch): Promise<void> {
+    await this.#write(batch);
+    for (const sessionId of batch.ended) this.#sweeper.ended.add(sessionId);
+    this.#sweeper.start();
+  }
+  /** For the sweeper, whose commits start no further sweep. */
+  commitSweep(batch: EngineBatch): Promise<void> {
+    return this.#write(batch);
+  }
+  #write(batch: EngineBatch): Promise<void> {
+    const written = this.#writing.then(() => this.#writeNow(batch));
+    this.#writing = written.catch(() => undefined);
+    return written;
+  }
+  async #writeNow(batch: EngineBatch): Promise<void> {
+    this.#mustBeOpen();
+    const { durability, log } = batch;
+    this.#ledger.frame(log, durability, this.#head, this.#tail);
+    try {
+      const sync = durability === 'disk' ? 'yes' : 'no';
+      await this.#store.write([this.#head, log, this.#tail], { sync });
+    } catch (error) {
+      if (this.#state === 'open') this.#state = 'broken';
+      throw error;
+    }
+    this.#ledger.committed(log, durability);
+  }
+
+  recover(): Promise<void> {
+    if (this.#state !== 'broken') return Promise.resolve();
+    this.#recovering ??= this.#reopen().finally(() => {
+      this.#recovering = undefined;
+    });
+    return this.#recovering;
+  }
+  async #reopen(): Promise<void> {
+    await this.#writing;
+    await this.#sweeper.idle();
+    await Promise.allSettled(this.#reads);
+    await this.#store.close();
+    await this.#store.open();
+    const found = new Ledger(this.#options.windowBytes);
+    const losses = (await found.read(this.#store)).filter((loss) => loss.promised);
+    if (found.lastBatch < this.#ledger.lastBatch) {
+      const detail = `batch ${found.lastBatch} is the last that the store still has, but `
+        + `${this.#ledger.lastBatch} was acknowledged`;
+      losses.push({ kind: 'batch', promised: true, detail });
+    }
+    if (losses.length > 0 && this.#options.onLoss === 'refuse') {
+      throw corrupt(this.#options.place, losses);
+    }
+    this.#state = 'open';
+  }
+
+  async readQueue(
+    sessionId: number, afterNumber: number, limits: QueueReadLimits,
+  ): Promise<QueueSlice> {
+    await this.#recovering?.catch(() => undefined);
+    if (this.#state === 'closed') this.#mustBeOpen();
+    const read = this.#readQueue(sessionId, afterNumber, limits);
+    this.#reads.add(read);
+    try {
+      return await read;
+    } finally {
+      this.#reads.delete(read);
+    }
+  }
+  async #readQueue(
+    sessionId: number, afterNumber: number, limits: QueueReadLimits,
+  ): Promise<QueueSlice> {
+    const from = numberKey(KEY_QUEUE, sessionId, afterNumber + 1);
+    const cursor = this.#store.scan({ from, before: numberKey(KEY_QUEUE, sessionId + 1) });
+    const found: StoreEntry[] = [];
+    let bytes = 0;
+    let end = false;
+    try {
+      while (!end && found.length < limits.messagesMax && bytes < limits.bytesMax) {
+        const wanted = Math.min(READ_AHEAD_ENTRIES, limits.messagesMax - found.length);
+        const entries = await cursor.next(wanted);
+        end = entries.length < wanted;
+        for (const entry of entries) {
+          found.push(entry);
+          bytes += entry[1].length;
+        }
+      }
+    } finally {
+      await cursor.close();
+    }
+    return { ...await this.#slice(found), end };
+  }
+  async #slice(found: readonly StoreEntry[]): Promise<Omit<QueueSlice, 'end'>> {
+    const opened = found.map(([key, value]) => ({ key, body: this.#trusted(key, value) }));
+    const wanted = new Set(opened.map(({ body }) => referenceOf(body)));
+    wanted.delete(0);
+    const bodies = await readBodies(this.#store, wanted, (detail) => {
+      throw corrupt(this.#options.place, [{ kind: 'message-body', promised: true, detail }]);
+    });
+    const entries: QueueEntry[] = [];
+    const messages: StoredMessage[] = [];
+    for (const { key, body } of opened) {
+      const { entry, inline } = readQueueEntry(key, body);
+      entries.push(entry);
+      messages.push(inline ?? bodies.get(entry.messageNumber) as StoredMessage);
+    }
+    return { entries, messages };
+  }
+  #trusted(key: Buffer, value: Buffer): Buffer {
+    const body = openValue(key, value);
+    if (body !== undefined) return body;
+    const detail = `${describeKey(key)} is damaged`;
+    throw corrupt(this.#options.place, [{ kind: 'record', promised: true, detail }]);
+  }
+
+  check(): Promise<CheckReport> {
+    this.#mustBeOpen();
+    return examine(this.#store, new Ledger(this.#options.windowBytes));
+  }
+  snapshot(directory: string): Promise<SnapshotReport> {
+    this.#mustBeOpen();
+    return this.#options.snapshot(this.#store, directory);
+  }
+
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    await this.#sweeper.idle();
+    await this.#writing;
+    await Promise.allSettled(this.#reads);
+    await this.#store.close();
+    await this.#testify().catch(() => undefined); // it only sharpens the next start
+  }
+
+  #mustBeOpen(): void {
+    if (this.#state === 'open') return;
+    if (this.#state === 'broken') {
+      throw new EngineError('NIDO_ENGINE_IO', `${this.#options.place}: an earlier write failed and the `
+        + 'store has not recovered yet');
+    }
+    throw new EngineError('NIDO_ENGINE_CLOSED', `${this.#options.place} is not open`);
+  }
+}
+
+function corrupt(place: string, losses: readonly Loss[]): EngineError {
+  const named = losses.slice(0, LOSSES_NAMED).map((loss) => loss.detail).join('; ');
+  const more = losses.length > LOSSES_NAMED ? `; and ${losses.length - LOSSES_NAMED} more` : '';
+  return new EngineError('NIDO_ENGINE_CORRUPT', `${place} has lost what was acknowledged: ${named}${more}. `
+    + `'nidomq check --data ${place}' tells everything. Restore a snapshot, or open it with `
+    + 'onLoss: \'report\' to go on without what is lost.');
+}
+

@@ -1,0 +1,44 @@
+/** What the engines need of an ordered key-value store. LevelDB is one; memory-store.ts is the other. */
+import type { KeyRange } from './keys.js';
+import type { OperationLog } from './operation-log.js';
+
+export type StoreEntry = readonly [key: Buffer, value: Buffer];
+
+export interface StoreCursor {
+  /** Up to `limit` entries in key order; none at the end of the range. */
+  next(limit: number): Promise<StoreEntry[]>;
+  close(): Promise<void>;
+}
+/** The store as it was when the view was made. */
+export interface StoreView {
+  scan(range: KeyRange): StoreCursor;
+  close(): Promise<void>;
+}
+export interface OrderedStore {
+  open(): Promise<void>;
+  /** Atomic. After a rejection the store takes no more writes until it was closed and opened. */
+  write(operations: readonly OperationLog[], options: { readonly sync: 'yes' | 'no' }): Promise<void>;
+  getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>;
+  scan(range: KeyRange): StoreCursor;
+  freeze(): StoreView;
+  close(): Promise<void>;
+}
+
+export const SCAN_ENTRIES = 1_000;
+
+/** Calls `visit` for each entry of a range; answers false of it end the scan. */
+export async function scanAll(
+  store: Pick<OrderedStore, 'scan'>, range: KeyRange,
+  visit: (key: Buffer, value: Buffer) => boolean | void,
+): Promise<void> {
+  const cursor = store.scan(range);
+  try {
+    for (;;) {
+      const entries = await cursor.next(SCAN_ENTRIES);
+      for (const [key, value] of entries) if (visit(key, value) === false) return;
+      if (entries.length < SCAN_ENTRIES) return;
+    }
+  } finally {
+    await cursor.close();
+  }
+}
