@@ -1,11 +1,14 @@
 /** The server command as a person or a service manager meets it: a process, its words, signals. */
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import mqtt from 'mqtt';
+import { setPassword } from '../../lib/guard/commands/passwd.js';
 import { killChildren, startChild, startNidomq } from './child.js';
 
 afterEach(killChildren);
@@ -52,6 +55,23 @@ describe('nidomq start', () => {
     expect(server.said).toContain('--password-file');
     expect(server.said).toContain('--allow-anonymous');
     expect(server.said).not.toContain('    at ');
+  });
+
+  it('opens that door to those who know a password', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'nidomq-start-'));
+    const passwords = join(folder, 'passwords');
+    await setPassword(passwords, { username: 'sala', password: 'secret' });
+    const server = startNidomq(
+      'start', '--host', '0.0.0.0', '--port', '0', '--password-file', passwords,
+    );
+    const [, port] = await server.says(/is ready on tcp:\/\/0\.0\.0\.0:(\d+)/);
+    const url = `mqtt://127.0.0.1:${port}`;
+    const who = { username: 'sala', reconnectPeriod: 0 };
+    await expect(mqtt.connectAsync(url, { reconnectPeriod: 0 })).rejects.toThrow();
+    await expect(mqtt.connectAsync(url, { ...who, password: 'wrong' })).rejects.toThrow();
+    const client = await mqtt.connectAsync(url, { ...who, password: 'secret' });
+    await client.endAsync();
+    rmSync(folder, { recursive: true });
   });
 
   it('opens that door when it is told to', async () => {
