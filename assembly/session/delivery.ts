@@ -12,6 +12,7 @@ import {
 import { PUBCOMP, PUBREL } from '../shared/control-packet';
 import { PACKET_IDENTIFIER_NOT_FOUND, SUCCESS } from '../shared/reason-code';
 import { tellDropped } from '../switch/events';
+import { makeHold } from '../switch/publisher';
 import { Connection, STATE_OPEN, connectionAt } from './connection';
 import { deliverEntryToHandler } from './handler-delivery';
 import { REASON_FAILURE, holdAt, releaseHold, sendAck } from './holds';
@@ -20,10 +21,10 @@ import { isExpired, messageAt, messageBytes, topicOf } from './message-block';
 import { frameBytes, setFrameIdentifier, setFrameIdentifiers, setSourceFromMessage, writeFrame } from './publish-writer';
 import {
   ENTRY_PENDING, ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, ENTRY_SENT, FLAG_COMPLETION, FLAG_DUP,
-  FLAG_IDENTIFIERS, FLAG_RETAIN, QueueEntry, appendEntry, entryAt, freeEntry, releaseEntryMessage,
+  FLAG_IDENTIFIERS, FLAG_MOVED, FLAG_RETAIN, QueueEntry, appendEntry, entryAt, freeEntry, releaseEntryMessage,
   unlinkEntry,
 } from './queue-entry';
-import { Session, entryInSlot, sessionAt, takeIdentifier } from './session';
+import { Session, entryInSlot, giveIdentifier, sessionAt, takeIdentifier } from './session';
 import { reserve } from './slab';
 import { aliasWasSent, chooseAlias } from './topic-alias';
 
@@ -117,12 +118,6 @@ export function holdingSince(session: Session): f64 {
 }
 
 // --- taking a message in -------------------------------------------------------------------------------------------
-
-/** What `offer` needs of the publisher: a hold, made when the first receiver needs one. Set by the router. */
-export let makeHold: () => u32 = (): u32 => 0;
-export function setHoldMaker(maker: () => u32): void {
-  makeHold = maker;
-}
 
 /**
  * Queues a filled entry (message, qos, identifiers, flags set; it belongs to `session` from here on). OFFER_DROPPED when the
@@ -384,4 +379,17 @@ export function detach(session: Session): void {
   connectionAt(session.connection).session = 0;
   session.connection = 0;
   rewind(session);
+}
+
+/** An entry of a shared group moves from the member that left to another: a new delivery, without DUP. */
+export function appendMoved(from: Session, to: Session, pointer: u32, identifier: u32): void {
+  const entry = entryAt(pointer);
+  if (entry.packetIdentifier != 0) giveIdentifier(from, entry.packetIdentifier);
+  unlinkEntry(from, pointer);
+  entry.packetIdentifier = 0;
+  entry.state = ENTRY_PENDING;
+  entry.flags = (entry.flags & ~FLAG_DUP) | FLAG_MOVED;
+  entry.identifiers = identifier;
+  appendEntry(to, pointer);
+  if (to.pendingHead == 0) to.pendingHead = pointer;
 }

@@ -125,7 +125,7 @@ export function entryInSlot(session: Session, packetIdentifier: u32): u32 {
 
 /** An identifier that is not in use [MQTT-2.2.1-3], bound to `entry`; 0 when memory is exhausted or all are in use. */
 export function takeIdentifier(session: Session, entry: u32, inUse: u32): u32 {
-  const size = session.identifiers == 0 ? 0 : session.identifierMask + 1;
+  const size: u32 = session.identifiers == 0 ? 0 : session.identifierMask + 1;
   if (inUse << 1 >= size && size < IDENTIFIERS_MAX) {
     if (!growIdentifiers(session, size) && size == 0) return 0;
   }
@@ -187,7 +187,7 @@ export function hasInbound(session: Session, packetIdentifier: u32): bool {
   const page = load<u32>(inboundPageSlot(session, packetIdentifier));
   if (page == 0) return false;
   const bit = packetIdentifier & 511;
-  return (load<u8>(page + (bit >> 3)) & (1 << (bit & 7))) != 0;
+  return (load<u8>(page + (bit >> 3)) & (<u8>1 << <u8>(bit & 7))) != 0;
 }
 
 /** Remembers an identifier until its PUBREL [MQTT-4.3.3-10]. False when memory is exhausted. */
@@ -205,7 +205,7 @@ export function addInbound(session: Session, packetIdentifier: u32): bool {
   }
   const bit = packetIdentifier & 511;
   const at = page + (bit >> 3);
-  store<u8>(at, load<u8>(at) | <u8>(1 << (bit & 7)));
+  store<u8>(at, load<u8>(at) | <u8>(<u32>1 << (bit & 7)));
   session.inboundCount++;
   return true;
 }
@@ -217,7 +217,7 @@ export function removeInbound(session: Session, packetIdentifier: u32): bool {
   const page = load<u32>(slot);
   const bit = packetIdentifier & 511;
   const at = page + (bit >> 3);
-  store<u8>(at, load<u8>(at) & ~<u8>(1 << (bit & 7)));
+  store<u8>(at, load<u8>(at) & ~<u8>(<u32>1 << (bit & 7)));
   session.inboundCount--;
   if (session.inboundCount == 0) releaseInbound(session);
   return true;

@@ -22,7 +22,7 @@ const HEAD_OVERHEAD_BYTES: u32 = 32; // fixed header, lengths, identifier, expir
 const TEMPLATE_STRIDE: u32 = 3072 + 64;
 
 const scratch: usize = memory.data(12544, 16);
-if (12544 < LAYOUTS * TEMPLATE_STRIDE) ERROR('layout drift: templates');
+if (LAYOUTS * TEMPLATE_STRIDE > 12544) ERROR('layout drift: templates');
 
 /**
  * Per layout: `at` (0 = not made), `length` (of the part in one piece), `identifierOffset`, `tail` (payload bytes that follow).

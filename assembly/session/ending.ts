@@ -1,0 +1,137 @@
+/**
+ * The end of things: a connection that closes, a session whose state is given up, a member that leaves a shared group. Long
+ * queues are freed a piece per turn.
+ */
+import { DROP_SESSION_ENDED } from '../shared/abi';
+import { SUCCESS } from '../shared/reason-code';
+import { Subscription } from '../index/subscription';
+import { unsubscribe } from '../index/subscription-index';
+import { chooseHeir } from '../switch/shared-choice';
+import { tellDropped } from '../switch/events';
+import { Connection, STATE_CLOSED, connectionAt, freeConnection } from './connection';
+import {
+  appendMoved, detach, pump, releaseReceiverHolds, removeEntry, rewind,
+} from './delivery';
+import { forgetStarved } from './handler-delivery';
+import { forgetOrphans, orphanHolds } from './holds';
+import { messageAt, topicOf } from './message-block';
+import { ENTRY_PENDING, ENTRY_RESEND, FLAG_DUP, entryAt, groupOf } from './queue-entry';
+import { endReplays } from './replay';
+import { Session, freeSession, giveIdentifier, releaseInbound, sessionAt, voidSession } from './session';
+import { dropSlab } from './slab';
+
+const ENTRIES_PER_PIECE: u32 = 4096;
+
+let endingHead: u32 = 0;
+
+/** The transport is gone: the session goes on without it, the record is freed. */
+export function closeConnection(connection: Connection): void {
+  connection.state = STATE_CLOSED;
+  orphanHolds(connection);
+  if (connection.session != 0) leave(sessionAt(connection.session));
+  dropSlab(connection);
+  freeConnection(connection);
+}
+
+/** A session loses its connection: what a group's other members can do for it moves to them. */
+export function leave(session: Session): void {
+  if (session.connection == 0) return;
+  orphanHolds(connectionAt(session.connection));
+  detach(session);
+  endReplays(session);
+  moveShared(session);
+}
+
+/**
+ * Unacknowledged QoS 1 messages of shared subscriptions go to another member; a QoS 2 message only if no part of its exchange
+ * has begun: else it is completed to this client or to nobody [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+ */
+function moveShared(session: Session): void {
+  let pointer = session.queueHead;
+  while (pointer != 0) {
+    const next = entryAt(pointer).next;
+    if (entryAt(pointer).group != 0) moveEntry(session, pointer);
+    pointer = next;
+  }
+}
+
+/** True when another member took the entry. */
+function moveEntry(session: Session, pointer: u32): bool {
+  const entry = entryAt(pointer);
+  const movable = entry.qos == 1
+    ? entry.state == ENTRY_PENDING || entry.state == ENTRY_RESEND
+    : entry.state == ENTRY_PENDING;
+  if (!movable || entry.message == 0) return false;
+  const heir = chooseHeir(groupOf(entry), changetype<u32>(session));
+  if (heir == 0) return false;
+  const subscription = changetype<Subscription>(heir);
+  appendMoved(session, sessionAt(subscription.session), pointer, subscription.identifier);
+  pump(sessionAt(subscription.session));
+  return true;
+}
+
+/** Ends Session State. The handle is void at once; the queue is freed piece by piece. */
+export function endSession(session: Session): void {
+  leave(session);
+  endReplays(session);
+  forgetStarved(session);
+  forgetOrphans(session);
+  releaseReceiverHolds(session);
+  rewind(session);
+  const pointer = changetype<u32>(session);
+  while (load<u32>(pointer) != 0) unsubscribe(load<u32>(pointer));
+  voidSession(session);
+  session.endNext = endingHead;
+  endingHead = pointer;
+}
+
+/** Frees a piece of what has ended; true when more is left. */
+export function advanceEndings(): bool {
+  let budget = ENTRIES_PER_PIECE;
+  while (endingHead != 0 && budget != 0) {
+    const pointer = endingHead;
+    const session = sessionAt(pointer);
+    while (session.queueHead != 0 && budget != 0) {
+      budget--;
+      endEntry(session, session.queueHead);
+    }
+    if (session.queueHead != 0) return true;
+    endingHead = session.endNext;
+    freeSession(session);
+  }
+  return endingHead != 0;
+}
+
+function endEntry(session: Session, pointer: u32): void {
+  const entry = entryAt(pointer);
+  if (entry.group != 0 && moveEntry(session, pointer)) return;
+  if (entry.message != 0) {
+    tellDropped(
+      0, DROP_SESSION_ENDED, entry.qos, topicOf(entry.message), messageAt(entry.message).topicLength,
+    );
+  }
+  removeEntry(session, pointer, SUCCESS);
+}
+
+/**
+ * Client role: the server has lost the session [MQTT-3.2.2-5]. What was not acknowledged is published anew, with fresh
+ * identifiers; an exchange that the server had taken over (PUBREC) is complete.
+ */
+export function restartExchanges(session: Session): void {
+  rewind(session);
+  releaseInbound(session);
+  let pointer = session.queueHead;
+  while (pointer != 0) {
+    const entry = entryAt(pointer);
+    const next = entry.next;
+    if (entry.message == 0) {
+      removeEntry(session, pointer, SUCCESS);
+    } else if (entry.packetIdentifier != 0) {
+      giveIdentifier(session, entry.packetIdentifier);
+      entry.packetIdentifier = 0;
+      entry.state = ENTRY_PENDING;
+      entry.flags &= ~FLAG_DUP;
+    }
+    pointer = next;
+  }
+}

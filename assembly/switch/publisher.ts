@@ -1,0 +1,56 @@
+/**
+ * The publisher of the message that is being routed: who is told when all receivers have agreed. A hold is made only when
+ * somebody asks to be waited for; it counts the router itself until the fan-out is complete, so that it cannot end before.
+ */
+import { connectionAt } from '../session/connection';
+import {
+  acknowledge, chargeHold, createPeerHold, createTokenHold, holdAt, releaseHold,
+} from '../session/holds';
+import { tellPublished } from './events';
+
+let connection: u32 = 0; // pointer; 0 = the host publishes
+let kind: u32 = 0; // PUBACK or PUBREC
+let packetIdentifier: u32 = 0;
+let token: u32 = 0;
+let hold: u32 = 0;
+
+/** A PUBLISH with QoS 1 or 2 of a peer is being routed. */
+export function beginPeerPublish(from: u32, answer: u32, identifier: u32): void {
+  connection = from;
+  kind = answer;
+  packetIdentifier = identifier;
+  token = 0;
+  hold = 0;
+}
+
+/** A message of the host is being routed; `name` 0 = it does not want to know. QoS 0 publishes come this way too. */
+export function beginHostPublish(name: u32): void {
+  connection = 0;
+  token = name;
+  hold = 0;
+}
+
+/** The hold of this message; 0 when nobody waits for an answer, or memory is exhausted. */
+export function makeHold(): u32 {
+  if (hold != 0) return hold;
+  if (connection != 0) hold = createPeerHold(connectionAt(connection), kind, packetIdentifier);
+  else if (token != 0) hold = createTokenHold(token);
+  if (hold != 0) holdAt(hold).waiting = 1;
+  return hold;
+}
+
+/** The fan-out is complete. The answer leaves now, or when the last of those that must be waited for agrees. */
+export function endPublish(reasonCode: u32, bytes: u32): void {
+  const made = hold;
+  hold = 0;
+  if (made == 0) {
+    if (connection != 0) acknowledge(connectionAt(connection), kind, packetIdentifier, reasonCode);
+    else if (token != 0) tellPublished(token, reasonCode);
+    return;
+  }
+  if (connection != 0 && holdAt(made).waiting > 1) {
+    chargeHold(connectionAt(connection), made, bytes);
+  }
+  releaseHold(made, reasonCode);
+}
+

@@ -1,0 +1,294 @@
+/**
+ * A PUBLISH that came in. The order of the steps is law: it decides who learns what.
+ *
+ *  1. form (codec)                          -> malformed packet, protocol error: closed
+ *  2. Topic Alias                           -> 0x94: closed
+ *  3. what we announced: QoS, RETAIN, quota -> 0x9B, 0x9A, 0x93: closed
+ *  4. QoS 2 seen before                     -> answered again, not routed again
+ *  5. may it?                               -> asked once per topic; refused with 0x87
+ *  6. payload format, when that is checked  -> 0x99
+ *  7. retained message stored or deleted    -> 0x97 when there is no room
+ *  8. routed                                -> 0x97 when no receiver has room, 0x10 when there is none
+ *  9. acknowledged, now or when all have agreed
+ */
+import {
+  COUNT_PUBLISH_RECEIVED, DETAIL_MEMORY, DETAIL_PAYLOAD_FORMAT, DETAIL_QOS, DETAIL_QUOTA,
+  DETAIL_RECEIVE_MAXIMUM, DETAIL_RETAIN, DETAIL_TOPIC_ALIAS, DETAIL_TOPIC_LEVELS, DROP_NOT_AUTHORIZED,
+  DROP_NO_RECEIVER_ROOM, EXPIRY_NONE, LIMIT_MAXIMUM_QOS, LIMIT_RECEIVE_MAXIMUM,
+  LIMIT_RETAIN_AVAILABLE, LIMIT_TOPIC_LEVELS, LIMIT_VALIDATE_PAYLOAD, POLICY_ALLOW, POLICY_DENY,
+  ROLE_CLIENT, ROW_AUTHORIZE,
+} from '../shared/abi';
+import {
+  PUBACK, PUBLISH_DUP, PUBLISH_QOS_MASK, PUBLISH_QOS_SHIFT, PUBLISH_RETAIN, PUBREC,
+} from '../shared/control-packet';
+import {
+  NOT_AUTHORIZED, NO_MATCHING_SUBSCRIBERS, PAYLOAD_FORMAT_INVALID, QOS_NOT_SUPPORTED, QUOTA_EXCEEDED,
+  RECEIVE_MAXIMUM_EXCEEDED, RETAIN_NOT_SUPPORTED, SUCCESS, TOPIC_ALIAS_INVALID, TOPIC_NAME_INVALID,
+} from '../shared/reason-code';
+import { subscriptionIdentifiers } from '../codec/properties';
+import {
+  isPayloadFormatValid, parsePublish, parsePublishFromServer, publishExpiry, publishForwardAt,
+  publishForwardLength, publishPacketIdentifier, publishPayloadAt, publishPayloadFormat,
+  publishPayloadLength, publishPropertiesLength, publishSubscriptionIdentifierCount, publishTopicAlias,
+  publishTopicAt, publishTopicLength,
+} from '../codec/publish';
+import { TopicEntry, internTopic } from '../index/topic-intern';
+import { topicLevelsOf } from '../topic/topic-filter';
+import { Connection } from '../session/connection';
+import { failConnection } from '../session/failure';
+import { acknowledge, adoptOrphan } from '../session/holds';
+import { count, limitOf } from '../session/limits';
+import { setSource } from '../session/publish-writer';
+import { addInbound, hasInbound, removeInbound, sessionAt } from '../session/session';
+import { adoptTemplate, clearTemplates, layoutOf } from '../session/templates';
+import { bindAlias, topicOfAlias } from '../session/topic-alias';
+import {
+  VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN, cachedVerdict, rememberVerdict,
+} from '../session/verdicts';
+import { addRow, setColumn, tellDropped } from './events';
+import { beginHostPublish, beginPeerPublish, endPublish } from './publisher';
+import { storeRetained } from './retain';
+import {
+  addOnlyIdentifier, clearOnlyIdentifiers, expiryFrom, releaseRouted, route, routedMatched,
+  routedTaken, setRouted, setRoutedOwner,
+} from './route';
+
+/** The packet is done with; read on. */
+export const PUBLISH_DONE: u32 = 0;
+/** The control plane must say whether this is allowed: the packet is read again after its answer. */
+export const PUBLISH_ASK: u32 = 1;
+
+const SYS: u32 = 0x53595324; // "$SYS", little-endian
+
+// The packet in hand.
+let qos: u32 = 0;
+let retain: u32 = 0;
+let dup: bool = false;
+let topic: u32 = 0; // its TopicEntry
+
+/** `[packetAt, end)` is the whole packet, its body starts at `bodyAt`. */
+export function receivePublish(
+  connection: Connection, header: u32, packetAt: u32, bodyAt: u32, end: u32,
+): u32 {
+  qos = (header & PUBLISH_QOS_MASK) >> PUBLISH_QOS_SHIFT;
+  retain = header & PUBLISH_RETAIN;
+  dup = (header & PUBLISH_DUP) != 0;
+  const fromServer = connection.role == ROLE_CLIENT;
+  const reason = fromServer
+    ? parsePublishFromServer(<u8>header, bodyAt, end, connection.version)
+    : parsePublish(<u8>header, bodyAt, end, connection.version);
+  if (reason != SUCCESS) {
+    failConnection(connection, reason, 0);
+    return PUBLISH_DONE;
+  }
+  topic = topicOfPacket(connection);
+  if (topic == 0 || connection.session == 0) return PUBLISH_DONE;
+  if (!fromServer && !keepsPromises(connection)) return PUBLISH_DONE;
+  if (qos != 0 && isRepeated(connection)) return PUBLISH_DONE;
+  if (!fromServer) {
+    const verdict = verdictFor(connection);
+    if (verdict == VERDICT_UNKNOWN) return PUBLISH_ASK;
+    if (verdict != VERDICT_ALLOWED) {
+      refuse(connection, connection.answerReason);
+      return PUBLISH_DONE;
+    }
+  }
+  count(COUNT_PUBLISH_RECEIVED, 1);
+  if (limitOf(LIMIT_VALIDATE_PAYLOAD) && publishPayloadFormat == 1 && !isPayloadFormatValid()) {
+    refusePayload(connection);
+    return PUBLISH_DONE;
+  }
+  routePublish(connection, packetAt, bodyAt, end);
+  return PUBLISH_DONE;
+}
+
+// --- steps ---------------------------------------------------------------------------------------------------------
+
+/** The interned Topic Name, by name or by alias; 0 when the connection was closed for it. */
+function topicOfPacket(connection: Connection): u32 {
+  const alias = publishTopicAlias;
+  if (alias > <u32>connection.aliasInMax) { // [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.3.2-10]
+    failConnection(connection, TOPIC_ALIAS_INVALID, DETAIL_TOPIC_ALIAS);
+    return 0;
+  }
+  const length = publishTopicLength;
+  if (length == 0) {
+    const known = alias == 0 ? 0 : topicOfAlias(connection, alias);
+    if (known == 0) failConnection(connection, TOPIC_ALIAS_INVALID, DETAIL_TOPIC_ALIAS);
+    return known;
+  }
+  const levelsMax = limitOf(LIMIT_TOPIC_LEVELS);
+  if (length >= levelsMax && topicLevelsOf(publishTopicAt, length) > levelsMax) {
+    failConnection(connection, TOPIC_NAME_INVALID, DETAIL_TOPIC_LEVELS);
+    return 0;
+  }
+  const entry = internTopic(publishTopicAt, length);
+  if (entry == 0 || (alias != 0 && !bindAlias(connection, alias, entry))) {
+    failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
+    return 0;
+  }
+  return entry;
+}
+
+/** What CONNACK announced holds for the client. */
+function keepsPromises(connection: Connection): bool {
+  if (qos > limitOf(LIMIT_MAXIMUM_QOS)) { // [MQTT-3.2.2-11]
+    failConnection(connection, QOS_NOT_SUPPORTED, DETAIL_QOS);
+  } else if (retain && !limitOf(LIMIT_RETAIN_AVAILABLE)) { // [MQTT-3.2.2-14]
+    failConnection(connection, RETAIN_NOT_SUPPORTED, DETAIL_RETAIN);
+  } else {
+    return true;
+  }
+  return false;
+}
+
+/**
+ * A message that was received before: QoS 2 whose identifier is not released [MQTT-4.3.3-10], or a DUP whose first copy is
+ * still at work. Counts against our Receive Maximum unless it is known.
+ */
+function isRepeated(connection: Connection): bool {
+  const session = sessionAt(connection.session);
+  const identifier = publishPacketIdentifier;
+  const kind: u32 = qos == 1 ? PUBACK : PUBREC;
+  const known = qos == 2 && hasInbound(session, identifier);
+  if (!known) {
+    if (connection.version == 5 && connection.inboundOpen >= limitOf(LIMIT_RECEIVE_MAXIMUM)) {
+      failConnection(connection, RECEIVE_MAXIMUM_EXCEEDED, DETAIL_RECEIVE_MAXIMUM); // [MQTT-3.3.4-9]
+      return true;
+    }
+    if (!(qos == 1 && dup && session.orphanHead != 0 && adoptOrphan(connection, kind, identifier))) {
+      return false;
+    }
+    connection.inboundOpen++;
+    return true;
+  }
+  if (session.orphanHead != 0 && adoptOrphan(connection, kind, identifier)) return true;
+  acknowledge(connection, kind, identifier, SUCCESS);
+  return true;
+}
+
+/** The publish policy. With VERDICT_DENIED the Reason Code stands in `answerReason`. */
+function verdictFor(connection: Connection): u32 {
+  if (load<u32>(changetype<TopicEntry>(topic).bytes) == SYS && changetype<TopicEntry>(topic).length >= 4) {
+    connection.answerReason = <u8>NOT_AUTHORIZED; // $SYS is the server's own [MQTT-4.7.2-1]
+    return VERDICT_DENIED;
+  }
+  if (connection.policy == POLICY_ALLOW) return VERDICT_ALLOWED;
+  if (connection.policy == POLICY_DENY) {
+    connection.answerReason = <u8>NOT_AUTHORIZED;
+    return VERDICT_DENIED;
+  }
+  if (connection.answered) {
+    const verdict = connection.answerReason == SUCCESS ? VERDICT_ALLOWED : VERDICT_DENIED;
+    if (connection.answered == ANSWER_KEPT) rememberVerdict(connection, topic, qos, retain, verdict);
+    connection.answered = 0;
+    return verdict;
+  }
+  const verdict = cachedVerdict(connection, topic, qos, retain);
+  if (verdict == VERDICT_DENIED) connection.answerReason = <u8>NOT_AUTHORIZED;
+  if (verdict != VERDICT_UNKNOWN) return verdict;
+  const entry = changetype<TopicEntry>(topic);
+  const row = addRow(ROW_AUTHORIZE, connection.handle);
+  if (row == 0) return VERDICT_DENIED;
+  setColumn(row, 2, qos);
+  setColumn(row, 3, retain);
+  setColumn(row, 4, entry.bytes);
+  setColumn(row, 5, entry.length);
+  return VERDICT_UNKNOWN;
+}
+
+/** The control plane answers for the PUBLISH that waits; `keep` lets later ones of the topic go by the same answer. */
+export function answerPublish(connection: Connection, reasonCode: u32, keep: u32): void {
+  const isVerdict = reasonCode == SUCCESS || reasonCode == NOT_AUTHORIZED;
+  connection.answered = keep && isVerdict ? ANSWER_KEPT : ANSWER_ONCE;
+  connection.answerReason = <u8>reasonCode;
+}
+const ANSWER_ONCE: u8 = 1;
+const ANSWER_KEPT: u8 = 2;
+
+/** Not routed. MQTT 5 is told why in the acknowledgement; 3.x has no word for it [MQTT-3.3.5-2]. */
+function refuse(connection: Connection, reasonCode: u32): void {
+  const entry = changetype<TopicEntry>(topic);
+  tellDropped(sessionHandle(connection), DROP_NOT_AUTHORIZED, qos, entry.bytes, entry.length);
+  answerRefused(connection, reasonCode);
+}
+
+function answerRefused(connection: Connection, reasonCode: u32): void {
+  if (qos == 0) return;
+  connection.inboundOpen++;
+  const kind: u32 = qos == 1 ? PUBACK : PUBREC;
+  if (connection.version != 5 && kind == PUBREC) {
+    addInbound(sessionAt(connection.session), publishPacketIdentifier);
+  }
+  acknowledge(connection, kind, publishPacketIdentifier, reasonCode);
+}
+
+function refusePayload(connection: Connection): void {
+  if (connection.version == 5 && qos != 0) answerRefused(connection, PAYLOAD_FORMAT_INVALID);
+  else failConnection(connection, PAYLOAD_FORMAT_INVALID, DETAIL_PAYLOAD_FORMAT);
+}
+
+function sessionHandle(connection: Connection): u32 {
+  return connection.session == 0 ? 0 : sessionAt(connection.session).handle;
+}
+
+function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u32): void {
+  const entry = changetype<TopicEntry>(topic);
+  const expiry: u32 = publishExpiry < 0 ? EXPIRY_NONE : <u32>publishExpiry;
+  setSource(
+    entry.bytes, entry.length, publishForwardAt, publishForwardLength, publishPayloadAt,
+    publishPayloadLength, expiry,
+  );
+  clearTemplates();
+  if (publishTopicAlias == 0 && (connection.version != 5 || publishPropertiesLength == publishForwardLength)) {
+    // As it came is as it leaves: flags and identifier are set per receiver.
+    const identifierAt = bodyAt + 2 + publishTopicLength - packetAt;
+    adoptTemplate(layoutOf(connection.version, qos), packetAt, end - packetAt, identifierAt);
+  }
+  const from = connection.session;
+  setRouted(topic, from, sessionHandle(connection), qos, retain, expiryFrom(publishExpiry), 0);
+  if (connection.role == ROLE_CLIENT) {
+    setRoutedOwner(from);
+    clearOnlyIdentifiers();
+    for (let i: u32 = 0; i < publishSubscriptionIdentifierCount; i++) {
+      addOnlyIdentifier(load<u32>(subscriptionIdentifiers + (i << 2)));
+    }
+  }
+  if (qos == 0) beginHostPublish(0);
+  else acceptQos(connection);
+  const bytes = publishPayloadLength + publishTopicLength;
+  const reason = routeAndRetain(connection);
+  releaseRouted();
+  clearOnlyIdentifiers();
+  if (qos == 0) return;
+  if (reason == QUOTA_EXCEEDED && connection.version != 5) {
+    failConnection(connection, QUOTA_EXCEEDED, DETAIL_QUOTA); // not acknowledged: it will come again
+    if (qos == 2) removeInbound(sessionAt(from), publishPacketIdentifier);
+  }
+  endPublish(connection.version == 5 ? reason : SUCCESS, bytes);
+}
+
+/** From here on the message is ours: it counts against our Receive Maximum, and a QoS 2 identifier is remembered. */
+function acceptQos(connection: Connection): void {
+  connection.inboundOpen++;
+  if (qos == 2 && !addInbound(sessionAt(connection.session), publishPacketIdentifier)) {
+    failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
+  }
+  beginPeerPublish(changetype<u32>(connection), qos == 1 ? PUBACK : PUBREC, publishPacketIdentifier);
+}
+
+function routeAndRetain(connection: Connection): u32 {
+  const entry = changetype<TopicEntry>(topic);
+  if (retain && connection.role != ROLE_CLIENT && !storeRetained(entry.bytes, entry.length)) {
+    if (connection.version == 5 && qos != 0) return QUOTA_EXCEEDED;
+  }
+  if (!route()) return refuseForRoom(connection, entry);
+  if (routedMatched == 0) return NO_MATCHING_SUBSCRIBERS;
+  if (routedTaken == 0 && qos != 0) return refuseForRoom(connection, entry);
+  return SUCCESS;
+}
+
+function refuseForRoom(connection: Connection, entry: TopicEntry): u32 {
+  tellDropped(sessionHandle(connection), DROP_NO_RECEIVER_ROOM, qos, entry.bytes, entry.length);
+  return QUOTA_EXCEEDED;
+}

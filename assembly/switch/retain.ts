@@ -1,0 +1,46 @@
+/** Retained messages: the last one of every topic that was published with RETAIN [MQTT-3.3.1-5]. */
+import { DROP_RETAINED_FULL, LIMIT_RETAINED_BYTES, LIMIT_RETAINED_MESSAGES } from '../shared/abi';
+import {
+  retainedCount, retainedFind, retainedPut, retainedRemove, retainedReplaced,
+} from '../index/retained-index';
+import { limitOf } from '../session/limits';
+import { holdMessage, messageBytes, releaseMessage } from '../session/message-block';
+import { sourceForwardLength, sourcePayloadLength } from '../session/publish-writer';
+import { nextRetainedOrder } from '../session/replay';
+import { tellDropped } from './events';
+import { ensureMessage } from './route';
+
+let retainedBytes: f64 = 0;
+export function bytesRetained(): f64 {
+  return retainedBytes;
+}
+
+/** Stores the message in hand, or deletes what is stored when it is empty. False when there is no room. */
+export function storeRetained(topicAt: u32, topicLength: u32): bool {
+  if (sourcePayloadLength == 0) { // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+    deleteRetained(topicAt, topicLength);
+    return true;
+  }
+  const bytes = <f64>(topicLength + sourceForwardLength + sourcePayloadLength);
+  const isFull = retainedBytes + bytes > <f64>limitOf(LIMIT_RETAINED_BYTES) ||
+    (retainedCount() >= limitOf(LIMIT_RETAINED_MESSAGES) && retainedFind(topicAt, topicLength) == 0);
+  const message = isFull ? 0 : ensureMessage();
+  if (message == 0 || retainedPut(topicAt, topicLength, message, nextRetainedOrder()) != 0) {
+    tellDropped(0, DROP_RETAINED_FULL, 0, topicAt, topicLength);
+    return false;
+  }
+  holdMessage(message);
+  retainedBytes += bytes;
+  forget(retainedReplaced);
+  return true;
+}
+
+export function deleteRetained(topicAt: u32, topicLength: u32): void {
+  forget(retainedRemove(topicAt, topicLength));
+}
+
+function forget(message: u32): void {
+  if (message == 0) return;
+  retainedBytes -= <f64>messageBytes(message);
+  releaseMessage(message);
+}
