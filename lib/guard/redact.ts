@@ -17,8 +17,11 @@ const secretKey = new RegExp(
 // A JSON Web Token; a stored hash; user information in a URL; a secret in a query string.
 const jsonWebToken = /\beyJ[\w-]+\.[\w-]+\.[\w-]*/g;
 const storedHash = /(?:\$(?:6|7|scrypt|argon2id?)\$|SCRAM-SHA-256\$)[^\s"']+/g;
-const userInformation = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@"']+@/gi;
-const secretParameter = /([?&](?:password|passwd|pwd|token|secret|access_token|key)=)[^&\s"']+/gi;
+const userInformation = /\b([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/@"']+@/gi;
+const secretParameter = new RegExp(
+  '\\b((?:password|passwd|pwd|secret|(?:access_?)?token|api_?key)["\']?\\s*[=:]\\s*)'
+  + '(?:"[^"]*"|\'[^\']*\'|[^\\s&"\',;]+)', 'gi',
+);
 const bearer = /\b(Bearer|Basic)\s+[\w.~+/=-]+/gi;
 
 /** `text` without anything that looks like a secret. */

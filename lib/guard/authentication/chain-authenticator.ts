@@ -20,15 +20,14 @@ export class ChainAuthenticator implements Authenticator {
 
   authenticate(request: ConnectRequest): AuthenticationResult | Promise<AuthenticationResult> {
     for (let at = 0; at < this.links.length; at += 1) {
-      let answer: AuthenticationResult | Promise<AuthenticationResult>;
       try {
-        answer = this.links[at].authenticate(request);
+        const answer = this.links[at].authenticate(request);
+        if (isThenable(answer)) return this.goOn(request, answer, at);
+        const decision = decided(answer);
+        if (decision) return decision;
       } catch (error) {
         return this.failed(request, error);
       }
-      if (isThenable(answer)) return this.goOn(request, answer, at);
-      const decision = decided(answer);
-      if (decision) return decision;
     }
     return denied;
   }
