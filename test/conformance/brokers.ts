@@ -50,7 +50,6 @@ const MOSQUITTO_OPTIONS: Readonly<Partial<Record<Variant, readonly string[]>>> =
   'maximum-qos-0': [OPEN, 'max_qos 0'],
   'maximum-qos-1': [OPEN, 'max_qos 1'],
   'no-retain': [OPEN, 'retain_available false'],
-  'server-keep-alive': [OPEN, 'max_keepalive 2'],
   'small-packets': [OPEN, 'max_packet_size 300'],
   'few-in-flight': [OPEN, 'max_inflight_messages 5'],
   'few-aliases': [OPEN],

@@ -1,5 +1,6 @@
 /** Runs cases against a target, many at a time, each on connections and names of its own. */
 import { Kit } from './kit.js';
+import type { TargetEndpoint } from './kit.js';
 import type { ConformanceCase } from './case.js';
 import type { Target } from './target.js';
 
@@ -30,7 +31,13 @@ function timeLimit(): { promise: Promise<never>; clear: () => void } {
 export async function runCase(one: ConformanceCase, target: Target): Promise<CaseResult> {
   const { name, group, kind, version, statements } = one;
   const head = { name, group, kind, version, statements };
-  const endpoint = await target.endpoint(one.variant);
+  let endpoint: TargetEndpoint | undefined;
+  try {
+    endpoint = await target.endpoint(one.variant);
+  } catch (error) {
+    const detail = `no "${one.variant}" broker: ${(error as Error).message}`;
+    return { ...head, status: 'failed', detail, ms: 0 };
+  }
   if (!endpoint) {
     return { ...head, status: 'not run', detail: `target has no "${one.variant}"`, ms: 0 };
   }
