@@ -45,7 +45,7 @@ describe('what is written to a log', () => {
     const line = connectionLine('connected', {
       clientId: 'x\r\n2026 admin logged in\u202e\u0000', username: 'u"', remoteAddress: '::1', reasonCode: 0,
     });
-    expect(line).not.toMatch(/[\r\n\u0000\u202e]/);
+    for (const evil of ["\r", "\n", "\u0000", "\u202e"]) expect(line).not.toContain(evil);
     expect(line).toContain('code=0x00');
     expect(printable('y'.repeat(100_000)).length).toBeLessThan(600);
   });
