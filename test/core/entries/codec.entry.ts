@@ -6,7 +6,9 @@ export {
   connectVersionUnsupported, isWillPayloadFormatValid, parseConnect,
 } from '../../../assembly/codec/connect';
 export * from '../../../assembly/codec/disconnect';
-export * from '../../../assembly/codec/fixed-header';
+export {
+  frameBodyAt, frameHeader, frameRemaining,
+} from '../../../assembly/codec/fixed-header';
 export {
   parseProperties, propertiesAt, propertiesEnd, setUserPropertiesMax, subscriptionIdentifiers,
 } from '../../../assembly/codec/properties';
@@ -20,6 +22,7 @@ export * from '../../../assembly/topic/topic-filter';
 export * from '../../../assembly/topic/topic-name';
 
 import { connect } from '../../../assembly/codec/connect';
+import { readFixedHeader } from '../../../assembly/codec/fixed-header';
 import { properties, willProperties } from '../../../assembly/codec/properties';
 
 /** Static data ends below this address: packets go here. */
@@ -34,4 +37,8 @@ export function propertyRecord(): u32 {
 }
 export function willPropertyRecord(): u32 {
   return changetype<u32>(willProperties);
+}
+/** An export has no default arguments. */
+export function readHeader(at: u32, end: u32, version: u32): i32 {
+  return readFixedHeader(at, end, version);
 }

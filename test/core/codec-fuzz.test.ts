@@ -1,0 +1,72 @@
+import { beforeAll, describe, expect, it } from '@jest/globals';
+import { PacketMaker } from '../support/random-packets.js';
+import type { Sender } from '../support/twin-parser.js';
+import { readFrame, readPacket } from '../support/twin-parser.js';
+import { CodecHost, compileCodec } from './codec-host.js';
+
+// `node scripts/fuzz-codec.mjs [cases] [seed]` runs many more.
+const CASES = Number(process.env.NIDOMQ_FUZZ_CASES ?? 30_000);
+const SEED = Number(process.env.NIDOMQ_FUZZ_SEED ?? Date.now() % 4_294_967_296);
+const DISAGREEMENTS_SHOWN = 3;
+const SPLIT_BYTES_MAX = 8;
+
+let host: CodecHost;
+beforeAll(() => {
+  host = new CodecHost(compileCodec());
+}, 120_000);
+
+interface Tally {
+  readonly verdicts: Map<string, number>;
+  readonly disagreements: string[];
+}
+
+function compare(tally: Tally, maker: PacketMaker): void {
+  const { bytes, version } = maker.next();
+  for (let arrived = 0; arrived <= Math.min(bytes.length, SPLIT_BYTES_MAX); arrived++) {
+    const part = bytes.subarray(0, arrived);
+    note(tally, bytes, `frame of ${arrived}`, readFrame(part, version), host.frame(part, version));
+  }
+  const frame = readFrame(bytes, version);
+  if (typeof frame === 'string' || bytes.length < frame.bodyAt + frame.remaining) {
+    count(tally, typeof frame === 'string' ? frame : 'short');
+    return;
+  }
+  const body = bytes.subarray(frame.bodyAt, frame.bodyAt + frame.remaining);
+  for (const sender of ['client', 'server'] as Sender[]) {
+    const twin = readPacket(frame.header, body, version, sender);
+    const core = host.packet(frame.header, body, version, sender);
+    note(tally, bytes, `version ${version} from ${sender}`, twin, core);
+    count(tally, `${frame.header >> 4}:${twin.reason.toString(16)}`);
+  }
+}
+
+function count(tally: Tally, key: string): void {
+  tally.verdicts.set(key, (tally.verdicts.get(key) ?? 0) + 1);
+}
+
+function note(tally: Tally, bytes: Uint8Array, what: string, twin: unknown, core: unknown): void {
+  const [expected, found] = [JSON.stringify(twin), JSON.stringify(core)];
+  if (expected === found) return;
+  tally.disagreements.push(
+    `${what}: ${Buffer.from(bytes).toString('hex')}\n twin ${expected}\n core ${found}`,
+  );
+}
+
+describe('core codec and plain twin parser', () => {
+  it(`agree on ${CASES} packets (seed ${SEED})`, () => {
+    const maker = new PacketMaker(SEED);
+    const tally: Tally = { verdicts: new Map(), disagreements: [] };
+    for (let i = 0; i < CASES; i++) compare(tally, maker);
+    if (process.env.NIDOMQ_FUZZ_TALLY) process.stderr.write(`${[...tally.verdicts].sort().join(' ')}\n`);
+    const shown = tally.disagreements.slice(0, DISAGREEMENTS_SHOWN);
+    expect(`seed ${SEED}: ${shown.join('\n')}`).toBe(`seed ${SEED}: `);
+    // A fuzz that never gets through, or never fails, proves nothing.
+    for (let type = 1; type <= 15; type++) {
+      expect(tally.verdicts.get(`${type}:0`) ?? 0).toBeGreaterThan(CASES / 300);
+    }
+    for (const reason of ['81', '82', '84', '85', '8f', '90', '94']) {
+      const seen = [...tally.verdicts.keys()].some((key) => key.endsWith(`:${reason}`));
+      expect([reason, seen]).toEqual([reason, true]);
+    }
+  }, 600_000);
+});
