@@ -198,9 +198,9 @@ export class ServerDoor implements Listener {
   }
 
   #watchTls(server: TlsServer): void {
-    // First of all: the HTTP server of a secure WebSocket door listens to this event too.
+    // First of all: the HTTP server of a secure WebSocket door listens to these events too.
     server.prependListener('secureConnection', (socket) => this.#secured(socket));
-    server.on('tlsClientError', (error, socket) => {
+    server.prependListener('tlsClientError', (error, socket) => {
       const reason = `${reasonOf(error)}${claimedPskIdentity(socket)}`;
       const raw = this.#pending.take(socket);
       this.#refuse(raw ?? socket, 'tls-handshake', reason);
@@ -254,6 +254,8 @@ export class ServerDoor implements Listener {
   }
 
   #httpFailed(error: Error, socket: PeerSocket): void {
+    // Gone already: the peer left, or its TLS handshake failed and was told as such.
+    if (socket.destroyed) return;
     this.#refuse(socket, 'http-request', reasonOf(error));
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
     socket.destroySoon();

@@ -5,7 +5,9 @@ import type { Transport } from '../../lib/listener/index.js';
 import { Certificates } from './support/certificates.js';
 import { DOOR_KINDS, openDoor } from './support/doors.js';
 import type { OpenDoor } from './support/doors.js';
-import { Echo, Reception, Recorder, digest, randomBytesOf, randomOf, until } from './support/peers.js';
+import {
+  Echo, Reception, Recorder, digest, randomBytesOf, randomOf, until,
+} from './support/peers.js';
 
 let certificates: Certificates;
 beforeAll(() => { certificates = new Certificates(); });
@@ -221,7 +223,8 @@ describe.each(DOOR_KINDS)('a transport over %s', (kind) => {
     expect((received.error as { code?: string }).code).toBe('NIDO_TRANSPORT_END_DEADLINE');
   });
 
-  it('notices when a buffer is reused too early (the proof that the tests above can fail)', async () => {
+  it('notices when a buffer is reused too early (the proof that the tests above can '
+    + 'fail)', async () => {
     const { client, server, received } = await pair();
     Recorder.open(client);
     server.pause();

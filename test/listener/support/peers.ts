@@ -5,8 +5,13 @@ import type { Listener, Refusal, Transport, TransportOwner } from '../../../lib/
 
 const LIMIT_MS = 10_000;
 
-/** Waits for a condition, looking at it every few milliseconds; fails with `what` when it does not come. */
-export async function until(what: string, condition: () => boolean, limitMs = LIMIT_MS): Promise<void> {
+/**
+ * Waits for a condition, looking at it every few milliseconds; fails with `what` when it does not
+ * come.
+ */
+export async function until(
+  what: string, condition: () => boolean, limitMs = LIMIT_MS,
+): Promise<void> {
   const end = Date.now() + limitMs;
   while (!condition()) {
     if (Date.now() > end) throw new Error(`did not happen within ${limitMs} ms: ${what}`);
@@ -61,7 +66,9 @@ export function digest(bytes: Uint8Array): string {
   return createHash('sha1').update(bytes).digest('hex');
 }
 
-/** Sends back what comes; every write has its own memory, which is overwritten as soon as it may be. */
+/**
+ * Sends back what comes; every write has its own memory, which is overwritten as soon as it may be.
+ */
 export class Echo implements TransportOwner {
   closed = false;
   error?: Error;
