@@ -6,19 +6,15 @@ import { writeComparison } from './comparison.js';
 import { writeManifest } from './manifest.js';
 import { CONCURRENT_CASES, startCases } from './run.js';
 import type { CaseResult } from './run.js';
+import { scores } from './scores.js';
+import type { Run } from './scores.js';
 import { CASES } from './suites.js';
-import { addressTarget } from './target.js';
+import { addressTarget, startTarget } from './target.js';
 import type { Target } from './target.js';
 import { VERSION_NAME } from './kit.js';
 import type { Version } from './wire/packets.js';
 import { connect } from './wire/packets.js';
 import { WirePeer } from './wire/peer.js';
-
-export interface Run {
-  readonly target: string;
-  readonly results: readonly CaseResult[];
-  readonly seconds: number;
-}
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
@@ -66,20 +62,6 @@ export async function runSuites(target: Target, options: RunOptions): Promise<Ru
   return { target: target.name, results, seconds: (Date.now() - start) / 1000 };
 }
 
-/** Cases by version and group: passed of run. */
-export function scores(results: readonly CaseResult[]): Map<string, [number, number, number]> {
-  const table = new Map<string, [number, number, number]>();
-  for (const result of results) {
-    const key = `${VERSION_NAME[result.version as Version]} | ${result.group}`;
-    const row = table.get(key) ?? [0, 0, 0];
-    if (result.status === 'passed') row[0]++;
-    if (result.status !== 'not run') row[1]++;
-    row[2]++;
-    table.set(key, row);
-  }
-  return table;
-}
-
 function print(run: Run, quiet: boolean): void {
   for (const result of run.results) {
     if (result.status === 'failed' && !quiet) say(`FAILED ${result.name}\n  ${result.detail}\n`);
@@ -99,11 +81,6 @@ function print(run: Run, quiet: boolean): void {
   say(`  ${'all'.padEnd(52)} ${passed}/${ran}\n`);
 }
 
-async function startOurs(): Promise<Target> {
-  const { startTarget } = await import('./nidomq-target.js');
-  return startTarget();
-}
-
 async function targetsOf(values: Record<string, string | boolean | undefined>): Promise<Target[]> {
   if (typeof values['target'] === 'string') {
     const { host, port } = addressOf(values['target']);
@@ -116,7 +93,7 @@ async function targetsOf(values: Record<string, string | boolean | undefined>): 
     const installed = JSON.parse(readFileSync('node_modules/aedes/package.json', 'utf8'));
     const target = name === 'mosquitto' ? startMosquitto()
       : name === 'aedes' ? await startAedes(installed.version)
-        : name === 'nidomq' ? await startOurs() : undefined;
+        : name === 'nidomq' ? startTarget() : undefined;
     if (target) targets.push(target);
     else say(`"${String(name)}" cannot be started here; it is left out`);
   }
@@ -142,8 +119,8 @@ export async function main(args: readonly string[]): Promise<number> {
   const runs: Run[] = [];
   for (const target of await targetsOf(values)) {
     const run = await runSuites(target, {
-      concurrent, ...(only ? { only } : {}), ...(version ? { version } : {}) });
-    await target.close();
+      concurrent, ...(only ? { only } : {}), ...(version ? { version } : {}) },
+    ).finally(() => target.close());
     print(run, values.quiet ?? values.compare ?? false);
     runs.push(run);
   }

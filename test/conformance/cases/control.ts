@@ -117,7 +117,7 @@ const control: CaseRow[] = [
   },
 ];
 
-/** The method of the configured enhanced authenticator; see nidomq-target.ts for the exchange. */
+/** The method of the configured enhanced authenticator; see target.ts for the exchange. */
 const METHOD = 'CONFORMANCE';
 const method = property.authenticationMethod(METHOD);
 const data = (text: string): Buffer => property.authenticationData(text);

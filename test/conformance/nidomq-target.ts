@@ -1,2 +1,0 @@
-import type { Target } from './target.js';
-export function startTarget(): Promise<Target> { throw new Error('not yet'); }
