@@ -300,6 +300,11 @@ export interface CoreStats {
 export interface CoreOptions {
   readonly memoryBytes: number;
   readonly hashSeed?: bigint;
+  /** Slots of the connection table and of the session table. */
+  readonly connectionsMax?: number;
+  readonly sessionsMax?: number;
+  readonly maximumQos?: Qos;
+  readonly retainAvailable?: 'yes' | 'no';
   readonly packetBytesMax: number;
   /** Receive Maximum that we announce: unacknowledged QoS 1 and 2 from one client. */
   readonly receiveMaximum: number;

@@ -1,0 +1,142 @@
+/** The compiled core: one module per process, one instance (with its own linear memory) per Core. */
+import { randomBytes } from 'node:crypto';
+import { ABI_VERSION } from '../../assembly/shared/abi.js';
+import { CoreError } from './errors.js';
+import { WASM_BASE64 } from './wasm-binary.generated.js';
+
+/** The exports of assembly/index.ts. Booleans arrive as 0 and 1, addresses as signed numbers: use `>>> 0`. */
+export interface CoreExports {
+  readonly memory: WebAssembly.Memory;
+  abiVersion(): number;
+  initialise(memoryBytes: number, seedHigh: number, seedLow: number, connectionsMax: number, sessionsMax: number): number;
+  setLimit(id: number, value: number): void;
+  setMemoryBudget(memoryClass: number, bytes: number): void;
+  setTopicCache(entries: number): void;
+  setUserProperties(maximum: number): void;
+  countersAt(): number;
+  memoryUsed(memoryClass: number): number;
+  memoryFree(): number;
+  subscriptions(): number;
+  retainedMessages(): number;
+  retainedByteCount(): number;
+  rxWindowAt(): number;
+  exchangeAt(): number;
+  exchangeBytes(): number;
+  rowsAt(): number;
+  rows(): number;
+  releaseRows(): number;
+  ingest(handle: number, length: number, now: number): number;
+  resume(now: number): number;
+  park(): void;
+  ingestCarry(handle: number, now: number): number;
+  openConnection(role: number, version: number, now: number): number;
+  dropConnection(handle: number, now: number): void;
+  acceptConnection(
+    handle: number, session: number, sendQuota: number, maximumPacketSize: number, aliasOutMax: number,
+    aliasInMax: number, policy: number,
+  ): number;
+  pumpSession(session: number): void;
+  clearWaiting(handle: number): void;
+  isWaiting(handle: number): number;
+  hasCarry(handle: number): number;
+  closeForReading(handle: number): void;
+  versionOf(handle: number): number;
+  lastReceivedAt(handle: number): number;
+  bytesReceived(handle: number): number;
+  isPaused(handle: number): number;
+  sessionOfConnection(handle: number): number;
+  setPolicy(handle: number, policy: number): void;
+  answerPublish(handle: number, reasonCode: number, keep: number): void;
+  invalidateVerdicts(): void;
+  beginPacket(handle: number, firstByte: number, length: number): number;
+  flushAt(): number;
+  flush(): number;
+  written(handle: number, chunk: number, now: number): void;
+  advance(now: number): number;
+  needsFlush(): number;
+  openSession(kind: number, credit: number, queueMessagesMax: number, owner: number): number;
+  closeSession(handle: number, now: number): void;
+  detachSession(handle: number): void;
+  restartSession(handle: number): void;
+  connectionOfSession(handle: number): number;
+  queuedMessages(handle: number): number;
+  queuedBytes(handle: number): number;
+  inflightMessages(handle: number): number;
+  sessionExists(handle: number): number;
+  subscribe(handle: number, filterLength: number, shareNameLength: number, options: number, identifier: number): number;
+  unsubscribe(handle: number, filterLength: number, shareNameLength: number): number;
+  replayRetained(handle: number, filterLength: number, qos: number, identifier: number): number;
+  subscriptionsOf(handle: number): number;
+  nextSubscription(handle: number, after: number): number;
+  describeSubscription(subscription: number): number;
+  subscriptionOptions(subscription: number): number;
+  subscriptionIdentifier(subscription: number): number;
+  checkTopicFilter(length: number): number;
+  checkTopicName(length: number): number;
+  allocateMessage(topicLength: number, propertiesLength: number, payloadLength: number): number;
+  messageBody(message: number): number;
+  freeMessage(message: number): void;
+  publish(
+    message: number, qos: number, retain: number, expirySeconds: number, publisher: number, token: number,
+    now: number,
+  ): number;
+  publishTo(
+    handle: number, message: number, qos: number, retain: number, expirySeconds: number, token: number,
+    now: number,
+  ): number;
+  settle(handle: number, token: number, reasonCode: number, now: number): number;
+  grant(handle: number, now: number): void;
+  tick(now: number): void;
+  createMatcher(): number;
+  addToMatcher(matcher: number, filterLength: number, id: number): number;
+  removeFromMatcher(matcher: number, filterLength: number, id: number): void;
+  matchTopic(matcher: number, topicLength: number, maximum: number): number;
+  freeMatcher(matcher: number): void;
+}
+
+let compiled: WebAssembly.Module | undefined;
+
+function moduleOfProcess(): WebAssembly.Module {
+  compiled ??= new WebAssembly.Module(Buffer.from(WASM_BASE64, 'base64'));
+  return compiled;
+}
+
+export interface InstanceOptions {
+  readonly memoryBytes: number;
+  readonly hashSeed?: bigint;
+  readonly connectionsMax: number;
+  readonly sessionsMax: number;
+}
+
+/** A core with its own memory. Throws CoreError NIDO_CORE_MEMORY when the memory cannot be had. */
+export function instantiate(options: InstanceOptions): CoreExports {
+  let exports: CoreExports;
+  try {
+    exports = new WebAssembly.Instance(moduleOfProcess(), {}).exports as CoreExports;
+  } catch (error) {
+    throw memoryError(options.memoryBytes, error);
+  }
+  if (exports.abiVersion() !== ABI_VERSION) {
+    throw new CoreError(
+      'NIDO_CORE_ABI',
+      `the WebAssembly core speaks ABI ${exports.abiVersion()}, this package ${ABI_VERSION}: rebuild with "npm run build"`,
+    );
+  }
+  const seed = options.hashSeed ?? randomBytes(8).readBigUInt64LE();
+  const made = exports.initialise(
+    options.memoryBytes, Number(seed >> 32n) | 0, Number(seed & 0xffff_ffffn) | 0, options.connectionsMax,
+    options.sessionsMax,
+  );
+  if (!made) throw memoryError(options.memoryBytes);
+  return exports;
+}
+
+function memoryError(bytes: number, cause?: unknown): CoreError {
+  const mebibytes = Math.round(bytes / 1_048_576);
+  return new CoreError(
+    'NIDO_CORE_MEMORY',
+    `the core could not get its ${mebibytes} MiB of linear memory (option memoryBytes). A WebAssembly memory reserves about ` +
+      '10 GiB of address space: raise the limit (ulimit -v), or lower memoryBytes if the machine has too little memory',
+    cause,
+  );
+}

@@ -1,0 +1,135 @@
+/** From event rows to calls. Everything that a call needs is copied out of linear memory here. */
+import {
+  DELIVER_EXPIRY, DELIVER_FLAGS, DELIVER_IDENTIFIER, DELIVER_PAYLOAD_AT, DELIVER_PAYLOAD_LENGTH,
+  DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER, DELIVER_TOKEN, DELIVER_TOPIC_AT,
+  DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, DELIVER_TOPIC_SLOT, PAUSE_ON, ROW_AUTHORIZE, ROW_DELIVER,
+  ROW_DROPPED, ROW_FAILED, ROW_HANDLE, ROW_KIND, ROW_NOTICE, ROW_PACKET, ROW_PAUSE, ROW_PUBLISHED,
+  ROW_WITHHELD, ROW_WORDS,
+} from '../../assembly/shared/abi.js';
+import {
+  AUTH, CONNACK, CONNECT, DISCONNECT, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
+} from '../../assembly/shared/control-packet.js';
+import type { ConnectionHandle, CoreEvents, ProtocolVersion, Qos } from './contract.js';
+import { HandlerDelivery } from './delivery.js';
+import type { CoreExports } from './instance.js';
+import { DROP_REASONS } from './limits.js';
+import {
+  readAuth, readConnack, readConnect, readDisconnect, readReasonCodes, readSubscribe, readUnsubscribe,
+} from './packet-reader.js';
+
+/** What a FAILED row says, in words; the order is that of DETAIL_* in assembly/shared/abi.ts. */
+const DETAILS = [
+  'malformed packet', 'the first packet was not CONNECT', 'a second CONNECT', 'the packet is larger than the limit',
+  'this packet is not expected here', 'the Topic Alias is not valid', 'more unacknowledged messages than Receive Maximum',
+  'no receiver has room', 'out of memory', 'the QoS is not supported', 'retained messages are not supported',
+  'the topic has too many levels', 'the payload is not the UTF-8 that it claims to be', 'unexpected acknowledgement',
+  'this protocol version is not supported',
+];
+
+export interface RowTarget {
+  setHeld(connection: ConnectionHandle, held: 'held' | 'free'): void;
+}
+
+export class RowReader {
+  /** Topic Names as strings, by the slot of the interned topic; a serial number tells whether it is still that one. */
+  private readonly topicSerials: number[] = [];
+  private readonly topicNames: string[] = [];
+
+  constructor(
+    private readonly x: CoreExports,
+    private readonly heap: Buffer,
+    private readonly words: Uint32Array,
+    private readonly events: CoreEvents,
+    private readonly target: RowTarget,
+  ) {}
+
+  tell(index: number): void {
+    const words = this.words;
+    const row = index * ROW_WORDS;
+    const handle = words[row + ROW_HANDLE];
+    switch (words[row + ROW_KIND]) {
+      case ROW_DELIVER: this.tellDelivery(row, handle); break;
+      case ROW_PUBLISHED: this.events.published(words[row + 2], words[row + 3]); break;
+      case ROW_PACKET: case ROW_NOTICE: this.tellPacket(row, handle); break;
+      case ROW_AUTHORIZE:
+        this.events.authorizePublish(
+          handle, this.text(words[row + 4], words[row + 5]), words[row + 2] as Qos, words[row + 3] === 1,
+        );
+        break;
+      case ROW_FAILED: this.events.failed(handle, words[row + 2], DETAILS[words[row + 3]]); break;
+      case ROW_DROPPED:
+        this.events.dropped(
+          handle, this.text(words[row + 4], words[row + 5]), words[row + 3] as Qos, DROP_REASONS[words[row + 2]],
+        );
+        break;
+      case ROW_WITHHELD: this.events.withheldTooLong(handle); break;
+      case ROW_PAUSE: this.target.setHeld(handle, words[row + 2] === PAUSE_ON ? 'held' : 'free'); break;
+      default: throw new RangeError(`event row of unknown kind ${words[row + ROW_KIND]}`);
+    }
+  }
+
+  private text(at: number, length: number): string {
+    return this.heap.toString('utf8', at, at + length);
+  }
+  private copy(at: number, length: number): Buffer {
+    const copy = Buffer.allocUnsafe(length);
+    this.heap.copy(copy, 0, at, at + length);
+    return copy;
+  }
+
+  private topicName(row: number): string {
+    const words = this.words;
+    const serial = words[row + DELIVER_TOPIC_SERIAL];
+    const slot = words[row + DELIVER_TOPIC_SLOT];
+    if (serial !== 0 && this.topicSerials[slot] === serial) return this.topicNames[slot];
+    const name = this.text(words[row + DELIVER_TOPIC_AT], words[row + DELIVER_TOPIC_LENGTH]);
+    if (serial !== 0) {
+      this.topicSerials[slot] = serial;
+      this.topicNames[slot] = name;
+    }
+    return name;
+  }
+
+  private tellDelivery(row: number, session: number): void {
+    const words = this.words;
+    const propertiesLength = words[row + DELIVER_PROPERTIES_LENGTH];
+    const delivery = new HandlerDelivery(
+      this.topicName(row),
+      this.copy(words[row + DELIVER_PAYLOAD_AT], words[row + DELIVER_PAYLOAD_LENGTH]),
+      words[row + DELIVER_FLAGS],
+      propertiesLength === 0 ? undefined : this.copy(words[row + DELIVER_PROPERTIES_AT], propertiesLength),
+      words[row + DELIVER_EXPIRY],
+      words[row + DELIVER_IDENTIFIER],
+      words[row + DELIVER_PUBLISHER],
+      words[row + DELIVER_TOKEN],
+    );
+    this.events.deliver(session, delivery);
+  }
+
+  private tellPacket(row: number, connection: ConnectionHandle): void {
+    const at = this.words[row + 3];
+    const length = this.words[row + 4];
+    const version = this.x.versionOf(connection) as ProtocolVersion;
+    const { heap, events } = this;
+    switch (this.words[row + 2] >> 4) {
+      case CONNECT: events.connect(connection, readConnect(heap, at, length)); break;
+      case SUBSCRIBE: events.subscribe(connection, readSubscribe(heap, at, length, version)); break;
+      case UNSUBSCRIBE: events.unsubscribe(connection, readUnsubscribe(heap, at, length, version)); break;
+      case DISCONNECT: events.disconnect(connection, readDisconnect(heap, at, length, version)); break;
+      case AUTH: events.auth(connection, readAuth(heap, at, length)); break;
+      case CONNACK: events.connack(connection, readConnack(heap, at, length, version)); break;
+      case SUBACK: case UNSUBACK: this.tellCodes(row, connection, version); break;
+      default: events.pingresp(connection);
+    }
+  }
+
+  private tellCodes(row: number, connection: ConnectionHandle, version: ProtocolVersion): void {
+    const answer = readReasonCodes(this.heap, this.words[row + 3], this.words[row + 4], version);
+    const { packetIdentifier, reasonCodes, fields } = answer;
+    if (this.words[row + 2] >> 4 === SUBACK) {
+      this.events.suback(connection, packetIdentifier, reasonCodes, fields);
+    } else {
+      this.events.unsuback(connection, packetIdentifier, reasonCodes, fields);
+    }
+  }
+}
