@@ -21,6 +21,7 @@ import { guardLimits } from './guard-limits.js';
 import type { GuardLimits } from './guard-limits.js';
 import { BanList } from './limits/ban-list.js';
 import type { Ban } from './limits/ban-list.js';
+import { ConnectionGate } from './limits/connection-gate.js';
 import { redactingLogger } from './redact.js';
 import type { FilterSetFactory } from './rules/filter-set.js';
 import type { AccessRule } from './rules/rule.js';
@@ -48,7 +49,10 @@ export interface AuthorizationConfig {
   readonly rulesFile?: string;
   /** mosquitto's acl_file. */
   readonly aclFile?: string;
-  /** Default: `filter`, as mosquitto does, when there is an `aclFile`, else `refuse`. */
+  /**
+   * Default `refuse`. mosquitto takes every subscription and filters deliveries; that is `filter`,
+   * which needs a broker that asks `canReceive`.
+   */
   readonly widerSubscriptions?: 'refuse' | 'filter';
 }
 
@@ -73,6 +77,8 @@ export interface Guard {
   readonly authorization: readonly Authorizer[];
   readonly limits: GuardLimits;
   readonly bans: BanList;
+  /** For the option `gate` of the broker: bans, rates, counts and flapping at the door. */
+  readonly gate: ConnectionGate;
   /** Reads every file again now. `false` when one was refused; its old content stays in force. */
   reload(): boolean;
   /** Stops to watch files. */
@@ -120,6 +126,7 @@ function assemble(
   const authorizer = config.authorization && keep(buildAuthorizer(config.authorization, needs));
   return {
     authentication, enhancedAuthentication, limits, bans,
+    gate: new ConnectionGate(limits, bans, performance.now()),
     authorization: authorizer ? [authorizer] : [],
     reload: () => opened.map((part) => part.reload?.() ?? true).every(Boolean),
     close: () => opened.forEach((part) => part.close?.()),
@@ -196,6 +203,5 @@ export function buildAuthorizer(config: AuthorizationConfig, needs: GuardNeeds):
       'authorization: name rules, rulesFile, aclFile or claims, or leave it out',
     );
   }
-  const usual = config.aclFile === undefined ? 'refuse' : 'filter';
-  return new RulesAuthorizer({ rules, widerSubscriptions: config.widerSubscriptions ?? usual });
+  return new RulesAuthorizer({ rules, widerSubscriptions: config.widerSubscriptions });
 }

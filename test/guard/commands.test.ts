@@ -2,6 +2,7 @@ import { lstatSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileS
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from '@jest/globals';
+import type { ConnectionGatekeeper } from '../../lib/broker/hooks.js';
 import {
   PasswordFileAuthenticator, buildAuthorizer, buildGuard, checkGuardConfig, hashPassword, passwordLine, removeUser,
   setPassword, testAcl,
@@ -78,7 +79,7 @@ describe('nidomq acl test', () => {
     [{ action: 'publish', topic: 'dev/c1/x' }, 'allow', ':5 pattern readwrite dev/%c/#'],
     [{ action: 'publish', topic: 'dev/c1/x', clientId: '+' }, 'deny', 'names with + or #'],
     [{ action: 'subscribe', topic: 'dev/c1/+' }, 'allow', ':5 pattern readwrite dev/%c/#'],
-    [{ action: 'subscribe', topic: 'a/#' }, 'filtered', ':3 topic deny a/secret'],
+    [{ action: 'subscribe', topic: 'a/#' }, 'deny', ':3 topic deny a/secret'],
     [{ action: 'subscribe', topic: 'b/#' }, 'deny', 'no rule covers the whole subscription'],
   ])('says which rule decided about %j: %s by %s', (question, verdict, by) => {
     const authorizer = buildAuthorizer({ aclFile: path }, needs);
@@ -86,6 +87,14 @@ describe('nidomq acl test', () => {
     authorizer.close();
     expect(answer.verdict).toBe(verdict);
     expect(answer.decidedBy).toContain(by);
+  });
+
+  it('says when a subscription is taken and its deliveries are filtered', () => {
+    const authorizer = buildAuthorizer({ aclFile: path, widerSubscriptions: 'filter' }, needs);
+    const question = { clientId: 'c1', username: 'anna', action: 'subscribe' as const };
+    expect(testAcl(authorizer, { ...question, topic: 'a/#' }).verdict).toBe('filtered');
+    expect(testAcl(authorizer, { ...question, topic: 'b/#' }).verdict).toBe('deny');
+    authorizer.close();
   });
 
   it('names rules of the configuration by their place and name', () => {
@@ -109,6 +118,8 @@ describe('nidomq check-config', () => {
     const guard = buildGuard(config, needs);
     expect(guard.authentication).toHaveLength(2);
     expect(guard.bans.list(0)).toHaveLength(1);
+    const gate: ConnectionGatekeeper = guard.gate;
+    expect(gate.opened('10.1.1.1', 0, 0)).toMatchObject({ kind: 'refuse', reasonCode: 0x8a });
     expect(guard.reload()).toBe(true);
     guard.close();
   });

@@ -1,8 +1,7 @@
 import type { AuthenticationResult, Authenticator, ConnectRequest } from '../../broker/hooks.js';
 import type { BrokerLogger } from '../../broker/logger.js';
-import { BAD_USER_NAME_OR_PASSWORD, SERVER_BUSY } from '../reason-codes.js';
+import { BAD_USER_NAME_OR_PASSWORD } from '../reason-codes.js';
 import { connectionLine, redactText } from '../redact.js';
-import { isBusy } from '../secret/work-queue.js';
 
 const denied: AuthenticationResult = {
   ok: false, reasonCode: BAD_USER_NAME_OR_PASSWORD, reason: 'no authenticator knows this client',
@@ -47,9 +46,6 @@ export class ChainAuthenticator implements Authenticator {
   }
 
   private failed(request: ConnectRequest, error: unknown): AuthenticationResult {
-    if (isBusy(error)) {
-      return { ok: false, reasonCode: SERVER_BUSY, reason: 'too many logins at once' };
-    }
     const why = redactText(String((error as Error | undefined)?.message ?? error));
     this.options.logger?.error(connectionLine('authenticator failed, denied', {
       clientId: request.clientId, remoteAddress: request.remoteAddress, username: request.username,

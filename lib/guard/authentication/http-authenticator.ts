@@ -10,7 +10,7 @@ import { BoundedMap } from '../bounded-map.js';
 import { GuardError } from '../errors.js';
 import { guardLimits } from '../guard-limits.js';
 import type { GuardLimits } from '../guard-limits.js';
-import { BAD_USER_NAME_OR_PASSWORD, SERVER_UNAVAILABLE } from '../reason-codes.js';
+import { BAD_USER_NAME_OR_PASSWORD, SERVER_BUSY, SERVER_UNAVAILABLE } from '../reason-codes.js';
 import { redactText } from '../redact.js';
 import { WorkQueue } from '../secret/work-queue.js';
 import { CircuitBreaker } from './circuit-breaker.js';
@@ -78,13 +78,15 @@ export class HttpAuthenticator implements Authenticator {
         ok: false, reasonCode: BAD_USER_NAME_OR_PASSWORD, reason: 'the password is too long',
       };
     }
-    const body = JSON.stringify(question(request));
+    const body = JSON.stringify(questionAbout(request));
     const key = createHmac('sha256', this.cacheKey).update(body).digest('base64');
     const cached = this.cache.get(key);
     if (cached && cached.validUntil > this.now()) return cached.answer;
     const asked = this.asking.get(key);
     if (asked) return asked;
-    const answer = this.ask(body, key).finally(() => this.asking.delete(key));
+    const question = this.queue.tryRun(() => this.ask(body, key));
+    if (!question) return { ok: false, reasonCode: SERVER_BUSY, reason: 'too many logins at once' };
+    const answer = question.finally(() => this.asking.delete(key));
     this.asking.set(key, answer);
     return answer;
   }
@@ -95,19 +97,17 @@ export class HttpAuthenticator implements Authenticator {
   }
 
   private async ask(body: string, key: string): Promise<AuthenticationResult> {
-    return this.queue.run(async () => {
-      // Looked at when the turn has come: a queue in front of a dead service empties at once.
-      if (!this.circuit.allows(this.now())) return unavailable('the circuit is open');
-      let reply: Reply;
-      try {
-        reply = await this.post(body);
-      } catch (error) {
-        return this.trouble(error);
-      }
-      this.circuit.succeeded();
-      this.remember(key, reply);
-      return reply.answer;
-    });
+    // Looked at when the turn has come: a queue in front of a dead service empties at once.
+    if (!this.circuit.allows(this.now())) return unavailable('the circuit is open');
+    let reply: Reply;
+    try {
+      reply = await this.post(body);
+    } catch (error) {
+      return this.trouble(error);
+    }
+    this.circuit.succeeded();
+    this.remember(key, reply);
+    return reply.answer;
   }
 
   private async post(body: string): Promise<Reply> {
@@ -165,7 +165,7 @@ function unavailable(reason: string): AuthenticationResult {
   return { ok: false, reasonCode: SERVER_UNAVAILABLE, reason };
 }
 
-function question(request: ConnectRequest): Record<string, unknown> {
+function questionAbout(request: ConnectRequest): Record<string, unknown> {
   const { password } = request;
   return {
     clientId: request.clientId,

@@ -2,7 +2,7 @@ import type { AuthenticationResult, Authenticator, ConnectRequest } from '../../
 import type { BrokerLogger } from '../../broker/logger.js';
 import { GuardError } from '../errors.js';
 import { guardLimitDefaults } from '../guard-limits.js';
-import { BAD_USER_NAME_OR_PASSWORD } from '../reason-codes.js';
+import { BAD_USER_NAME_OR_PASSWORD, SERVER_BUSY } from '../reason-codes.js';
 import { parsePasswordHash, verifyPassword } from '../secret/password-hash.js';
 import type { PasswordHash } from '../secret/password-hash.js';
 import { WorkQueue } from '../secret/work-queue.js';
@@ -22,8 +22,10 @@ const wrong: AuthenticationResult = {
   ok: false, reasonCode: BAD_USER_NAME_OR_PASSWORD, reason: 'wrong password',
 };
 const pass: AuthenticationResult = { ok: 'pass' };
+const busy: AuthenticationResult = {
+  ok: false, reasonCode: SERVER_BUSY, reason: 'too many logins at once',
+};
 
-// Somebody nobody knows costs as much time as somebody with a wrong password.
 const decoy = parsePasswordHash(
   `$7$101$${Buffer.alloc(12, 1).toString('base64')}$${Buffer.alloc(64, 1).toString('base64')}`,
 );
@@ -44,20 +46,15 @@ export abstract class PasswordAuthenticator implements Authenticator {
       return wrong;
     }
     const user = this.users().get(username);
-    if (!user) return password ? this.unknown(password) : pass;
-    return password ? this.check(user, password) : wrong;
-  }
-
-  private async check(user: StoredUser, password: Uint8Array): Promise<AuthenticationResult> {
-    const right = await this.queue.run(() => verifyPassword(user.hash, password));
-    return right ? { ok: true, username: user.username, roles: user.roles } : wrong;
-  }
-
-  private async unknown(password: Uint8Array): Promise<AuthenticationResult> {
-    const first: StoredUser | undefined = this.users().values().next().value;
-    const likeOthers: PasswordHash = first?.hash ?? decoy;
-    await this.queue.run(() => verifyPassword(likeOthers, password));
-    return pass;
+    if (!password) return user ? wrong : pass;
+    // Somebody unknown is checked against the first user there is, so that it takes as long.
+    const stored = user?.hash ?? this.users().values().next().value?.hash ?? decoy;
+    const check = this.queue.tryRun(() => verifyPassword(stored, password));
+    if (!check) return busy;
+    return check.then((right): AuthenticationResult => {
+      if (!user) return pass;
+      return right ? { ok: true, username: user.username, roles: user.roles } : wrong;
+    });
   }
 }
 

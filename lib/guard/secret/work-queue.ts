@@ -1,5 +1,3 @@
-import { GuardError } from '../errors.js';
-
 /**
  * Runs expensive work a few at a time. What does not fit waits in order; what does not fit in the
  * queue either is refused at once, because a login that comes ten seconds late is answered to
@@ -17,28 +15,25 @@ export class WorkQueue {
     return this.waiting.length;
   }
 
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.running >= this.limits.concurrencyMax) {
-      if (this.waiting.length >= this.limits.queueMax) {
-        throw new GuardError('NIDO_GUARD_BUSY', 'too many logins are waiting for their check');
-      }
-      await new Promise<void>((resolve) => this.waiting.push(resolve));
-    } else {
+  /** The outcome of the work, or undefined at once when there is no room for it. */
+  tryRun<T>(work: () => Promise<T>): Promise<T> | undefined {
+    if (this.running < this.limits.concurrencyMax) {
       this.running += 1;
+      return this.perform(work);
     }
+    if (this.waiting.length >= this.limits.queueMax) return undefined;
+    const turn = new Promise<void>((resolve) => this.waiting.push(resolve));
+    return turn.then(() => this.perform(work));
+  }
+
+  private async perform<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } finally {
-      // The slot is handed over rather than freed, so that a newcomer cannot slip in before the
-      // queue.
+      // The slot is handed over rather than freed, so that a newcomer cannot slip in before.
       const next = this.waiting.shift();
       if (next) next();
       else this.running -= 1;
     }
   }
-}
-
-/** `true` when `error` says that a WorkQueue was full. */
-export function isBusy(error: unknown): boolean {
-  return error instanceof GuardError && error.code === 'NIDO_GUARD_BUSY';
 }
