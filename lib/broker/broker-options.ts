@@ -6,6 +6,7 @@ import type { ListenerOptions } from '../listener/index.js';
 import type {
   Authenticator,
   Authorizer,
+  ConnectionGatekeeper,
   EnhancedAuthenticator,
   MessageInterceptor,
 } from './hooks.js';
@@ -82,6 +83,7 @@ export interface BrokerOptions {
   readonly enhancedAuthentication?: readonly EnhancedAuthenticator[];
   readonly authorization?: readonly Authorizer[];
   readonly interceptors?: readonly MessageInterceptor[];
+  readonly gate?: ConnectionGatekeeper;
   readonly logger?: BrokerLogger | false;
   readonly limits?: Partial<LimitSettings>;
   readonly mqtt?: Partial<MqttSettings>;
@@ -98,6 +100,7 @@ export interface ResolvedBrokerOptions {
   readonly enhancedAuthentication: readonly EnhancedAuthenticator[];
   readonly authorization: readonly Authorizer[];
   readonly interceptors: readonly MessageInterceptor[];
+  readonly gate: ConnectionGatekeeper | undefined;
   readonly logger: BrokerLogger | false | undefined;
   readonly limits: LimitSettings;
   readonly mqtt: MqttSettings;

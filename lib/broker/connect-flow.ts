@@ -2,7 +2,7 @@
  * From CONNECT to CONNACK:
  *
  *     rules -> who is it (authenticators, or AUTH packets) -> may it leave that will -> limits
- *           -> clean start or resume -> accept
+ *           -> takeover -> clean start or resume -> accept
  *
  * Every step may wait for a hook. What comes back for a connection that has gone meanwhile is
  * ignored.
@@ -19,7 +19,7 @@ import {
   grantedKeepAlive,
 } from './connect-rules.js';
 import type { Connections } from './connections.js';
-import { addressOf, describeClient } from './connections.js';
+import { addressOf, admitted, describeClient } from './connections.js';
 import type { BrokerContext } from './context.js';
 import { reportProblem } from './context.js';
 import { whenDecided } from './decision.js';
@@ -334,22 +334,29 @@ export class ConnectFlow {
     connection: ClientConnection,
     existing: Session | undefined,
   ): { reasonCode: number; reason: string } | undefined {
-    const { limits, mqtt } = this.#context.options;
-    if (this.closing)
+    const { limits, mqtt, gate } = this.#context.options;
+    const { clock } = this.#context;
+    if (this.closing) {
       return { reasonCode: SERVER_UNAVAILABLE, reason: 'the broker is shutting down' };
-    if (existing === undefined) {
-      return this.#sessions.size < limits.sessionsMax
-        ? undefined
-        : { reasonCode: QUOTA_EXCEEDED, reason: 'limits.sessionsMax is reached' };
     }
-    const foreign =
-      this.#authentication.isInUse && existing.identity.username !== connection.identity?.username;
-    return foreign && mqtt.sessionOfAnotherUser === 'refuse'
-      ? {
-          reasonCode: NOT_AUTHORIZED,
-          reason: 'the Client Identifier belongs to a session of another user',
-        }
+    if (existing === undefined && this.#sessions.size >= limits.sessionsMax) {
+      return { reasonCode: QUOTA_EXCEEDED, reason: 'limits.sessionsMax is reached' };
+    }
+    if (mqtt.sessionOfAnotherUser === 'refuse' && this.#isForeign(connection, existing)) {
+      const reason = 'the Client Identifier belongs to a session of another user';
+      return { reasonCode: NOT_AUTHORIZED, reason };
+    }
+    // Last: whom the gate admits has entered, and must be reported when it leaves.
+    const answer = gate?.enter(admitted(connection), clock.now(), clock.wall());
+    return answer?.kind === 'refuse'
+      ? { reasonCode: connackFailure(answer.reasonCode), reason: answer.reason }
       : undefined;
+  }
+
+  /** User names mean something only where they were proved. */
+  #isForeign(connection: ClientConnection, existing: Session | undefined): boolean {
+    if (existing === undefined || !this.#authentication.isInUse) return false;
+    return existing.identity.username !== connection.identity?.username;
   }
 
   #accept(connection: ClientConnection, admission: Admission, resumed: Session | undefined): void {
@@ -365,7 +372,10 @@ export class ConnectFlow {
     connection.keepAliveSeconds = grantedKeepAlive(packet, options.mqtt);
     this.#tellConnected(connection, resumed !== undefined);
     // Whoever was told may have thrown the client out at once: then it gets no CONNACK 0 any more.
-    if (connection.state !== 'deciding') return;
+    if (connection.state !== 'deciding') {
+      this.#connections.left(connection);
+      return;
+    }
     connection.state = 'connected';
     counters.clientsConnected += 1;
     counters.clientsMaximum = Math.max(counters.clientsMaximum, counters.clientsConnected);

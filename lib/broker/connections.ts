@@ -9,6 +9,7 @@ import { cappedExpiry, serverReference } from './connect-rules.js';
 import type { BrokerContext } from './context.js';
 import { messageOf } from './errors.js';
 import type { ClientDescription, ClientDisconnectedEvent } from './events.js';
+import type { AdmittedClient } from './hooks.js';
 import {
   DISCONNECT_WITH_WILL,
   KEEP_ALIVE_TIMEOUT,
@@ -60,19 +61,18 @@ export class Connections {
   }
 
   open(transport: Transport, door: Door): void {
-    const { core, clock, options, wheel, counters, log } = this.#context;
+    const { core, clock, options, wheel, counters } = this.#context;
+    const now = clock.now();
     if (this.#byHandle.size >= options.limits.connectionsMax) {
-      counters.connectionsRefused += 1;
-      log.warn('connection refused', {
-        address: addressOf(transport),
-        listener: door.name,
-        reason: 'limits.connectionsMax is reached',
-      });
-      transport.destroy();
+      this.#turnAway(transport, door, 'limits.connectionsMax is reached');
+      return;
+    }
+    const answer = options.gate?.opened(transport.remoteAddress, now, clock.wall());
+    if (answer?.kind === 'refuse') {
+      this.#turnAway(transport, door, answer.reason);
       return;
     }
     const connection = new ClientConnection(door, transport);
-    const now = clock.now();
     counters.connectionsAccepted += 1;
     connection.connectedAt = now;
     wheel.set(connection, now + options.limits.connectTimeoutSeconds * MS_PER_SECOND);
@@ -84,13 +84,8 @@ export class Connections {
       // out of memory: nobody is owed an answer yet
       this.#opening = undefined;
       wheel.cancel(connection);
-      counters.connectionsRefused += 1;
-      log.warn('connection refused', {
-        address: addressOf(transport),
-        listener: door.name,
-        reason: messageOf(error),
-      });
-      transport.destroy();
+      options.gate?.closed(transport.remoteAddress);
+      this.#turnAway(transport, door, messageOf(error));
     }
   }
 
@@ -101,7 +96,14 @@ export class Connections {
     this.#end(connection, { by: 'network', reasonCode: UNSPECIFIED_ERROR, reason });
     connection.state = 'gone';
     this.#byHandle.delete(connection.handle);
+    this.#context.options.gate?.closed(connection.transport.remoteAddress);
     if (this.#byHandle.size === 0) this.#emptied?.();
+  }
+
+  /** The gate let this client in, and it is in no more. */
+  left(connection: ClientConnection): void {
+    const { options, clock } = this.#context;
+    options.gate?.left(admitted(connection), clock.now());
   }
 
   /** The client said DISCONNECT. */
@@ -214,16 +216,27 @@ export class Connections {
     connection.exchange = undefined;
     wheel.cancel(connection);
     if (connection.identityExpiry !== undefined) wheel.cancel(connection.identityExpiry);
+    if (session !== undefined) {
+      connection.session = undefined;
+      session.connection = undefined;
+      core.detach(session.handle);
+    }
     if (state === 'connected') {
       counters.clientsConnected -= 1;
+      this.left(connection);
       this.#tellDisconnected(connection, ending);
     } else {
       this.#tellRefused(connection, ending);
     }
-    if (session === undefined) return;
-    connection.session = undefined;
-    core.detach(session.handle);
-    this.#sessions.goOffline(session);
+    if (session !== undefined) this.#sessions.goOffline(session);
+  }
+
+  /** Closed before the core has seen it: a peer that nobody owes an answer. */
+  #turnAway(transport: Transport, door: Door, reason: string): void {
+    const { counters, log } = this.#context;
+    counters.connectionsRefused += 1;
+    log.warn('connection refused', { address: addressOf(transport), listener: door.name, reason });
+    transport.destroy();
   }
 
   #tellDisconnected(connection: ClientConnection, ending: Ending): void {
@@ -277,6 +290,12 @@ export function describeClient(connection: ClientConnection): ClientDescription 
     transport: transport.kind,
     listener: connection.door.name,
   };
+}
+
+/** As the gate knows it. */
+export function admitted(connection: ClientConnection): AdmittedClient {
+  const { clientId, identity, transport } = connection;
+  return { clientId, username: identity?.username, remoteAddress: transport.remoteAddress };
 }
 
 export function addressOf(transport: Transport): string {

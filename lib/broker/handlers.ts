@@ -136,6 +136,9 @@ export class Handlers {
       options: { limits },
     } = this.#context;
     const asked = parseTopicFilter(topicFilter);
+    if (options.share?.includes('/') === true) {
+      throw new BrokerError('NIDO_SUBSCRIBE_INVALID', `subscribe ${topicFilter}: share holds a /`);
+    }
     const parsed = { filter: asked.filter, shareName: options.share ?? asked.shareName };
     const whole = joinShare(parsed);
     parseTopicFilter(whole);

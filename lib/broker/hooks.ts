@@ -128,3 +128,28 @@ export interface MessageInterceptor {
   readonly topicFilters: readonly string[];
   intercept(message: InterceptedMessage): Interception | Promise<Interception>;
 }
+
+/** A client that has proved who it is, for the gate. */
+export interface AdmittedClient {
+  readonly clientId: string;
+  readonly username?: string;
+  readonly remoteAddress: string;
+}
+export type GateAnswer =
+  | { readonly kind: 'admit' }
+  | { readonly kind: 'refuse'; readonly reasonCode: number; readonly reason: string };
+
+/**
+ * Counts who comes and goes: bans, rates, connections per address and user, flapping. Synchronous.
+ * Times are milliseconds: `now` is monotonic, `wallNow` since the epoch.
+ */
+export interface ConnectionGatekeeper {
+  /**
+   * A peer is at the door. One that is admitted is reported with `closed`, whatever comes of it.
+   */
+  opened(remoteAddress: string, now: number, wallNow: number): GateAnswer;
+  closed(remoteAddress: string): void;
+  /** A client was authenticated. One that is admitted is reported with `left`. */
+  enter(who: AdmittedClient, now: number, wallNow: number): GateAnswer;
+  left(who: AdmittedClient, now: number): unknown;
+}

@@ -163,6 +163,14 @@ const GENERAL: readonly OptionSpec[] = [
   hooks('authentication', 'Authenticators, asked in order; the first that decides has decided'),
   hooks('enhancedAuthentication', 'Authentication Methods of MQTT 5 (AUTH packets)'),
   hooks('authorization', 'Authorizers; a publish or subscription needs the consent of all of them'),
+  {
+    path: 'gate',
+    type: 'object',
+    default: undefined,
+    unit: '',
+    source: 'code',
+    description: 'Counts who comes and goes: bans, rates, connections per address and user',
+  },
   hooks('interceptors', 'Message interceptors; not available with this version, must be empty'),
   {
     path: 'logger',
@@ -396,7 +404,7 @@ const MQTT: readonly OptionSpec[] = [
     SECONDS_FOREVER,
     'seconds',
     [0, SECONDS_FOREVER],
-    'Life of a 3.1 or 3.1.1 session (clean session 0) after its client left; 4294967295 is for ever',
+    'Life of a 3.1 or 3.1.1 session (clean session 0) after its client left; 4294967295: always',
   ),
   text('mqtt.responseInformation', '', 'Response Information for MQTT 5 clients that ask for it'),
   text(

@@ -10,6 +10,7 @@ import type {
   ResolvedBrokerOptions,
   SysSettings,
 } from './broker-options.js';
+import type { ConnectionGatekeeper } from './hooks.js';
 import { OPTION_TABLE } from './option-table.js';
 import type { OptionSpec } from './option-table.js';
 import { BrokerError, OptionError } from './errors.js';
@@ -17,6 +18,7 @@ import { BrokerError, OptionError } from './errors.js';
 export { OPTION_TABLE } from './option-table.js';
 export type { OptionSpec, OptionType } from './option-table.js';
 
+const GATE_METHODS = ['opened', 'closed', 'enter', 'left'] as const;
 const ELEMENT = '[]';
 const BY_PATH = new Map(OPTION_TABLE.map((spec) => [spec.path, spec]));
 /** `limits`, `mqtt`, `sys`: names that hold options and are none. */
@@ -79,6 +81,7 @@ export function resolveOptions(input: BrokerOptions = {}): ResolvedBrokerOptions
     authentication: hookList(value, 'authentication', ['authenticate']),
     enhancedAuthentication: hookList(value, 'enhancedAuthentication', ['begin']),
     authorization: hookList(value, 'authorization', ['canPublish', 'canSubscribe', 'canReceive']),
+    gate: gate(value('gate')),
     interceptors: hookList(value, 'interceptors', ['intercept']),
     logger: logger(value('logger')),
     limits: group('limits', value) as unknown as LimitSettings,
@@ -249,10 +252,18 @@ function hookList<Hook>(
     if (has) return;
     throw new BrokerError(
       'NIDO_HOOK_INVALID',
-      `${path}[${position}] has none of the methods ${methods.join(', ')}: give an object that has one`,
+      `${path}[${position}] has none of the methods ${methods.join(', ')}: give one that has`,
     );
   });
   return [...list] as Hook[];
+}
+
+function gate(value: unknown): ConnectionGatekeeper | undefined {
+  if (value === undefined) return undefined;
+  const methods = value as Record<string, unknown>;
+  const missing = GATE_METHODS.filter((name) => typeof methods[name] !== 'function');
+  if (missing.length === 0) return value as ConnectionGatekeeper;
+  throw new BrokerError('NIDO_HOOK_INVALID', `gate has no method ${missing.join(', ')}`);
 }
 
 function logger(value: unknown): ResolvedBrokerOptions['logger'] {

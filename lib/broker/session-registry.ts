@@ -58,6 +58,7 @@ export class SessionRegistry {
    * 0 the session ends too; else its will and its expiry begin to run.
    */
   goOffline(session: Session): void {
+    if (this.get(session.clientId) !== session) return;
     const now = this.#context.clock.now();
     session.connection = undefined;
     session.offlineAt = now;

@@ -188,6 +188,35 @@ describe('connecting', () => {
   });
 });
 
+describe('the gate', () => {
+  it('is told of everybody who comes and goes, once', () => {
+    const seen: string[] = [];
+    const answer = (what: string, refused: RegExp) => {
+      seen.push(what);
+      return refused.test(what)
+        ? ({ kind: 'refuse', reasonCode: 0x8a, reason: 'banned' } as const)
+        : ({ kind: 'admit' } as const);
+    };
+    const { open, connect, core, calls } = plane({
+      gate: {
+        opened: (address) => answer(`opened ${address}`, /never/),
+        closed: (address) => seen.push(`closed ${address}`),
+        enter: ({ clientId }) => answer(`enter ${clientId}`, /banned/),
+        left: ({ clientId }) => seen.push(`left ${clientId}`),
+      },
+    });
+    core.events.closed(open());
+    core.events.closed(connect({ clientIdentifier: 'good' }));
+    const banned = connect({ clientIdentifier: 'banned' });
+    core.events.closed(banned);
+    expect(calls()).toContain(`refuse ${banned} 8a`);
+    const pair = ['opened 127.0.0.1', 'closed 127.0.0.1'];
+    expect(seen).toEqual([
+      ...pair, pair[0], 'enter good', 'left good', pair[1], pair[0], 'enter banned', pair[1],
+    ]);
+  });
+});
+
 describe('a session', () => {
   it('is taken over with 0x8E and resumed', () => {
     const { connect, calls, told } = plane();

@@ -1,0 +1,163 @@
+import { describe, it, expect } from '@jest/globals';
+import { BrokerEmitter } from '../../lib/broker/broker-emitter.js';
+import { BrokerLog } from '../../lib/broker/broker-log.js';
+import { ControlPlane } from '../../lib/broker/control-plane.js';
+import { resolveOptions } from '../../lib/broker/options.js';
+import type { MessageHandler, SubscribeHandlerOptions } from '../../lib/broker/handlers.js';
+import { RecordingCore } from './support/recording-core.js';
+import { VirtualClock } from './support/virtual-clock.js';
+
+function handlers() {
+  const clock = new VirtualClock();
+  const events = new BrokerEmitter((_name, error) => {
+    throw error;
+  });
+  let core!: RecordingCore;
+  const control = new ControlPlane({
+    options: resolveOptions({ logger: false }),
+    clock,
+    log: new BrokerLog(false),
+    events,
+    hashSeed: 1n,
+    createCore: (_options, coreEvents) => (core = new RecordingCore(coreEvents)),
+  });
+  const subscribe = (handler: MessageHandler, options: SubscribeHandlerOptions = {}) => {
+    const subscription = control.handlers.subscribe('casa/+/luz', handler, options);
+    const session = [...core.sessions.keys()].at(-1)!;
+    const deliver = (token: number, publisher = 0) =>
+      core.events.deliver(session, {
+        topicName: 'casa/sala/luz',
+        payload: Buffer.from('on'),
+        qos: token === 0 ? 0 : 1,
+        retain: false,
+        dup: false,
+        properties: {},
+        subscriptionIdentifiers: [],
+        publisher,
+        token,
+      });
+    return { subscription, session, deliver };
+  };
+  return { control, core, clock, events, subscribe };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('a handler in this process', () => {
+  it('acknowledges when it returns, and grants a place at QoS 0', () => {
+    const { core, subscribe } = handlers();
+    const topics: string[] = [];
+    const { deliver } = subscribe(({ topicName }) => topics.push(topicName));
+    deliver(11);
+    deliver(0);
+    expect(core.calls).toEqual(['settle 11 00', 'grant']);
+    expect(topics).toEqual(['casa/sala/luz', 'casa/sala/luz']);
+  });
+
+  it('acknowledges when its promise is fulfilled, not before', async () => {
+    const { core, subscribe } = handlers();
+    let finish!: () => void;
+    const { deliver, subscription } = subscribe(
+      () =>
+        new Promise<void>((resolve) => {
+          finish = resolve;
+        }),
+    );
+    deliver(11);
+    await turn();
+    expect(core.calls).toEqual([]);
+    expect(subscription.running).toBe(1);
+    finish();
+    await turn();
+    expect(core.calls).toEqual(['settle 11 00']);
+  });
+
+  it('answers a failure with 0x80, or with the Reason Code of the error if PUBACK knows it', async () => {
+    const { core, subscribe, events } = handlers();
+    const failures: number[] = [];
+    events.on('handlerFailed', ({ reasonCode }) => failures.push(reasonCode));
+    const errors = [
+      new Error('x'),
+      Object.assign(new Error('x'), { reasonCode: 0x87 }),
+      Object.assign(new Error('x'), { reasonCode: 0x8e }),
+      undefined,
+    ];
+    const { deliver } = subscribe(() => {
+      throw errors.shift();
+    });
+    for (const token of [1, 2, 3, 4]) deliver(token);
+    const rejecting = subscribe(async () => {
+      throw Object.assign(new Error('x'), { reasonCode: 0x97 });
+    });
+    rejecting.deliver(5);
+    await turn();
+    expect(core.calls).toEqual([1, 2, 3, 4, 5].map((token) =>
+      `settle ${token} ${['80', '87', '80', '80', '97'][token - 1]}`));
+    expect(failures).toEqual([0x80, 0x87, 0x80, 0x80, 0x97]);
+  });
+
+  it('fails when it takes longer than it may, and what it answers later is ignored', async () => {
+    const { core, subscribe, clock } = handlers();
+    let finish!: () => void;
+    const { deliver } = subscribe(
+      () =>
+        new Promise<void>((resolve) => {
+          finish = resolve;
+        }),
+      { handlerTimeoutMs: 5_000 },
+    );
+    deliver(11);
+    clock.advance(4_900);
+    expect(core.calls).toEqual([]);
+    clock.advance(300);
+    expect(core.calls).toEqual(['settle 11 80']);
+    finish();
+    await turn();
+    expect(core.calls).toEqual(['settle 11 80']);
+  });
+
+  it('does not see messages of this process when it asked so', () => {
+    const { core, subscribe } = handlers();
+    let calls = 0;
+    const { deliver } = subscribe(() => calls += 1, { noLocal: true });
+    deliver(1, 0);
+    deliver(2, 77);
+    expect(calls).toBe(1);
+    expect(core.calls).toEqual(['settle 1 00', 'settle 2 00']);
+  });
+
+  it('finishes what it works on when it is closed', async () => {
+    const { core, subscribe } = handlers();
+    let finish!: () => void;
+    const { deliver, subscription, session } = subscribe(
+      () =>
+        new Promise<void>((resolve) => {
+          finish = resolve;
+        }),
+    );
+    deliver(11);
+    let closed = false;
+    const closing = subscription.close().then(() => {
+      closed = true;
+    });
+    await turn();
+    expect(closed).toBe(false);
+    finish();
+    await closing;
+    expect(core.calls).toEqual(['settle 11 00', `end ${session}`]);
+    await subscription.close();
+  });
+
+  it('refuses filters and options that are none', () => {
+    const { control } = handlers();
+    const subscribe = (filter: string, options: object = {}) =>
+      () => control.handlers.subscribe(filter, () => {}, options);
+    for (const filter of ['', 'a/#/b', 'a+', '$share/g', '$share//a', '$share/+/a', 'a\0']) {
+      expect(subscribe(filter)).toThrow(/Topic Filter/);
+    }
+    expect(subscribe('a', { qos: 3 })).toThrow('qos is 3');
+    expect(subscribe('a', { concurrency: 0 })).toThrow('concurrency');
+    expect(subscribe('a', { share: 'g', noLocal: true })).toThrow('noLocal');
+    expect(subscribe('a', { share: 'g/h' })).toThrow('share holds a /');
+  });
+});
