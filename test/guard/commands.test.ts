@@ -8,7 +8,7 @@ import {
   setPassword, testAcl,
 } from '../../lib/guard/index.js';
 import type { AclQuestion, GuardConfig } from '../../lib/guard/index.js';
-import { createFilterSet } from './naive-filter-set.js';
+import { createFilterSet } from './core-filter-set.js';
 import { TestClient, hasProgram, startMosquitto, temporaryFolder } from './mosquitto.js';
 import { connectRequest } from './requests.js';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from '@jest/globals';
 import { AclFileRules, PasswordFileAuthenticator, RulesAuthorizer } from '../../lib/guard/index.js';
 import type { Identity } from '../../lib/broker/hooks.js';
-import { createFilterSet } from './naive-filter-set.js';
+import { createFilterSet } from './core-filter-set.js';
 import { TestClient, hasProgram, randomFrom, startMosquitto, temporaryFolder } from './mosquitto.js';
 import { connectRequest } from './requests.js';
 

@@ -30,5 +30,3 @@ export function matches(topicFilter: string, topicName: string): boolean {
   }
   return filter.length === name.length;
 }
-
-export const createFilterSet = (): FilterSet => new NaiveFilterSet();

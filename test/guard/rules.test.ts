@@ -7,7 +7,8 @@ import {
 } from '../../lib/guard/index.js';
 import type { AccessRule, FilterSet, LiveRules } from '../../lib/guard/index.js';
 import { filtersOverlap } from '../../lib/guard/rules/topic-levels.js';
-import { NaiveFilterSet, createFilterSet, matches } from './naive-filter-set.js';
+import { createFilterSet } from './core-filter-set.js';
+import { NaiveFilterSet, matches } from './naive-filter-set.js';
 import { temporaryFolder } from './mosquitto.js';
 
 const folder = temporaryFolder();
@@ -164,6 +165,17 @@ describe('a verdict on a subscription', () => {
         one.topics.some((open) => open === '#' || open === wanted));
       return !isCovered;
     }), { numRuns: 2000, seed: 8 });
+  });
+
+  it('is the same with the core\'s index as with the naive one', () => {
+    fc.assert(fc.property(fc.array(rule, { minLength: 1, maxLength: 8 }), filter, (rules, wanted) => {
+      const naive = new RulesAuthorizer({ rules: [new ConfiguredRules(() => new NaiveFilterSet(), rules)] });
+      const core = new ConfiguredRules(createFilterSet, rules);
+      const same = subscribes(new RulesAuthorizer({ rules: [core] }), wanted) === subscribes(naive, wanted)
+        && topics.every((topic) => publishes(new RulesAuthorizer({ rules: [core] }), topic) === publishes(naive, topic));
+      core.free();
+      return same;
+    }), { numRuns: 300, seed: 10 });
   });
 
   it('sees every overlap of two filters, and no other', () => {
