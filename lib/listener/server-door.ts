@@ -97,7 +97,7 @@ export class ServerDoor implements Listener {
     return this.#starting;
   }
 
-  async stop(deadlineMs: number): Promise<void> {
+  async stop(_deadlineMs: number): Promise<void> {
     const starting = this.#starting;
     if (starting === undefined) return;
     await starting.catch(() => {});
@@ -110,7 +110,8 @@ export class ServerDoor implements Listener {
     server.close();
     this.#pending.destroyAll();
     if (this.#gate !== undefined) (server as HttpServer).closeAllConnections();
-    await shut(server, deadlineMs);
+    // The handle closes on its own turn of the event loop, long before any deadline.
+    await new Promise((resolve) => { setImmediate(resolve); });
   }
 
   async reload(): Promise<void> {
@@ -281,19 +282,4 @@ export class ServerDoor implements Listener {
     this.observer.listenerFailed?.(new ListenerError('NIDO_LISTENER_FAILED',
       `${this.name}: ${reasonOf(error)}. The door stays open.`, { cause: error }), this);
   }
-}
-
-/**
- * Node closes the listening handle at once, and forgets the address with it; a turn later nobody
- * gets in any more.
- */
-function shut(server: Server, deadlineMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    const deadline = setTimeout(resolve, deadlineMs);
-    setImmediate(() => {
-      clearTimeout(deadline);
-      server.unref();
-      resolve();
-    });
-  });
 }

@@ -5,9 +5,10 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execFileSync, spawn } from 'node:child_process';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import { ListenerError, createListener, openTransport } from '../../lib/listener/index.js';
 import type { Listener, ListenerOptions } from '../../lib/listener/index.js';
+import { HALF_OPEN_DEADLINE_MS } from '../../lib/listener/listener-limits.js';
 import { Reception, Recorder, rejection, stopAll, until } from './support/peers.js';
 
 const host = '127.0.0.1';
@@ -178,6 +179,39 @@ describe('a peer that closes its half', () => {
     await until('closed on our side', () => reception.recorders[0].closed === 1);
     await until('all bytes', () => bytes === 6_000_000);
     expect(reception.recorders[0].error).toBeUndefined();
+  });
+});
+
+describe('a peer that closes its half and does not read', () => {
+  afterEach(() => { jest.useRealTimers(); });
+
+  it.each<[string, ListenerOptions]>([
+    ['tcp', {}], ['ws', { ws: '/mqtt' }],
+  ])('does not hold its socket for ever: %s', async (_, options) => {
+    const listener = door({ port: 0, host, ...options });
+    await listener.start(reception.accept);
+    const socket = connect({ port: listener.port as number, host, allowHalfOpen: true });
+    sockets.push(socket);
+    socket.on('error', () => {});
+    if (options.ws !== undefined) {
+      socket.write(`GET /mqtt HTTP/1.1\r\nHost: x\r\n${WEBSOCKET_REQUEST}`);
+    }
+    const server = await reception.next();
+    server.write(Buffer.alloc(24_000_000), () => {});
+    jest.useFakeTimers({ doNotFake: ['nextTick', 'setImmediate', 'queueMicrotask', 'Date'] });
+    const before = jest.getTimerCount();
+    socket.end();
+    const turns = async (condition: () => boolean): Promise<void> => {
+      for (const end = Date.now() + 5_000; !condition() && Date.now() < end;) {
+        await new Promise(setImmediate);
+      }
+    };
+    await turns(() => jest.getTimerCount() > before);
+    expect(reception.recorders[0].closed).toBe(0);
+    jest.advanceTimersByTime(HALF_OPEN_DEADLINE_MS);
+    await turns(() => reception.recorders[0].closed === 1);
+    expect(reception.recorders[0].error)
+      .toMatchObject({ code: 'NIDO_TRANSPORT_HALF_OPEN_DEADLINE' });
   });
 });
 
