@@ -7,10 +7,10 @@ import {
 } from './keys.js';
 import type { Ledger } from './ledger.js';
 import { referenceOf } from './records.js';
-import type { OrderedStore } from './store.js';
+import type { Readable } from './store.js';
 import { scanAll } from './store.js';
 
-export async function examine(store: OrderedStore, ledger: Ledger): Promise<CheckReport> {
+export async function examine(store: Readable, ledger: Ledger): Promise<CheckReport> {
   const identity = await readIdentity(store);
   const losses: Loss[] = await ledger.read(store);
   const records: Record<string, number> = {};

@@ -12,7 +12,7 @@ import type { Durability, Engine, EngineState } from './engine.js';
 import { EngineError } from './errors.js';
 
 export interface GroupCommitOptions {
-  /** A batch that has grown beyond this takes no further unit; 4 MiB when left out. */
+  /** A batch that has grown beyond this takes no further unit; 512 KiB when left out. */
   readonly batchBytesMax?: number;
   /** Bytes that wait for the disk beyond which `isFull` answers true; 64 MiB when left out. */
   readonly pendingBytesMax?: number;
@@ -66,7 +66,7 @@ export class GroupCommit {
     this.#engine = engine;
     this.#events = events;
     this.#options = {
-      batchBytesMax: options.batchBytesMax ?? 4 * MIB,
+      batchBytesMax: options.batchBytesMax ?? MIB / 2,
       pendingBytesMax: options.pendingBytesMax ?? 64 * MIB,
       retryMs: options.retryMs ?? 100,
       retryMsMax: options.retryMsMax ?? 5_000,

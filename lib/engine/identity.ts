@@ -4,7 +4,8 @@ import { openValue } from './checksum.js';
 import { EngineError } from './errors.js';
 import { KEY_STORE, storeKey } from './keys.js';
 import { OperationLog } from './operation-log.js';
-import type { OrderedStore } from './store.js';
+import type { OrderedStore, Readable } from './store.js';
+import { readOne } from './store.js';
 
 /** The format that this version writes. Every change of keys.ts or records.ts raises it and adds a migration. */
 export const FORMAT_VERSION = 1;
@@ -20,8 +21,8 @@ export interface Identity {
 export type Migration = (store: OrderedStore) => Promise<void>;
 export const MIGRATIONS: ReadonlyMap<number, Migration> = new Map();
 
-export async function readIdentity(store: OrderedStore): Promise<Identity | undefined> {
-  const [value] = await store.getMany([IDENTITY_KEY]);
+export async function readIdentity(store: Readable): Promise<Identity | undefined> {
+  const value = await readOne(store, IDENTITY_KEY);
   if (value === undefined) return undefined;
   const body = openValue(IDENTITY_KEY, value);
   if (body === undefined || body.length < 4 + NODE_ID_BYTES) {

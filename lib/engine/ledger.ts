@@ -14,8 +14,8 @@ import { openValue } from './checksum.js';
 import type { Loss, WriteDurability } from './engine.js';
 import { KEY_BATCH, KEY_STORE, classRange, readNumber, storeKey } from './keys.js';
 import type { OperationLog } from './operation-log.js';
-import type { OrderedStore } from './store.js';
-import { scanAll } from './store.js';
+import type { Readable } from './store.js';
+import { readOne, scanAll } from './store.js';
 
 /** Numbers that are reserved beyond the last one given. */
 const RESERVE = 1_024;
@@ -121,7 +121,7 @@ export class Ledger {
   }
 
   /** Reads the records of the store and says what is missing. */
-  async read(store: OrderedStore): Promise<Loss[]> {
+  async read(store: Readable): Promise<Loss[]> {
     const losses: Loss[] = [];
     const records: BatchRecord[] = [];
     await scanAll(store, classRange(KEY_BATCH), (key, value) => {
@@ -159,8 +159,8 @@ export class Ledger {
     }
     this.#next = Math.max(this.#next, this.#reserved);
   }
-  async #checkLast(store: OrderedStore, losses: Loss[]): Promise<void> {
-    const [value] = await store.getMany([OPEN_KEY]);
+  async #checkLast(store: Readable, losses: Loss[]): Promise<void> {
+    const value = await readOne(store, OPEN_KEY);
     const body = value === undefined ? undefined : openValue(OPEN_KEY, value);
     const begun = body === undefined ? 0 : readNumber(body, 0);
     if (begun === this.#last) return;

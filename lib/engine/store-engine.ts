@@ -242,9 +242,14 @@ export class StoreEngine implements Engine {
     throw corrupt(this.#options.place, [{ kind: 'record', promised: true, detail }]);
   }
 
-  check(): Promise<CheckReport> {
+  async check(): Promise<CheckReport> {
     this.#mustBeOpen();
-    return examine(this.#store, new Ledger(this.#options.windowBytes));
+    const view = this.#store.freeze();
+    try {
+      return await examine(view, new Ledger(this.#options.windowBytes));
+    } finally {
+      await view.close();
+    }
   }
   snapshot(directory: string): Promise<SnapshotReport> {
     this.#mustBeOpen();

@@ -24,11 +24,23 @@ export interface OrderedStore {
   close(): Promise<void>;
 }
 
+/** Whatever can be read: a store, or a view of one. */
+export type Readable = Pick<OrderedStore, 'scan'>;
+
 export const SCAN_ENTRIES = 1_000;
+
+export async function readOne(store: Readable, key: Buffer): Promise<Buffer | undefined> {
+  const cursor = store.scan({ from: key, before: Buffer.concat([key, Buffer.alloc(1)]) });
+  try {
+    return (await cursor.next(1))[0]?.[1];
+  } finally {
+    await cursor.close();
+  }
+}
 
 /** Calls `visit` for each entry of a range; answers false of it end the scan. */
 export async function scanAll(
-  store: Pick<OrderedStore, 'scan'>, range: KeyRange,
+  store: Readable, range: KeyRange,
   visit: (key: Buffer, value: Buffer) => boolean | void,
 ): Promise<void> {
   const cursor = store.scan(range);
