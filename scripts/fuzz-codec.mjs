@@ -1,4 +1,5 @@
-// `node scripts/fuzz-codec.mjs [cases] [seed]`: the differential test of the codec, long. A failure prints its seed.
+// `node scripts/fuzz-codec.mjs [cases] [seed]`: the differential test of the codec, long. A failure
+// prints its seed.
 import './require-node.mjs';
 import { spawnSync } from 'node:child_process';
 import { ROOT, toolPath } from './toolbox.mjs';

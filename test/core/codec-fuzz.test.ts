@@ -57,7 +57,6 @@ describe('core codec and plain twin parser', () => {
     const maker = new PacketMaker(SEED);
     const tally: Tally = { verdicts: new Map(), disagreements: [] };
     for (let i = 0; i < CASES; i++) compare(tally, maker);
-    if (process.env.NIDOMQ_FUZZ_TALLY) process.stderr.write(`${[...tally.verdicts].sort().join(' ')}\n`);
     const shown = tally.disagreements.slice(0, DISAGREEMENTS_SHOWN);
     expect(`seed ${SEED}: ${shown.join('\n')}`).toBe(`seed ${SEED}: `);
     // A fuzz that never gets through, or never fails, proves nothing.

@@ -1,12 +1,17 @@
 /** The codec alone, compiled for its tests, behind calls that take and answer bytes. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync } from 'node:fs';
+import {
+  existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { Fields, Frame, Sender, Verdict } from '../support/twin-parser.js';
 
 const ROOT = process.cwd();
+const ENTRY = 'test/core/entries/codec.entry.ts';
+const SOURCES = ['assembly/codec', 'assembly/topic', 'assembly/shared', 'assembly/memory'];
 /** Behind a packet lies what would do harm if it were read as part of it. */
 const BEYOND = Buffer.from('2b2300ff802f2b2300ff802f2b2300ff80'.repeat(4), 'hex');
+const INPUT_PAGES = 4;
 const FORWARDED_AT = 8;
 const SLOTS_AT = 16;
 const PROPERTY_LAST = 42;
@@ -15,20 +20,38 @@ const FRAME_MORE = 0;
 const FRAME_OK = 1;
 
 type Call = (...words: number[]) => number;
-type Exports = Record<string, Call & WebAssembly.Global> & { memory: WebAssembly.Memory };
+interface Exports {
+  readonly [name: string]: Call & { readonly value: number };
+}
+interface Memory {
+  readonly buffer: ArrayBuffer;
+  grow(pages: number): number;
+}
 
+/** Compiles the codec, unless a test file that ran before has just done so. */
 export function compileCodec(): WebAssembly.Module {
-  mkdirSync(join(ROOT, 'build'), { recursive: true });
-  const out = join(ROOT, 'build', `codec.${process.pid}.wasm`);
-  const flags = ['--target', 'release', '-o', out, '-t', out.replace(/wasm$/, 'wat')];
-  const asc = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
-  const entry = 'test/core/entries/codec.entry.ts';
-  execFileSync(process.execPath, [asc, entry, ...flags], { cwd: ROOT, stdio: 'pipe' });
+  const out = join(ROOT, 'build/codec-test.wasm');
+  if (!existsSync(out) || statSync(out).mtimeMs <= newestSource()) {
+    mkdirSync(join(ROOT, 'build'), { recursive: true });
+    const half = join(ROOT, 'build', `codec.${process.pid}.wasm`);
+    const flags = ['--target', 'release', '-o', half, '-t', half.replace(/wasm$/, 'wat')];
+    const asc = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
+    execFileSync(process.execPath, [asc, ENTRY, ...flags], { cwd: ROOT, stdio: 'pipe' });
+    rmSync(half.replace(/wasm$/, 'wat'));
+    renameSync(half, out);
+  }
   return new WebAssembly.Module(readFileSync(out));
+}
+
+function newestSource(): number {
+  const files = SOURCES.flatMap((folder) =>
+    readdirSync(join(ROOT, folder)).map((name) => join(ROOT, folder, name)));
+  return Math.max(...[...files, join(ROOT, ENTRY)].map((file) => statSync(file).mtimeMs));
 }
 
 export class CodecHost {
   readonly call: Exports;
+  private readonly memory: Memory;
   private readonly at: number;
   private readonly view: DataView;
 
@@ -37,20 +60,21 @@ export class CodecHost {
       env: { abort: () => { throw new Error('the core aborted'); } },
     }).exports as unknown as Exports;
     this.at = this.call.inputAt();
-    this.call.memory.grow(32);
-    this.view = new DataView(this.call.memory.buffer);
+    this.memory = this.call.memory as unknown as Memory;
+    this.memory.grow(INPUT_PAGES);
+    this.view = new DataView(this.memory.buffer);
   }
 
   /** Writes bytes, and behind them harm, and answers where they are. */
   put(bytes: Uint8Array): number {
-    const memory = new Uint8Array(this.call.memory.buffer);
+    const memory = new Uint8Array(this.memory.buffer);
     memory.set(bytes, this.at);
     memory.set(BEYOND, this.at + bytes.length);
     return this.at;
   }
 
   bytes(at: number, length: number): Buffer {
-    return Buffer.from(this.call.memory.buffer, at, length);
+    return Buffer.from(this.memory.buffer, at, length);
   }
 
   private hexOf(at: number, length: number): string {
@@ -59,7 +83,7 @@ export class CodecHost {
 
   /** Value of an exported global. */
   get(name: string): number {
-    return this.call[name].value as number;
+    return this.call[name].value;
   }
 
   frame(bytes: Uint8Array, version: number): Frame {
@@ -157,8 +181,7 @@ export class CodecHost {
       'passwordAt', 'passwordLength', 'at', 'length', 'willQos', 'topicAt', 'topicLength',
       'payloadAt', 'payloadLength', 'willAt', 'willLength'];
     const record = this.call.connectRecord();
-    const words = new Map(names.map((name, i) => [name, this.view.getUint32(record + i * 4, true)]));
-    const word = (name: string) => words.get(name) ?? 0;
+    const word = (name: string) => this.view.getUint32(record + names.indexOf(name) * 4, true);
     const field = (name: string) => this.hexOf(word(`${name}At`), word(`${name}Length`));
     const will = this.call.willPropertyRecord();
     const forwardedAt = this.view.getUint32(will + FORWARDED_AT, true);

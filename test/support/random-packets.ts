@@ -1,6 +1,6 @@
 /**
- * Control Packets by seed: mostly right, often wrong in one place, sometimes damaged on the way. What
- * they are wrong in is what real peers get wrong: lengths, flags, strings, wildcards, properties.
+ * Control Packets by seed: mostly right, often wrong in one place, sometimes damaged on the way.
+ * They are wrong in what real peers get wrong: lengths, flags, strings, wildcards, properties.
  */
 import { PROPERTY_ROWS } from './twin-parser.js';
 
@@ -21,7 +21,8 @@ export function randomBySeed(seed: number): () => number {
 }
 
 const GOOD_STRINGS = ['a', 'sensors/1', 'é', '日本/温度', 'x😀y', '\ufeffbom', 'a/b/c/d/e/f/g/h/i',
-  'exactly16bytes!!', 'seventeen bytes!!', 'a name of more than thirty-two bytes, with é in it', '/'];
+  'exactly16bytes!!', 'seventeen bytes!!', '/',
+  'a name of more than thirty-two bytes, with é in it'];
 const BAD_STRINGS = ['00', '610062', 'c080', 'c1bf', 'e08080', 'eda080', 'f0808080', 'f4908080',
   'f5808080', 'ff', '80', 'c3', 'e282', 'f09f98', '6161616161616161616161616161616161ff', 'c328'];
 const NAMES = [...GOOD_STRINGS, ...GOOD_STRINGS, '', 'a/+', '#', '日本/+', 'a/b#', '$SYS/x'];
@@ -31,8 +32,8 @@ const BAD_FILTERS = ['', 'a+', '+a', 'a/#/b', '#/', 'a#', '$share/', '$share//a'
   '$share/g/', '$share/g+/a', '$share/#/a', '$share/g/a+', '$share/g/#/b', '++'];
 const TYPE_NAMES = ['', 'connect', 'connack', 'publish', 'puback', 'pubrec', 'pubrel', 'pubcomp',
   'subscribe', 'suback', 'unsubscribe', 'unsuback', 'pingreq', 'pingresp', 'disconnect', 'auth'];
-const CODES = [0, 0, 0, 0, 1, 2, 4, 0x10, 0x11, 0x18, 0x19, 0x80, 0x81, 0x83, 0x87, 0x8f, 0x92, 0x97,
-  0x9e, 0xa2, 3, 0x7f, 0xa3, 0xff];
+const CODES = [0, 0, 0, 0, 1, 2, 4, 0x10, 0x11, 0x18, 0x19, 0x80, 0x81, 0x83, 0x87, 0x8f, 0x92,
+  0x97, 0x9e, 0xa2, 3, 0x7f, 0xa3, 0xff];
 
 export class PacketMaker {
   private readonly random: () => number;
@@ -63,8 +64,8 @@ export class PacketMaker {
     return list[this.below(list.length)];
   }
   private number(bytes: number): number[] {
-    const extremes = this.chance(0.3);
-    return Array.from({ length: bytes }, () => (extremes ? this.pick([0, 0, 1, 255]) : this.below(256)));
+    const byte = this.chance(0.3) ? () => this.pick([0, 0, 1, 255]) : () => this.below(256);
+    return Array.from({ length: bytes }, byte);
   }
   private binary(bytes: ArrayLike<number>): number[] {
     return [bytes.length >> 8, bytes.length & 255, ...Array.from(bytes)];
@@ -119,8 +120,9 @@ export class PacketMaker {
     const properties = hasProperties ? this.properties(name) : [];
     switch (name) {
       case 'connect': return { flags: 0, body: this.connect(version) };
-      case 'connack': return { flags: 0, body: [this.pick([0, 0, 1, 2]), ...this.code(), ...properties] };
-      case 'publish': return this.publish(version, properties);
+      case 'connack': return { flags: 0,
+        body: [this.pick([0, 0, 1, 2]), ...this.code(), ...properties] };
+      case 'publish': return this.publish(properties);
       case 'subscribe': return { flags: 2, body: [...this.identifier(), ...properties,
         ...this.many(() => [...this.filter(), this.options(version)])] };
       case 'unsubscribe': return { flags: 2, body: [...this.identifier(), ...properties,
@@ -150,7 +152,7 @@ export class PacketMaker {
     return this.below(3) | (version < 5 ? 0 : this.below(4) << 2 | this.below(3) << 4);
   }
 
-  private publish(version: number, properties: number[]): { flags: number; body: number[] } {
+  private publish(properties: number[]): { flags: number; body: number[] } {
     const qos = this.below(3);
     const dup = qos > 0 && this.chance(0.3) ? 8 : 0;
     const topic = this.string(this.chance(0.1) ? NAMES : GOOD_STRINGS);
@@ -170,7 +172,8 @@ export class PacketMaker {
     body.push(...this.string(this.chance(0.1) ? [''] : GOOD_STRINGS));
     if (flags & 4) {
       if (version === 5) body.push(...this.properties('will'));
-      body.push(...this.string(this.chance(0.1) ? NAMES : GOOD_STRINGS), ...this.binary(this.number(9)));
+      body.push(...this.string(this.chance(0.1) ? NAMES : GOOD_STRINGS));
+      body.push(...this.binary(this.number(9)));
     }
     if (flags & 0x80) body.push(...this.string());
     if (flags & 0x40) body.push(...this.binary(this.number(this.below(9))));
@@ -188,15 +191,19 @@ export class PacketMaker {
   private damage(bytes: number[]): number[] {
     const at = this.below(bytes.length + 1);
     const copy = [...bytes];
+    const lies = [0, 1, 127, 128, 255, copy.length & 255, (copy.length - at) & 255];
     switch (this.below(6)) {
       case 0: return copy.slice(0, at);
       case 1: copy.splice(at, 0, this.below(256)); return copy;
       case 2: copy.splice(at, 1 + this.below(3)); return copy;
-      case 3: copy[at] = this.pick([0, 1, 127, 128, 255, copy.length, copy.length - at]) & 255; return copy;
+      case 3: copy[at] = this.pick(lies); return copy;
       case 4: return [...copy, ...this.number(1 + this.below(4))];
       default:
-        for (let i = this.below(3); i >= 0; i--) copy[this.below(copy.length || 1)] ^= 1 << this.below(8);
-        return copy.map((byte) => byte & 255);
+        if (copy.length === 0) return copy;
+        for (let i = this.below(3); i >= 0; i--) {
+          copy[this.below(copy.length)] ^= 1 << this.below(8);
+        }
+        return copy;
     }
   }
 }

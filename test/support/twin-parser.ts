@@ -2,8 +2,8 @@
  * A second parser for MQTT Control Packets, slow and plain, written from the standard and not from
  * the core. It exists to disagree with the core in a differential test.
  *
- * It reads from the first byte to the last and stops at the first thing that is wrong. What is wrong
- * has the Reason Code of MQTT 5, whatever the version of the packet.
+ * It reads from the first byte to the last and stops at the first thing that is wrong. What is
+ * wrong has the Reason Code of MQTT 5, whatever the version of the packet.
  */
 
 export const MALFORMED = 0x81;
