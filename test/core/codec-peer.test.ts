@@ -61,7 +61,8 @@ describe('packets that mqtt-packet writes', () => {
   it.each([3, 4, 5])('PUBLISH at every QoS of protocol level %i', (version) => {
     const properties = version === 5 ? {
       payloadFormatIndicator: true, messageExpiryInterval: 4321, topicAlias: 100,
-      contentType: 'test', responseTopic: 'topic', correlationData: Buffer.from([1, 2, 3, 4]), userProperties,
+      contentType: 'test', responseTopic: 'topic', userProperties,
+      correlationData: Buffer.from([1, 2, 3, 4]),
     } : undefined;
     for (const qos of [0, 1, 2]) {
       for (const payload of ['', 'x', 'y'.repeat(300)]) {

@@ -22,7 +22,12 @@ export * from '../../../assembly/topic/topic-filter';
 export * from '../../../assembly/topic/topic-name';
 
 import { connect } from '../../../assembly/codec/connect';
-import { readFixedHeader } from '../../../assembly/codec/fixed-header';
+import { parseAcknowledgement } from '../../../assembly/codec/acknowledgement';
+import {
+  frameBodyAt, frameHeader, frameRemaining, readFixedHeader,
+} from '../../../assembly/codec/fixed-header';
+import { parsePublish } from '../../../assembly/codec/publish';
+import { FRAME_OK, PUBLISH } from '../../../assembly/shared/control-packet';
 import { properties, willProperties } from '../../../assembly/codec/properties';
 
 /** Static data ends below this address: packets go here. */
@@ -41,4 +46,21 @@ export function willPropertyRecord(): u32 {
 /** An export has no default arguments. */
 export function readHeader(at: u32, end: u32, version: u32): i32 {
   return readFixedHeader(at, end, version);
+}
+
+/** How many whole, valid packets stand in `[at, end)`: PUBLISH and acknowledgements only. */
+export function countPackets(at: u32, end: u32, version: u32): u32 {
+  let count: u32 = 0;
+  while (readFixedHeader(at, end, version) == FRAME_OK) {
+    const body = frameBodyAt;
+    if (end - body < frameRemaining) break;
+    at = body + frameRemaining;
+    const type = frameHeader >> 4;
+    const reason = type == PUBLISH
+      ? parsePublish(<u8>frameHeader, body, at, version)
+      : parseAcknowledgement(type, body, at, version);
+    if (reason != 0) break;
+    count++;
+  }
+  return count;
 }
