@@ -3,8 +3,8 @@
 // The core against mqtt-packet's parser, over the same chunks: one packet, and 64 KiB of packets.
 // The core's time includes the copy of the chunk into linear memory. The two do not give the same
 // thing: the core leaves offsets, mqtt-packet makes an object of every packet, and checks less.
-// Medians of eleven rounds with min..max; run it alone on the machine. `--budget` fails when the core
-// is slower than the budget of a row (absolute figures of one machine, so with room).
+// Medians of eleven rounds with min..max; run it alone on the machine. `--budget` fails when the
+// core is slower than the budget of a row (absolute figures of one machine, so with room).
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -27,7 +27,8 @@ const now = () => Number(process.hrtime.bigint());
 
 const TOPIC = 'site/12/device-345/temperature';
 const userProperties = { tenant: 'blue', trace: '00-4bf92f3577b34da6a3ce929d0e0e4736' };
-const publish = (more) => ({ cmd: 'publish', topic: TOPIC, payload: 'x'.repeat(16), qos: 0, ...more });
+const publish = (more) =>
+  ({ cmd: 'publish', topic: TOPIC, payload: 'x'.repeat(16), qos: 0, ...more });
 // Budget: nanoseconds per packet in a full chunk, about four times what was measured.
 const ROWS = [
   { name: 'PUBLISH 16 B QoS 0, 3.1.1', version: 4, packet: publish({}), budgetNs: 60 },

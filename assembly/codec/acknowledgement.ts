@@ -51,6 +51,9 @@ export function writeAcknowledgement(
   store<u8>(out, <u8>((type << 4) | (type == PUBREL ? 2 : 0))); // [MQTT-3.6.1-1]
   store<u8>(out, hasReasonCode ? 3 : 2, 1);
   storeTwoBytes(out + 2, packetIdentifier); // 3.1.1 [MQTT-2.3.1-6], 5.0 [MQTT-2.2.1-5]
+  // No properties: nothing that could exceed the receiver's maximum packet size.
+  // [MQTT-3.4.2-2] [MQTT-3.4.2-3] [MQTT-3.5.2-2] [MQTT-3.5.2-3]
+  // [MQTT-3.6.2-2] [MQTT-3.6.2-3] [MQTT-3.7.2-2] [MQTT-3.7.2-3]
   if (!hasReasonCode) return 4;
   store<u8>(out, <u8>reasonCode, 4);
   return 5;

@@ -23,7 +23,7 @@ export function loadFourBytes(at: u32): u32 {
 
 export function readBinary(at: u32, end: u32): u32 {
   if (end - at < 2) return 0;
-  fieldLength = loadTwoBytes(at);
+  fieldLength = loadTwoBytes(at); // [MQTT-4.7.3-3]
   fieldAt = at + 2;
   return fieldLength > end - fieldAt ? 0 : fieldAt + fieldLength;
 }

@@ -64,7 +64,7 @@ export function parsePublishFromServer(header: u8, at: u32, end: u32, version: u
   // [MQTT-3.3.1-2] [MQTT-4.3.1-1]
   if (qos == 0 && (<u32>header & PUBLISH_DUP) != 0) return MALFORMED_PACKET;
   if (end - at < 2) return MALFORMED_PACKET;
-  publishTopicLength = loadTwoBytes(at);
+  publishTopicLength = loadTwoBytes(at); // [MQTT-4.7.3-3]
   publishTopicAt = at + 2;
   at = publishTopicAt + publishTopicLength;
   if (at > end) return MALFORMED_PACKET;
@@ -77,7 +77,7 @@ export function parsePublishFromServer(header: u8, at: u32, end: u32, version: u
   if (qos != 0) {
     if (end - at < 2) return MALFORMED_PACKET;
     publishPacketIdentifier = loadTwoBytes(at);
-    // 3.1.1 [MQTT-2.3.1-1], 5.0 [MQTT-2.2.1-3] [MQTT-2.2.1-4]
+    // 3.1.1 [MQTT-2.3.1-1] [MQTT-2.3.1-4], 5.0 [MQTT-2.2.1-3] [MQTT-2.2.1-4]
     if (publishPacketIdentifier == 0) return PROTOCOL_ERROR;
     at += 2;
   }
