@@ -7,23 +7,26 @@ import type { Settings } from './settings.js';
 
 export interface OpenGuard {
   readonly options: Pick<
-    BrokerOptions, 'authentication' | 'enhancedAuthentication' | 'authorization'
+    BrokerOptions, 'authentication' | 'enhancedAuthentication' | 'authorization' | 'gate'
   >;
   /** Reads every file again. Throws when one was refused; its old content stays in force. */
   reload(): void;
   close(): void;
 }
 
-/** undefined when nothing is named. Throws a GuardError for what cannot be built. */
+/**
+ * undefined when the configuration names no guard: then nobody counts who comes and goes either.
+ * Throws a GuardError for what cannot be built.
+ */
 export async function openGuard(
   settings: Settings, output: CliOutput,
 ): Promise<OpenGuard | undefined> {
-  const { authentication, authorization } = settings;
-  if (authentication.length === 0 && authorization === undefined) return undefined;
+  const config = settings.guard;
+  if (Object.keys(config).length === 0) return undefined;
   const { buildGuard } = await import('../guard/index.js');
   const { TopicMatcher } = await import('../core/topic-matcher.js');
   const guard = buildGuard(
-    { authentication, authorization },
+    config,
     { createFilterSet: () => new TopicMatcher(), logger: loggerTo(output) },
   );
   return {
@@ -31,6 +34,7 @@ export async function openGuard(
       authentication: guard.authentication,
       enhancedAuthentication: guard.enhancedAuthentication,
       authorization: guard.authorization,
+      gate: guard.gate,
     },
     reload: () => {
       if (guard.reload()) return;

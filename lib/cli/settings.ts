@@ -4,10 +4,13 @@
  */
 import { optionSpec, parseOptionText } from '../broker/options.js';
 import type { BrokerOptions } from '../broker/broker-options.js';
-import type { AuthenticationConfig, AuthorizationConfig } from '../guard/index.js';
+import type {
+  AuthenticationConfig, AuthorizationConfig, Ban, GuardConfig,
+} from '../guard/index.js';
 import { CliError } from './cli-error.js';
 import { readConfigFile } from './config-file.js';
 import type { Config } from './config-file.js';
+import { isGuardLimit, parseGuardLimit, splitLimits } from './guard-options.js';
 import { setPath, stepsOf } from './set-path.js';
 
 /** What `nidomq start` understands, as commander gives it. */
@@ -26,9 +29,8 @@ export interface StartFlags {
 
 export interface Settings {
   readonly broker: BrokerOptions;
-  /** A configuration names guards; code gives them as objects. */
-  readonly authentication: readonly AuthenticationConfig[];
-  readonly authorization?: AuthorizationConfig;
+  /** A configuration names guards; code gives them as objects. Empty when none is named. */
+  readonly guard: GuardConfig;
 }
 
 const DATA_FOLDER = './nidomq-data';
@@ -41,12 +43,21 @@ export async function readSettings(flags: StartFlags): Promise<Settings> {
     throw new CliError('NIDO_CLI_CONFIG_FORMAT',
       'listeners: a server without one can be reached by nobody; name one, or leave this out');
   }
-  const { authentication, authorization, ...broker } = config;
-  return {
-    broker: broker as BrokerOptions,
-    authentication: authenticationOf(authentication),
-    authorization: authorizationOf(authorization),
-  };
+  return split(config);
+}
+
+function split(config: Config): Settings {
+  const { authentication, authorization, bans, ...broker } = config;
+  const guard: { -readonly [name in keyof GuardConfig]: GuardConfig[name] } = {};
+  if (authentication !== undefined) guard.authentication = authenticationOf(authentication);
+  if (authorization !== undefined) guard.authorization = authorizationOf(authorization);
+  if (bans !== undefined) guard.bans = bansOf(bans);
+  if (isObject(broker.limits)) {
+    const limits = splitLimits(broker.limits);
+    if (Object.keys(limits.guard).length > 0) guard.limits = limits.guard;
+    broker.limits = limits.broker;
+  }
+  return { broker: broker as BrokerOptions, guard };
 }
 
 function applyFlags(config: Config, flags: StartFlags): void {
@@ -99,12 +110,13 @@ function applyAssignment(config: Config, assignment: string): void {
 
 /** Checked against the table; free below an option that is an object (`listeners[0].tls`). */
 function valueOf(path: string, text: string): unknown {
+  if (isGuardLimit(path)) return parseGuardLimit(path, text);
   const isFree = isGuard(path) || (optionSpec(path) === undefined && isInsideObject(path));
   return isFree ? jsonOrText(text) : parseOptionText(path, text);
 }
 
 function isGuard(path: string): boolean {
-  return ['authentication', 'authorization'].includes(String(stepsOf(path)[0]));
+  return ['authentication', 'authorization', 'bans'].includes(String(stepsOf(path)[0]));
 }
 
 function isInsideObject(path: string): boolean {
@@ -135,7 +147,17 @@ function authenticationOf(value: unknown): AuthenticationConfig[] {
 
 function authorizationOf(value: unknown): AuthorizationConfig | undefined {
   if (value === undefined) return undefined;
-  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  if (isObject(value)) return value;
   throw new CliError('NIDO_CLI_CONFIG_FORMAT',
     'authorization: must be an object such as {"aclFile": "acl"}');
+}
+
+function bansOf(value: unknown): Ban[] {
+  if (Array.isArray(value)) return value as Ban[];
+  throw new CliError('NIDO_CLI_CONFIG_FORMAT',
+    'bans: must be a list such as [{"kind": "address", "value": "10.0.0.0/8"}]');
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,13 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from '@jest/globals';
 import { OPTION_TABLE } from '../../lib/broker/options.js';
+import { GUARD_OPTION_TABLE } from '../../lib/cli/guard-options.js';
 import { say } from './recorder.js';
 
 describe('nidomq options', () => {
   it('lists every option with its default, unit and meaning', async () => {
     const { status, lines } = await say('options');
     expect(status).toBe(0);
-    for (const spec of OPTION_TABLE) {
+    for (const spec of [...OPTION_TABLE, ...GUARD_OPTION_TABLE]) {
       expect(lines).toContain(`${spec.path} = `);
       expect(lines).toContain(spec.description);
     }
@@ -24,7 +25,9 @@ describe('nidomq options', () => {
   it('gives the same to a program as JSON', async () => {
     const { lines } = await say('options', '--json');
     const listed = JSON.parse(lines) as { path: string; unit: string; description: string }[];
-    expect(listed.map((option) => option.path)).toEqual(OPTION_TABLE.map((spec) => spec.path));
+    const paths = [...OPTION_TABLE, ...GUARD_OPTION_TABLE].map((spec) => spec.path);
+    expect(listed.map((option) => option.path)).toEqual(paths);
+    expect(new Set(paths).size).toBe(paths.length);
   });
 
   it('refuses a prefix that nothing has', async () => {

@@ -56,11 +56,18 @@ describe('what a server is started with', () => {
       authentication: [{ kind: 'jwt', secret: 's' }], authorization: { rules: [] },
     }));
     const settings = await readSettings({ config, passwordFile: 'p', aclFile: 'a' });
-    expect(settings.authentication).toEqual([
+    expect(settings.guard.authentication).toEqual([
       { kind: 'jwt', secret: 's' }, { kind: 'password-file', path: 'p' },
     ]);
-    expect(settings.authorization).toEqual({ rules: [], aclFile: 'a' });
+    expect(settings.guard.authorization).toEqual({ rules: [], aclFile: 'a' });
     expect(settings.broker).toEqual({ listeners: [{}] });
+  });
+
+  it('gives the guards their limits and the broker its own', async () => {
+    const config = file('limits.json', '{"limits": {"inflightMax": 9, "flappingBanMs": 10}}');
+    const settings = await readSettings({ config, set: ['limits.connectionsPerUserMax=3'] });
+    expect(settings.broker.limits).toEqual({ inflightMax: 9 });
+    expect(settings.guard).toEqual({ limits: { flappingBanMs: 10, connectionsPerUserMax: 3 } });
   });
 
   it('names the file engine with its folder and durability', async () => {
@@ -77,6 +84,8 @@ describe('what is refused, in words', () => {
       /^mqtt\.maximumQos: is "3"\. Allowed: 0, 1, 2/],
     ['a number out of bounds', ['listeners[0].port=70000'],
       /^listeners\[0\]\.port: is 70000\. Allowed: a whole number from 0 to 65535/],
+    ['a limit of the guards that is no number', ['limits.bansMax=many'],
+      /^limits\.bansMax: is "many"\. Allowed: a whole number from 1/],
     ['an assignment without a value', ['limits.inflightMax'],
       /^--set limits\.inflightMax: write path=value/],
     ['a gap in a list', ['listeners[3].port=0'], /the list has 1 elements, the next one is \[1\]/],

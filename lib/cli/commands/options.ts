@@ -3,6 +3,10 @@ import { OPTION_TABLE, allowedValues } from '../../broker/options.js';
 import type { OptionSpec } from '../../broker/options.js';
 import type { RegisterCommand } from '../command.js';
 import { CliError } from '../cli-error.js';
+import { GUARD_OPTION_TABLE } from '../guard-options.js';
+
+/** The broker's options, then what only a configuration can say. */
+const ALL: readonly OptionSpec[] = [...OPTION_TABLE, ...GUARD_OPTION_TABLE];
 
 interface OptionsFlags {
   readonly json?: true;
@@ -21,7 +25,7 @@ export const registerOptions: RegisterCommand = (program, output) => {
     .argument('[path]', 'only options whose path starts with this, for example limits')
     .option('--json', 'as JSON, one object for each option')
     .action((path: string | undefined, flags: OptionsFlags) => {
-      const chosen = OPTION_TABLE.filter((spec) => path === undefined || isBelow(spec.path, path));
+      const chosen = ALL.filter((spec) => path === undefined || isBelow(spec.path, path));
       if (chosen.length === 0) {
         throw new CliError('NIDO_CLI_FLAG_INVALID',
           `${path}: no option starts with this; \`nidomq options\` lists them all`);

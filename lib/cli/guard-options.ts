@@ -1,0 +1,79 @@
+/**
+ * The limits of the guards as options of the server command: `limits.connectionsPerUserMax`. Their
+ * defaults are the guards' own; here are only those that take effect when they are changed.
+ */
+import { OptionError } from '../broker/errors.js';
+import type { OptionSpec } from '../broker/options.js';
+import { guardLimitDefaults } from '../guard/guard-limits.js';
+import type { GuardLimits } from '../guard/guard-limits.js';
+
+const COUNT_MAX = 1_000_000_000;
+const GROUP = 'limits.';
+
+function limit(name: keyof GuardLimits, unit: string, description: string): OptionSpec {
+  return {
+    path: GROUP + name,
+    type: 'integer',
+    default: guardLimitDefaults[name],
+    unit,
+    description,
+    min: 1,
+    max: COUNT_MAX,
+    source: 'any',
+  };
+}
+
+export const GUARD_OPTION_TABLE: readonly OptionSpec[] = [
+  limit('connectionsPerAddressMax', 'connections', 'Connections of one address (IPv6: of a /64)'),
+  limit('connectionsPerUserMax', 'connections', 'Connections of one user, all addresses together'),
+  limit('connectsPerAddressPerSecond', 'connections', 'New connections a second of one address'),
+  limit('connectsPerAddressBurst', 'connections', 'Of one address at once before its rate holds'),
+  limit('rateDelayMsMax', 'ms', 'An address is refused while it is this long ahead of its rate'),
+  limit('flappingDisconnectsMax', 'disconnects', 'Of one client in a window before it is banned'),
+  limit('flappingWindowMs', 'ms', 'Window in which disconnects of one client are counted'),
+  limit('flappingBanMs', 'ms', 'How long a client that comes and goes too often is kept out'),
+  limit('flappingKeysMax', 'clients', 'Clients whose disconnects are remembered'),
+  limit('addressKeysMax', 'addresses', 'Addresses whose connection rates are remembered'),
+  limit('bansMax', 'bans', 'Entries of the ban list'),
+  limit('httpTimeoutMs', 'ms', 'Time for an answer of the HTTP authenticator\'s service'),
+  limit('httpConcurrencyMax', 'requests', 'To that service at the same time'),
+  limit('httpQueueMax', 'requests', 'That wait for it; one more client is refused with 0x89'),
+  limit('httpAnswerBytesMax', 'bytes', 'Of one of its answers'),
+  limit('httpCacheEntriesMax', 'answers', 'Answers that are remembered'),
+  limit('httpCacheAllowMs', 'ms', 'How long a yes is remembered'),
+  limit('httpCacheDenyMs', 'ms', 'How long a no is remembered'),
+  limit('httpCircuitFailuresMax', 'failures', 'In a row before the service is left alone'),
+  limit('httpCircuitOpenMs', 'ms', 'How long it is left alone'),
+];
+
+const BY_PATH = new Map(GUARD_OPTION_TABLE.map((spec) => [spec.path, spec]));
+
+export function isGuardLimit(path: string): boolean {
+  return BY_PATH.has(path);
+}
+
+export function parseGuardLimit(path: string, text: string): number {
+  return checked(path, /^\d+$/.test(text) ? Number(text) : text);
+}
+
+/** Takes the guards' limits out of a configuration's `limits`; the rest is the broker's. */
+export function splitLimits(
+  limits: Readonly<Record<string, unknown>>,
+): { broker: Record<string, unknown>; guard: Partial<GuardLimits> } {
+  const broker: Record<string, unknown> = {};
+  const guard: Record<string, number> = {};
+  for (const [name, value] of Object.entries(limits)) {
+    if (isGuardLimit(GROUP + name)) guard[name] = checked(GROUP + name, value);
+    else broker[name] = value;
+  }
+  return { broker, guard: guard as Partial<GuardLimits> };
+}
+
+function checked(path: string, value: unknown): number {
+  const { min = 0, max = COUNT_MAX } = BY_PATH.get(path) ?? {};
+  if (Number.isInteger(value) && (value as number) >= min && (value as number) <= max) {
+    return value as number;
+  }
+  const shown = typeof value === 'object' ? 'not a number' : JSON.stringify(value);
+  throw new OptionError(path, `a whole number from ${min} to ${max}`, `is ${shown}`);
+}
