@@ -11,7 +11,10 @@ import {
 } from '../shared/abi';
 import { PUBCOMP, PUBREL } from '../shared/control-packet';
 import { PACKET_IDENTIFIER_NOT_FOUND, SUCCESS } from '../shared/reason-code';
-import { tellDropped } from '../switch/events';
+import { release } from '../memory/blocks';
+import { MEMORY_MESSAGE } from '../shared/memory-class';
+import { unpinGroup } from '../index/shared-group';
+import { tellDone, tellDropped, tellMoved, tellRelease } from '../switch/events';
 import { makeHold } from '../switch/publisher';
 import { Connection, STATE_OPEN, connectionAt } from './connection';
 import { deliverEntryToHandler } from './handler-delivery';
@@ -22,9 +25,9 @@ import { frameBytes, setFrameIdentifier, setFrameIdentifiers, setSourceFromMessa
 import {
   ENTRY_PENDING, ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, ENTRY_SENT, FLAG_COMPLETION, FLAG_DUP,
   FLAG_IDENTIFIERS, FLAG_MOVED, FLAG_RETAIN, QueueEntry, appendEntry, entryAt, freeEntry, releaseEntryMessage,
-  unlinkEntry,
+  setReleasedNumber, storedNumber, unlinkEntry,
 } from './queue-entry';
-import { Session, entryInSlot, giveIdentifier, sessionAt, takeIdentifier } from './session';
+import { Session, bindIdentifier, entryInSlot, giveIdentifier, nextStoredIdentifier, sessionAt, takeIdentifier } from './session';
 import { reserve } from './slab';
 import { aliasWasSent, chooseAlias } from './topic-alias';
 
@@ -60,7 +63,7 @@ function unlinkHolding(session: Session): void {
 /** True when one more message of `bytes` would pass the bound of the queue. */
 @inline
 export function isAtBound(session: Session, bytes: u32): bool {
-  return session.queueCount >= session.queueMessagesMax ||
+  return session.queueCount + session.gated >= session.queueMessagesMax ||
     session.queueBytes + bytes > limitOf(LIMIT_QUEUE_BYTES);
 }
 
@@ -210,10 +213,7 @@ function sendNext(session: Session, connection: Connection): bool {
     finishEntry(session, pointer, SUCCESS, DROP_PACKET_TOO_LARGE);
     return true;
   }
-  if (entry.qos != 0 && entry.packetIdentifier == 0) {
-    entry.packetIdentifier = <u16>takeIdentifier(session, pointer, session.queueCount);
-    if (entry.packetIdentifier == 0) return false;
-  }
+  if (entry.qos != 0 && !hasIdentifier(session, pointer)) return false;
   const at = reserve(connection, bytes);
   if (at == 0) return false;
   let flags: u32 = entry.flags & FLAG_RETAIN ? RETAIN_FLAG : 0;
@@ -223,6 +223,14 @@ function sendNext(session: Session, connection: Connection): bool {
   count(COUNT_PUBLISH_SENT, 1);
   entryWasSent(session, pointer);
   return true;
+}
+
+/** Gives an entry its Packet Identifier, or binds the one that it was stored with. False when it must wait. */
+export function hasIdentifier(session: Session, pointer: u32): bool {
+  const entry = entryAt(pointer);
+  if (entry.packetIdentifier != 0) return bindIdentifier(session, pointer, entry.packetIdentifier);
+  entry.packetIdentifier = <u16>takeIdentifier(session, pointer, session.queueCount);
+  return entry.packetIdentifier != 0;
 }
 
 /** PUBLISH is in the slab. QoS 0 is done with [MQTT-4.3.1-1]; QoS 1 and 2 wait for their answer. */
@@ -287,10 +295,26 @@ export function receivePubrec(
   }
   if (entry.state == ENTRY_SENT) {
     entry.state = ENTRY_RELEASED; // [MQTT-4.3.3-5]: the PUBLISH is never sent again
-    releaseEntryMessage(session, entry);
+    const number = releaseStored(session, pointer);
     relax(session);
+    if (number != 0) {
+      tellRelease(session.handle, packetIdentifier, number); // PUBREL leaves when that is on disk
+      return;
+    }
   }
   sendAck(connection, PUBREL, packetIdentifier, SUCCESS);
+}
+
+/** Lets the message go; a stored entry keeps its number, which is answered (0 = not stored). */
+function releaseStored(session: Session, pointer: u32): f64 {
+  const entry = entryAt(pointer);
+  const number = storedNumber(session, entry);
+  releaseEntryMessage(session, entry);
+  if (entry.flags & FLAG_IDENTIFIERS) release(MEMORY_MESSAGE, entry.identifiers);
+  if (entry.group != 0) unpinGroup(entry.group);
+  entry.flags &= ~FLAG_IDENTIFIERS;
+  setReleasedNumber(entry, number);
+  return number;
 }
 
 /** PUBCOMP ends the exchange. False when none is open. */
@@ -338,6 +362,10 @@ export function removeEntry(session: Session, pointer: u32, reasonCode: u32): vo
     else stopHolding(session, pointer);
     entry.hold = 0;
   }
+  if (session.durable && session.handle != 0) {
+    const number = storedNumber(session, entry);
+    if (number != 0) tellDone(session.handle, number, entry.message == 0 ? 1 : 0);
+  }
   unlinkEntry(session, pointer);
   freeEntry(session, pointer);
   relax(session);
@@ -384,12 +412,28 @@ export function detach(session: Session): void {
 /** An entry of a shared group moves from the member that left to another: a new delivery, without DUP. */
 export function appendMoved(from: Session, to: Session, pointer: u32, identifier: u32): void {
   const entry = entryAt(pointer);
-  if (entry.packetIdentifier != 0) giveIdentifier(from, entry.packetIdentifier);
+  const packetIdentifier = <u32>entry.packetIdentifier;
+  if (packetIdentifier != 0 && entryInSlot(from, packetIdentifier) == pointer) {
+    giveIdentifier(from, packetIdentifier);
+  }
+  const number = storedNumber(from, entry);
   unlinkEntry(from, pointer);
-  entry.packetIdentifier = 0;
+  entry.packetIdentifier = to.durable ? <u16>nextStoredIdentifier(to) : 0;
+  if (number != 0) tellMoved(from.handle, to.durable ? to.handle : 0, number, pointer);
   entry.state = ENTRY_PENDING;
   entry.flags = (entry.flags & ~FLAG_DUP) | FLAG_MOVED;
   entry.identifiers = identifier;
   appendEntry(to, pointer);
   if (to.pendingHead == 0) to.pendingHead = pointer;
+}
+
+/** A stored entry joins its session's queue. It is never dropped; at the bound it keeps its publisher waiting. */
+export function offerStored(session: Session, pointer: u32, hold: u32): void {
+  const entry = entryAt(pointer);
+  const full = isAtBound(session, messageBytes(entry.message));
+  appendEntry(session, pointer);
+  if (session.pendingHead == 0) session.pendingHead = pointer;
+  if (full && hold != 0 && session.noHold == 0 && session.connection != 0) {
+    startHolding(session, pointer, hold);
+  }
 }

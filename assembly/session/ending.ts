@@ -50,7 +50,7 @@ function moveShared(session: Session): void {
   let pointer = session.queueHead;
   while (pointer != 0) {
     const next = entryAt(pointer).next;
-    if (entryAt(pointer).group != 0) moveEntry(session, pointer);
+    if (entryAt(pointer).message != 0 && entryAt(pointer).group != 0) moveEntry(session, pointer);
     pointer = next;
   }
 }
@@ -58,7 +58,7 @@ function moveShared(session: Session): void {
 /** True when another member took the entry. */
 function moveEntry(session: Session, pointer: u32): bool {
   const entry = entryAt(pointer);
-  const movable = entry.qos == 1
+  const movable: bool = entry.qos == 1
     ? entry.state == ENTRY_PENDING || entry.state == ENTRY_RESEND
     : entry.state == ENTRY_PENDING;
   if (!movable || entry.message == 0) return false;
@@ -104,7 +104,7 @@ export function advanceEndings(): bool {
 
 function endEntry(session: Session, pointer: u32): void {
   const entry = entryAt(pointer);
-  if (entry.group != 0 && moveEntry(session, pointer)) return;
+  if (entry.message != 0 && entry.group != 0 && moveEntry(session, pointer)) return;
   if (entry.message != 0) {
     tellDropped(
       0, DROP_SESSION_ENDED, entry.qos, topicOf(entry.message), messageAt(entry.message).topicLength,

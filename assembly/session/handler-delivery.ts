@@ -9,7 +9,7 @@ import {
 } from '../shared/abi';
 import { TopicEntry } from '../index/topic-intern';
 import { addDeliveryRow, setColumn } from '../switch/events';
-import { entryWasSent } from './delivery';
+import { entryWasSent, hasIdentifier } from './delivery';
 import {
   forwardOf, holdMessage, messageAt, payloadOf, remainingExpiry, topicOf,
 } from './message-block';
@@ -18,7 +18,7 @@ import {
   sourceTopicAt, sourceTopicLength,
 } from './publish-writer';
 import { FLAG_DUP, FLAG_RETAIN, FLAG_IDENTIFIERS, entryAt } from './queue-entry';
-import { Session, sessionAt, takeIdentifier } from './session';
+import { Session, sessionAt } from './session';
 
 const ROW_RETAIN: u32 = 4;
 const ROW_DUP: u32 = 8;
@@ -82,10 +82,7 @@ export function deliverSourceToHandler(
 /** A queued entry becomes a row. QoS 1 and 2 carry a token that `settle` names. False when it must wait. */
 export function deliverEntryToHandler(session: Session, pointer: u32): bool {
   const entry = entryAt(pointer);
-  if (entry.qos != 0 && entry.packetIdentifier == 0) {
-    entry.packetIdentifier = <u16>takeIdentifier(session, pointer, session.queueCount);
-    if (entry.packetIdentifier == 0) return false;
-  }
+  if (entry.qos != 0 && !hasIdentifier(session, pointer)) return false;
   const row = addDeliveryRow(session.handle);
   if (row == 0) {
     starve(session);

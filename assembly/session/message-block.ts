@@ -9,10 +9,10 @@ import { clock } from './limits';
 
 /**
  * ```
- *  0      4               8               12           14    15     16          24           28       32
- *  +------+---------------+---------------+------------+-----+------+-----------+------------+--------+---------
- *  | refs | payloadLength | forwardLength | topicLength| qos |retain| expiresAt | publisher  | spare  | bytes
- *  +------+---------------+---------------+------------+-----+------+-----------+------------+--------+---------
+ *  0      4               8               12           14    15     16          24       32          36   40
+ *  +------+---------------+---------------+------------+-----+------+-----------+--------+-----------+----+-------
+ *  | refs | payloadLength | forwardLength | topicLength| qos |retain| expiresAt | number | publisher |    | bytes
+ *  +------+---------------+---------------+------------+-----+------+-----------+--------+-----------+----+-------
  *  bytes: Topic Name | properties that are forwarded unaltered | payload
  * ```
  */
@@ -25,10 +25,11 @@ export class Message {
   qos: u8;
   retain: u8;
   expiresAt: f64; // on the clock of `now`; 0 = never
+  number: f64; // in the durable store; 0 = not stored
   publisher: u32; // session handle, 0 = the broker itself
   spare: u32;
 }
-export const MESSAGE_HEADER_BYTES: u32 = 32;
+export const MESSAGE_HEADER_BYTES: u32 = 40;
 if (offsetof<Message>() != MESSAGE_HEADER_BYTES) ERROR('layout drift: Message');
 
 
@@ -70,6 +71,7 @@ export function createMessage(topicLength: u32, forwardLength: u32, payloadLengt
   message.retain = 0;
   message.expiresAt = 0;
   message.publisher = 0;
+  message.number = 0;
   message.spare = 0;
   return pointer;
 }

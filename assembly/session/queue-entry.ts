@@ -6,7 +6,7 @@ import { allocate, release } from '../memory/blocks';
 import { COUNT_QUEUED } from '../shared/abi';
 import { Group, unpinGroup } from '../index/shared-group';
 import { count } from './limits';
-import { messageBytes, releaseMessage } from './message-block';
+import { messageAt, messageBytes, releaseMessage } from './message-block';
 import { ENTRY_IDENTIFIER_OFFSET, Session, entryInSlot, giveIdentifier } from './session';
 
 export const ENTRY_PENDING: u8 = 0; // not sent on any connection
@@ -26,7 +26,7 @@ export const FLAG_DUP: u8 = 16; // was sent before
  * ```
  *  0      4      8         12            16      20     24    26    27     28       29
  *  +------+------+---------+-------------+-------+------+-----+-----+------+--------+----+
- *  | next | prev | message | identifiers | group | hold | pid | qos | state| flags  |    |
+ *  | next | prev | message | identifiers | group | hold | pid | qos | state| flags  |copy|
  *  +------+------+---------+-------------+-------+------+-----+-----+------+--------+----+
  * ```
  */
@@ -42,6 +42,7 @@ export class QueueEntry {
   qos: u8;
   state: u8;
   flags: u8;
+  copy: u8; // which copy of its message this session got: 0, or 1 when it is in a group as well
 }
 export const ENTRY_BYTES: u32 = 32;
 if (offsetof<QueueEntry>() > ENTRY_BYTES) ERROR('layout drift: QueueEntry');
@@ -74,6 +75,18 @@ export function appendEntry(session: Session, pointer: u32): void {
   count(COUNT_QUEUED, 1);
 }
 
+/** Appends an exchange of which only the identifier is left (restored from the store). */
+export function appendReleased(session: Session, pointer: u32): void {
+  const entry = entryAt(pointer);
+  entry.prev = session.queueTail;
+  if (session.queueTail != 0) entryAt(session.queueTail).next = pointer;
+  else session.queueHead = pointer;
+  session.queueTail = pointer;
+  if (session.pendingHead == 0) session.pendingHead = pointer;
+  session.queueCount++;
+  count(COUNT_QUEUED, 1);
+}
+
 /** The message is no longer needed (PUBREC came): only the identifier is kept. */
 export function releaseEntryMessage(session: Session, entry: QueueEntry): void {
   if (entry.message == 0) return;
@@ -95,16 +108,32 @@ export function unlinkEntry(session: Session, pointer: u32): void {
   count(COUNT_QUEUED, -1);
 }
 
+/** The entry's number in the durable store; 0 = not stored. */
+export function storedNumber(session: Session, entry: QueueEntry): f64 {
+  if (!session.durable) return 0;
+  // A released entry has no message, group or identifiers any more: the number stands in their place.
+  if (entry.message == 0) return load<f64>(changetype<u32>(entry), RELEASED_NUMBER_OFFSET);
+  const number = messageAt(entry.message).number;
+  return number == 0 ? 0 : number + <f64>entry.copy;
+}
+export function setReleasedNumber(entry: QueueEntry, number: f64): void {
+  store<f64>(changetype<u32>(entry), number, RELEASED_NUMBER_OFFSET);
+}
+const RELEASED_NUMBER_OFFSET: usize = 12; // identifiers and group
+
 /** Frees an entry that is in no list any more, with all that it holds except its acknowledgement hold. */
 export function freeEntry(session: Session, pointer: u32): void {
   const entry = entryAt(pointer);
   const packetIdentifier = <u32>entry.packetIdentifier;
-  if (packetIdentifier != 0 && entryInSlot(session, packetIdentifier) == pointer) {
+  const isBound = packetIdentifier != 0 && changetype<u32>(session) != 0;
+  if (isBound && entryInSlot(session, packetIdentifier) == pointer) {
     giveIdentifier(session, packetIdentifier);
   }
-  if (entry.message != 0) releaseMessage(entry.message);
-  if (entry.flags & FLAG_IDENTIFIERS) release(MEMORY_MESSAGE, entry.identifiers);
-  if (entry.group != 0) unpinGroup(entry.group);
+  if (entry.state != ENTRY_RELEASED && entry.state != ENTRY_RERELEASE) {
+    if (entry.message != 0) releaseMessage(entry.message);
+    if (entry.flags & FLAG_IDENTIFIERS) release(MEMORY_MESSAGE, entry.identifiers);
+    if (entry.group != 0) unpinGroup(entry.group);
+  }
   release(MEMORY_MESSAGE, pointer);
 }
 

@@ -57,6 +57,8 @@ export class Session {
   starved: u32; // 1 = stands in the list of handlers that found the row table full
   starvedNext: u32;
   subscriptions: u32;
+  durable: u32; // 1 = kept by the durable engine: what it gets passes the gate (gate.ts)
+  gated: u32; // entries that wait for their commit
 }
 
 export const sessionTable: HandleTable = changetype<HandleTable>(memory.data(16));
@@ -142,6 +144,27 @@ export function takeIdentifier(session: Session, entry: u32, inUse: u32): u32 {
     }
   }
   return 0;
+}
+
+/** The identifier that the next stored entry will use. It is bound (`bindIdentifier`) when the entry is sent. */
+export function nextStoredIdentifier(session: Session): u32 {
+  session.identifierNext = session.identifierNext >= 0xffff ? 1 : session.identifierNext + 1;
+  return session.identifierNext;
+}
+
+/** Binds an identifier that was fixed when the entry was stored. False while another exchange uses it. */
+export function bindIdentifier(session: Session, entry: u32, packetIdentifier: u32): bool {
+  while (true) {
+    const size: u32 = session.identifiers == 0 ? 0 : session.identifierMask + 1;
+    if (size != 0) {
+      const slot = slotOf(session, packetIdentifier);
+      const holder = load<u32>(slot);
+      if (holder == 0) store<u32>(slot, entry);
+      if (holder == 0 || holder == entry) return true;
+      if (<u32>load<u16>(holder, ENTRY_IDENTIFIER_OFFSET) == packetIdentifier) return false;
+    }
+    if (size == IDENTIFIERS_MAX || !growIdentifiers(session, size)) return false;
+  }
 }
 
 @inline

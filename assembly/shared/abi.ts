@@ -37,6 +37,26 @@ export const ROW_PAUSE: u32 = 8;
 /** Client role: [2] first byte of a packet that needs no answer (CONNACK, SUBACK ...), body at [3], [4] bytes long. */
 export const ROW_NOTICE: u32 = 9;
 
+
+// Rows of the durable gate: only when `setDurable` was called.
+/**
+ * A message must be stored before it is delivered. ROW_HANDLE: the publisher's session, [2] gate, [3] message, [4] queue entries,
+ * [5] GATE_* bits, [6] incoming QoS 2 identifier to store with it or 0. Answer with `commitGate` or `abortGate`.
+ */
+export const ROW_APPEND: u32 = 10;
+/** A retained message of QoS 0 changed: [2] message, 0 = deleted; [4] [5] topic name; [6] message that the row holds. */
+export const ROW_RETAINED: u32 = 11;
+/** A stored entry is done with. ROW_HANDLE: session; [2] 1 = it was released (QoS 2); number as f64 at [4]. */
+export const ROW_DONE: u32 = 12;
+/** PUBREC came. ROW_HANDLE: session; [2] packet identifier; number as f64 at [4]. Answer with `commitRelease`. */
+export const ROW_RELEASE: u32 = 13;
+/** PUBREL came. ROW_HANDLE: connection; [2] packet identifier; [3] session. Answer with `commitPubrel`. */
+export const ROW_PUBREL: u32 = 14;
+/** An entry moved to another member of its group. ROW_HANDLE: its new session (0 = not stored); [2] the old; [3] entry; number at [4]. */
+export const ROW_MOVED: u32 = 15;
+export const GATE_RETAINED: u32 = 1; // the message is the retained one of its topic now
+export const GATE_RETAINED_DELETED: u32 = 2;
+
 export const PAUSE_OFF: u32 = 0;
 export const PAUSE_ON: u32 = 1;
 

@@ -3,7 +3,8 @@
  * `releaseRows`; the host reads all rows in order and releases them before the next chunk comes in.
  */
 import {
-  COUNT_DROPPED, LIMIT_DROP_ROWS, ROW_DELIVER, ROW_DROPPED, ROW_FAILED, ROW_PUBLISHED,
+  COUNT_DROPPED, LIMIT_DROP_ROWS, ROW_DELIVER, ROW_DONE, ROW_DROPPED, ROW_FAILED,
+  ROW_MOVED, ROW_PUBLISHED, ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
   ROW_WORDS,
   DELIVER_MESSAGE,
 } from '../shared/abi';
@@ -69,6 +70,39 @@ export function tellPublished(token: u32, reasonCode: u32): void {
   setColumn(row, 3, reasonCode);
 }
 
+// --- the durable gate ----------------------------------------------------------------------------------------------
+
+export function tellDone(session: u32, number: f64, released: u32): void {
+  const row = addRow(ROW_DONE, session);
+  if (row == 0) return;
+  setColumn(row, 2, released);
+  setNumber(row, number);
+}
+export function tellRelease(session: u32, packetIdentifier: u32, number: f64): void {
+  const row = addRow(ROW_RELEASE, session);
+  if (row == 0) return;
+  setColumn(row, 2, packetIdentifier);
+  setNumber(row, number);
+}
+export function tellPubrel(connection: u32, packetIdentifier: u32, session: u32): void {
+  const row = addRow(ROW_PUBREL, connection);
+  if (row == 0) return;
+  setColumn(row, 2, packetIdentifier);
+  setColumn(row, 3, session);
+}
+export function tellMoved(from: u32, to: u32, number: f64, entry: u32): void {
+  const row = addRow(ROW_MOVED, to);
+  if (row == 0) return;
+  setColumn(row, 2, from);
+  setColumn(row, 3, entry);
+  setNumber(row, number);
+}
+@inline
+function setNumber(row: u32, number: f64): void {
+  store<f64>(row + (NUMBER_COLUMN << 2), number);
+}
+const NUMBER_COLUMN: u32 = 4;
+
 /** Counts a dropped message, and tells about it unless this turn has told enough. The topic is copied. */
 export function tellDropped(session: u32, reason: u32, qos: u32, topicAt: u32, topicLength: u32): void {
   count(COUNT_DROPPED + reason, 1);
@@ -93,7 +127,7 @@ export function clearRows(): void {
     const kind = load<u32>(row);
     let message: u32 = 0;
     if (kind == ROW_DELIVER) message = load<u32>(row + (DELIVER_MESSAGE << 2));
-    else if (kind == ROW_DROPPED) message = load<u32>(row + (DROPPED_MESSAGE << 2));
+    else if (kind == ROW_DROPPED || kind == ROW_RETAINED) message = load<u32>(row + (DROPPED_MESSAGE << 2));
     if (message != 0) releaseMessage(message);
   }
   rowCount = 0;

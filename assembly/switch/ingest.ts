@@ -49,7 +49,7 @@ import { sendAck } from '../session/holds';
 import { clock, count, limitOf } from '../session/limits';
 import { removeInbound, sessionAt } from '../session/session';
 import { reserve } from '../session/slab';
-import { addRow, rowsAreMany, setColumn } from './events';
+import { addRow, rowsAreMany, setColumn, tellPubrel } from './events';
 import { PUBLISH_ASK, receivePublish } from './receive-publish';
 
 export const HEADROOM_BYTES: u32 = 65536;
@@ -300,6 +300,10 @@ function receiveAcknowledgement(connection: Connection, type: u32, bodyAt: u32, 
   if (type == PUBREL) {
     const known = removeInbound(session, identifier);
     if (known && connection.inboundOpen != 0) connection.inboundOpen--;
+    if (known && session.durable) {
+      tellPubrel(connection.handle, identifier, session.handle); // PUBCOMP leaves when that is on disk
+      return;
+    }
     sendAck(connection, PUBCOMP, identifier, known ? SUCCESS : PACKET_IDENTIFIER_NOT_FOUND); // [MQTT-4.3.3-11]
   } else if (type == PUBREC) {
     receivePubrec(session, connection, identifier, ackReasonCode);

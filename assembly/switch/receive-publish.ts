@@ -32,6 +32,7 @@ import {
   publishPayloadLength, publishPropertiesLength, publishSubscriptionIdentifierCount, publishTopicAlias,
   publishTopicAt, publishTopicLength,
 } from '../codec/publish';
+import { retainedFind } from '../index/retained-index';
 import { TopicEntry, internTopic } from '../index/topic-intern';
 import { topicLevelsOf } from '../topic/topic-filter';
 import { Connection } from '../session/connection';
@@ -46,11 +47,12 @@ import {
   VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN, cachedVerdict, rememberVerdict,
 } from '../session/verdicts';
 import { addRow, setColumn, tellDropped } from './events';
+import { closeGate, isDurable, retainedBits, tellRetained } from './gate';
 import { beginHostPublish, beginPeerPublish, endPublish } from './publisher';
 import { storeRetained } from './retain';
 import {
-  addOnlyIdentifier, clearOnlyIdentifiers, expiryFrom, releaseRouted, route, routedMatched,
-  routedTaken, setRouted, setRoutedOwner,
+  addOnlyIdentifier, clearOnlyIdentifiers, ensureMessage, expiryFrom, releaseRouted, route,
+  routedMatched, routedMessage, routedTaken, setRouted, setRoutedOwner,
 } from './route';
 
 /** The packet is done with; read on. */
@@ -283,9 +285,24 @@ function routeAndRetain(connection: Connection): u32 {
     if (connection.version == 5 && qos != 0) return QUOTA_EXCEEDED;
   }
   if (!route()) return refuseForRoom(connection, entry);
+  if (isDurable()) storeBeforeAnswer(connection);
   if (routedMatched == 0) return NO_MATCHING_SUBSCRIBERS;
   if (routedTaken == 0 && qos != 0) return refuseForRoom(connection, entry);
   return SUCCESS;
+}
+
+/** With a durable engine: what must be on disk before the answer leaves. */
+function storeBeforeAnswer(connection: Connection): void {
+  const entry = changetype<TopicEntry>(topic);
+  const session = sessionAt(connection.session);
+  const retained = retain ? retainedBits(publishPayloadLength) : 0;
+  if (qos == 0) {
+    if (retain) tellRetained(retainedFind(entry.bytes, entry.length), entry.bytes, entry.length);
+    return;
+  }
+  const inbound = qos == 2 && session.durable ? publishPacketIdentifier : 0;
+  const message = retained != 0 || inbound != 0 ? ensureMessage() : routedMessage;
+  closeGate(session.handle, message, retained, inbound);
 }
 
 function refuseForRoom(connection: Connection, entry: TopicEntry): u32 {

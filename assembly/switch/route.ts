@@ -38,6 +38,7 @@ import { reserve, slabLimit } from '../session/slab';
 import { appendTemplate, hasTemplate, layoutOf, templateBytes } from '../session/templates';
 import { aliasWasSent, chooseAlias } from '../session/topic-alias';
 import { tellDropped } from './events';
+import { freezeEntry } from './gate';
 import { chooseMember } from './shared-choice';
 
 const RETAIN_FLAG: u32 = 1;
@@ -308,6 +309,10 @@ function deliverEntry(session: Session, pointer: u32): void {
     entry.group = toGroup;
     pinGroup(toGroup);
   }
+  if (session.durable) {
+    freeze(session, pointer);
+    return;
+  }
   if (offerEntry(session, pointer) != OFFER_TAKEN) return;
   routedTaken++;
   if (session.pendingHead != pointer) return; // others wait before it
@@ -326,6 +331,17 @@ function pumpAside(session: Session): void {
   const expiry = sourceExpiry;
   pump(session);
   setSource(topicAt, topicLength, forwardAt, forwardLength, payloadAt, payloadLength, expiry);
+}
+
+/** A durable session gets it when it is stored; an offline one at its bound does not get it at all. */
+function freeze(session: Session, pointer: u32): void {
+  if (session.connection == 0 && isAtBound(session, sourcePayloadLength)) {
+    tellDropped(session.handle, DROP_QUEUE_FULL, messageQos, sourceTopicAt, sourceTopicLength);
+    freeEntry(session, pointer);
+    return;
+  }
+  freezeEntry(session, pointer);
+  routedTaken++;
 }
 
 /** The common case: nothing waits, the receiver needs nothing of its own. False when `pump` must look closer. */

@@ -1,0 +1,171 @@
+/**
+ * The gate before durable sessions: what they get with QoS 1 or 2 is stored before it is delivered and acknowledged.
+ *
+ * A message is matched once. Entries for durable sessions are frozen here, with their Packet Identifiers (so that a crash cannot
+ * give one message two of them); a row tells the host what to store; when the commit is reported the entries are delivered and
+ * the publisher's acknowledgement may leave. Receivers that are not durable got theirs at once: they do not outlive a crash.
+ *
+ * Commits are reported in the order of the rows, so every durable session gets its messages in the order of their routing.
+ */
+import { MEMORY_RECORD } from '../shared/memory-class';
+import { GATE_RETAINED, GATE_RETAINED_DELETED, ROW_APPEND, ROW_RETAINED } from '../shared/abi';
+import { SUCCESS } from '../shared/reason-code';
+import { allocate, release } from '../memory/blocks';
+import { offerStored, pump } from '../session/delivery';
+import { holdAt, releaseHold } from '../session/holds';
+import { holdMessage, messageAt, releaseMessage } from '../session/message-block';
+import { entryAt, freeEntry } from '../session/queue-entry';
+import { Session, nextStoredIdentifier, sessionAt, sessionOf } from '../session/session';
+import { addRow, setColumn } from './events';
+import { makeHold } from './publisher';
+
+/**
+ * ```
+ *  0         4      8       12
+ *  +---------+------+-------+---------+
+ *  | message | hold | first | entries |
+ *  +---------+------+-------+---------+
+ * ```
+ * Frozen entries are chained by `next`; `prev` has the handle of their session.
+ */
+@unmanaged
+class Gate {
+  message: u32; // counted reference
+  hold: u32; // the publisher's acknowledgement; 0 = nobody waits
+  first: u32;
+  entries: u32;
+}
+
+let durable: bool = false;
+export function isDurable(): bool {
+  return durable;
+}
+export function setGateClosed(): void {
+  durable = true;
+}
+
+// The gate of the message that is being routed.
+let firstEntry: u32 = 0;
+let lastEntry: u32 = 0;
+let entryCount: u32 = 0;
+
+/** Freezes an entry (filled, not in any queue) for its durable session. */
+export function freezeEntry(session: Session, pointer: u32): void {
+  const entry = entryAt(pointer);
+  entry.packetIdentifier = <u16>nextStoredIdentifier(session);
+  entry.prev = session.handle;
+  entry.next = 0;
+  session.gated++;
+  if (lastEntry != 0) {
+    entryAt(lastEntry).next = pointer;
+    if (entryAt(lastEntry).prev == session.handle) entry.copy = 1;
+  } else {
+    firstEntry = pointer;
+  }
+  lastEntry = pointer;
+  entryCount++;
+}
+
+/** The fan-out is complete: closes the gate behind what was frozen, if anything must be stored. */
+export function closeGate(
+  publisher: u32, message: u32, retained: u32, inboundIdentifier: u32,
+): void {
+  const first = firstEntry;
+  const entries = entryCount;
+  firstEntry = 0;
+  lastEntry = 0;
+  entryCount = 0;
+  if (entries == 0 && retained == 0 && inboundIdentifier == 0) return;
+  const pointer = allocate(MEMORY_RECORD, offsetof<Gate>());
+  const row = pointer == 0 ? 0 : addRow(ROW_APPEND, publisher);
+  if (row == 0) {
+    if (pointer != 0) release(MEMORY_RECORD, pointer);
+    discardEntries(first);
+    return;
+  }
+  const gate = changetype<Gate>(pointer);
+  gate.message = message;
+  if (message != 0) holdMessage(message);
+  gate.hold = makeHold();
+  if (gate.hold != 0) holdAt(gate.hold).waiting++;
+  gate.first = first;
+  gate.entries = entries;
+  setColumn(row, 2, pointer);
+  setColumn(row, 3, message);
+  setColumn(row, 4, entries);
+  setColumn(row, 5, retained);
+  setColumn(row, 6, inboundIdentifier);
+}
+
+function discardEntries(first: u32): void {
+  let pointer = first;
+  while (pointer != 0) {
+    const next = entryAt(pointer).next;
+    const session = sessionOf(entryAt(pointer).prev);
+    if (session != 0) sessionAt(session).gated--;
+    freeEntry(changetype<Session>(session), pointer);
+    pointer = next;
+  }
+}
+
+/** A retained message of QoS 0 changed: it is stored without anybody waiting for it. */
+export function tellRetained(message: u32, topicAt: u32, topicLength: u32): void {
+  const row = addRow(ROW_RETAINED, 0);
+  if (row == 0) return;
+  if (message != 0) holdMessage(message);
+  setColumn(row, 2, message);
+  setColumn(row, 4, topicAt);
+  setColumn(row, 5, topicLength);
+  setColumn(row, 6, message);
+}
+
+/** The number under which the host stores the message of a gate; its copies follow it. */
+export function numberGate(pointer: u32, number: f64): void {
+  messageAt(changetype<Gate>(pointer).message).number = number;
+}
+export function messageOfGate(pointer: u32): u32 {
+  return changetype<Gate>(pointer).message;
+}
+export function firstOfGate(pointer: u32): u32 {
+  return changetype<Gate>(pointer).first;
+}
+
+/** It is stored: the frozen entries are delivered, in their order, and the publisher may be answered. */
+export function openGate(pointer: u32): void {
+  const gate = changetype<Gate>(pointer);
+  let at = gate.first;
+  while (at != 0) {
+    const entry = entryAt(at);
+    const next = entry.next;
+    const session = sessionOf(entry.prev);
+    entry.prev = 0;
+    if (session == 0) {
+      freeEntry(changetype<Session>(0), at);
+    } else {
+      sessionAt(session).gated--;
+      offerStored(sessionAt(session), at, gate.hold);
+      if (sessionAt(session).pendingHead == at) pump(sessionAt(session));
+    }
+    at = next;
+  }
+  endGate(pointer, SUCCESS);
+}
+
+/** It cannot be stored: nobody gets it, and the publisher is told. */
+export function abortGate(pointer: u32, reasonCode: u32): void {
+  discardEntries(changetype<Gate>(pointer).first);
+  endGate(pointer, reasonCode);
+}
+
+function endGate(pointer: u32, reasonCode: u32): void {
+  const gate = changetype<Gate>(pointer);
+  if (gate.message != 0) releaseMessage(gate.message);
+  const hold = gate.hold;
+  release(MEMORY_RECORD, pointer);
+  if (hold != 0) releaseHold(hold, reasonCode);
+}
+
+/** What of a retained message the gate must store. */
+export function retainedBits(payloadLength: u32): u32 {
+  return payloadLength == 0 ? GATE_RETAINED_DELETED : GATE_RETAINED;
+}
