@@ -64,7 +64,8 @@ export class Broker {
   readonly #clock: Clock;
   readonly #log: BrokerLog;
   readonly #emitter: BrokerEmitter;
-  readonly #plane: ControlPlane;
+  #plane: ControlPlane;
+  readonly #internals: BrokerInternals;
   readonly #doors: Doors;
   readonly #attached: Door;
   #phase: Phase = 'new';
@@ -84,14 +85,8 @@ export class Broker {
       anonymous: anonymousRule({ host: 'localhost' }, this.options),
     };
     this.#emitter = new BrokerEmitter((name, error) => this.#listenerThrew(name, error));
-    this.#plane = new ControlPlane({
-      options: this.options,
-      clock: this.#clock,
-      log: this.#log,
-      events: this.#emitter,
-      createCore: internals.createCore ?? ((core, events) => new Core(core, events)),
-      hashSeed: internals.hashSeed ?? randomBytes(8).readBigUInt64LE(),
-    });
+    this.#internals = internals;
+    this.#plane = this.#makePlane();
   }
 
   /**
@@ -281,6 +276,28 @@ export class Broker {
     });
     await Promise.race([event, passed]);
     timer?.cancel();
+  }
+
+  #makePlane(): ControlPlane {
+    const { createCore, hashSeed } = this.#internals;
+    return new ControlPlane({
+      options: this.options,
+      clock: this.#clock,
+      log: this.#log,
+      events: this.#emitter,
+      createCore: createCore ?? ((core, events, around) => new Core(core, events, around)),
+      hashSeed: hashSeed ?? randomBytes(8).readBigUInt64LE(),
+      broken: () => this.#revive(),
+    });
+  }
+
+  /** The core has trapped, which is a bug of ours. Doors stay open; a new core serves who comes. */
+  #revive(): void {
+    if (this.#phase === 'closing' || this.#phase === 'closed') return;
+    const failed = this.#plane;
+    this.#plane = this.#makePlane();
+    this.#plane.handlers.restore(failed.handlers);
+    if (this.#phase === 'listening') this.#plane.sys.start();
   }
 
   #opened(door: Door, listener: Listener): void {

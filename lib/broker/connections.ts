@@ -168,6 +168,13 @@ export class Connections {
     this.#end(connection, { by: 'broker', reasonCode, reason });
   }
 
+  /** Our own bug met this connection: it is closed, whatever its state. */
+  abort(connection: ClientConnection): void {
+    this.#context.core.destroy(connection.handle);
+    const reason = 'the broker failed';
+    this.#end(connection, { by: 'broker', reasonCode: UNSPECIFIED_ERROR, reason });
+  }
+
   /** CONNECT was accepted: from now on Keep Alive holds instead of the connect timeout. */
   watch(connection: ClientConnection, now: number): void {
     const { wheel } = this.#context;

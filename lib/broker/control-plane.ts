@@ -45,7 +45,17 @@ import { SysTopics } from './sys-topics.js';
 import { TimerWheel } from './timer-wheel.js';
 import type { TimerEntry, TimerWheelOwner } from './timer-wheel.js';
 
-export type CoreFactory = (options: CoreOptions, events: CoreEvents) => CoreControl;
+/** What the core needs of its surroundings. */
+export interface CoreSurroundings {
+  readonly now: () => number;
+  /** The core has trapped: nothing of it works any more. */
+  readonly broken: (error: unknown) => void;
+}
+export type CoreFactory = (
+  options: CoreOptions,
+  events: CoreEvents,
+  surroundings: CoreSurroundings,
+) => CoreControl;
 
 export interface ControlPlaneParts {
   readonly options: ResolvedBrokerOptions;
@@ -54,11 +64,16 @@ export interface ControlPlaneParts {
   readonly events: EventTeller;
   readonly createCore: CoreFactory;
   readonly hashSeed: bigint;
+  /** The core has failed; this control plane is of no more use. */
+  readonly broken: () => void;
 }
 
 const MS_PER_SECOND = 1_000;
 /** The core wants to be called at least this often. */
 const PULSE_MS_MAX = 1_000;
+const HANDLER_SESSIONS = 10_000;
+/** Handles have room for this many slots. */
+const SLOTS_MAX = 1_048_575;
 const CACHED = { cache: 'yes' } as const;
 
 export class ControlPlane implements CoreEvents, TimerWheelOwner {
@@ -75,14 +90,19 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   readonly #subscribeFlow: SubscribeFlow;
   readonly #review: SubscriptionReview;
   readonly #wheel: TimerWheel;
+  readonly #parts: ControlPlaneParts;
   #pulse: ScheduledTask | undefined = undefined;
   #pulseAt = Infinity;
   #phase: 'running' | 'in pulse' | 'stopped' = 'running';
 
   constructor(parts: ControlPlaneParts) {
     const { options, clock, log, events } = parts;
+    this.#parts = parts;
     this.#wheel = new TimerWheel(this, clock.now());
-    this.core = parts.createCore(coreOptions(options, parts.hashSeed), this);
+    this.core = parts.createCore(coreOptions(options, parts.hashSeed), this, {
+      now: () => clock.now(),
+      broken: (error) => this.#broken(error),
+    });
     const context: BrokerContext = {
       core: this.core,
       options,
@@ -126,28 +146,23 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   // --- CoreEvents
 
   connect(handle: ConnectionHandle, packet: ConnectPacket): void {
-    const connection = this.connections.get(handle);
-    if (connection !== undefined) this.connectFlow.connect(connection, packet);
+    this.#with(handle, (connection) => this.connectFlow.connect(connection, packet));
   }
 
   subscribe(handle: ConnectionHandle, packet: SubscribePacket): void {
-    const connection = this.connections.get(handle);
-    if (connection !== undefined) this.#subscribeFlow.subscribe(connection, packet);
+    this.#with(handle, (connection) => this.#subscribeFlow.subscribe(connection, packet));
   }
 
   unsubscribe(handle: ConnectionHandle, packet: UnsubscribePacket): void {
-    const connection = this.connections.get(handle);
-    if (connection !== undefined) this.#subscribeFlow.unsubscribe(connection, packet);
+    this.#with(handle, (connection) => this.#subscribeFlow.unsubscribe(connection, packet));
   }
 
   disconnect(handle: ConnectionHandle, packet: DisconnectPacket): void {
-    const connection = this.connections.get(handle);
-    if (connection !== undefined) this.connections.disconnected(connection, packet);
+    this.#with(handle, (connection) => this.connections.disconnected(connection, packet));
   }
 
   auth(handle: ConnectionHandle, packet: AuthPacket): void {
-    const connection = this.connections.get(handle);
-    if (connection !== undefined) this.connectFlow.auth(connection, packet);
+    this.#with(handle, (connection) => this.connectFlow.auth(connection, packet));
   }
 
   authorizePublish(
@@ -175,31 +190,26 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   }
 
   failed(handle: ConnectionHandle, reasonCode: number, detail: string): void {
-    const connection = this.connections.get(handle);
-    if (connection !== undefined) this.connections.failed(connection, reasonCode, detail);
+    this.#with(handle, (connection) => this.connections.failed(connection, reasonCode, detail));
   }
 
   dropped(session: SessionHandle, topicName: string, qos: Qos, reason: DropReason): void {
     const { log, events } = this.#context;
     const clientId = this.sessions.byHandle(session)?.clientId ?? '';
     log.debug('message dropped', { client: clientId, topic: topicName, qos, reason });
-    if (events.hears('messageDropped'))
-      events.tell('messageDropped', { clientId, topicName, qos, reason });
+    if (!events.hears('messageDropped')) return;
+    events.tell('messageDropped', { clientId, topicName, qos, reason });
   }
 
   withheldTooLong(handle: ConnectionHandle): void {
-    const connection = this.connections.get(handle);
-    if (connection === undefined) return;
-    this.connections.cutOff(
-      connection,
-      QUOTA_EXCEEDED,
-      'made publishers wait longer than limits.withholdSecondsMax',
-    );
+    const reason = 'made publishers wait longer than limits.withholdSecondsMax';
+    this.#with(handle, (connection) => {
+      this.connections.cutOff(connection, QUOTA_EXCEEDED, reason);
+    });
   }
 
   closed(handle: ConnectionHandle, error?: Error): void {
-    const connection = this.connections.get(handle);
-    if (connection !== undefined) this.connections.closed(connection, error);
+    this.#with(handle, (connection) => this.connections.closed(connection, error));
   }
 
   // A broker has no client role: the core never tells these.
@@ -262,6 +272,28 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     this.#pulse = clock.schedule(() => this.#beat(), Math.max(0, at - clock.now()));
   }
 
+  /** What goes wrong with one connection ends that connection, and never reaches the core. */
+  #with(handle: ConnectionHandle, decide: (connection: ClientConnection) => void): void {
+    if (this.#stopped()) return;
+    const connection = this.connections.get(handle);
+    if (connection === undefined) return;
+    try {
+      decide(connection);
+    } catch (error) {
+      reportProblem(this.#context, 'connection', error);
+      this.connections.abort(connection);
+    }
+  }
+
+  #broken(error: unknown): void {
+    this.#phase = 'stopped';
+    this.#pulse?.cancel();
+    reportProblem(this.#context, 'core', error);
+    this.#context.log.error('the core has failed: sessions, queues and retained messages are lost');
+    this.publisher.abandon();
+    this.#parts.broken();
+  }
+
   #answerPublish(handle: ConnectionHandle, reasonCode: number, topicName: string): void {
     if (reasonCode !== SUCCESS) {
       const client = this.connections.get(handle)?.clientId;
@@ -278,6 +310,11 @@ function coreOptions(options: ResolvedBrokerOptions, hashSeed: bigint): CoreOpti
   const { limits, mqtt } = options;
   return {
     memoryBytes: limits.memoryBytes,
+    connectionsMax: limits.connectionsMax + 1,
+    // Every handler of this process has a session too.
+    sessionsMax: Math.min(limits.sessionsMax + HANDLER_SESSIONS, SLOTS_MAX),
+    maximumQos: mqtt.maximumQos,
+    retainAvailable: mqtt.retainAvailable ? 'yes' : 'no',
     hashSeed,
     packetBytesMax: limits.packetBytesMax,
     receiveMaximum: limits.receiveMaximum,

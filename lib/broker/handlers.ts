@@ -75,21 +75,21 @@ export interface Subscription {
 }
 
 class HandlerSubscription implements Subscription {
+  session: SessionHandle = 0;
   running = 0;
   ending: 'no' | 'draining' | 'ended' = 'no';
   readonly whenEnded: (() => void)[] = [];
 
   constructor(
-    readonly handlers: Handlers,
-    readonly session: SessionHandle,
+    public owner: Handlers,
     readonly topicFilter: string,
     readonly handler: MessageHandler,
-    readonly noLocal: 'yes' | 'no',
+    readonly options: SubscribeHandlerOptions,
     readonly timeoutMs: number,
   ) {}
 
   close(): Promise<void> {
-    return this.handlers.close(this);
+    return this.owner.close(this);
   }
 }
 
@@ -111,6 +111,7 @@ export class Handlers {
   readonly #sessions: SessionRegistry;
   readonly #bySession = new Map<SessionHandle, HandlerSubscription>();
   #running = 0;
+  #core: 'works' | 'failed' = 'works';
   readonly #whenIdle: (() => void)[] = [];
 
   constructor(context: BrokerContext, sessions: SessionRegistry) {
@@ -131,10 +132,7 @@ export class Handlers {
     handler: MessageHandler,
     options: SubscribeHandlerOptions,
   ): Subscription {
-    const {
-      core,
-      options: { limits },
-    } = this.#context;
+    const { limits } = this.#context.options;
     const asked = parseTopicFilter(topicFilter);
     if (options.share?.includes('/') === true) {
       throw new BrokerError('NIDO_SUBSCRIBE_INVALID', `subscribe ${topicFilter}: share holds a /`);
@@ -143,42 +141,64 @@ export class Handlers {
     const whole = joinShare(parsed);
     parseTopicFilter(whole);
     checkHandlerOptions(whole, handler, options);
+    const timeoutMs = options.handlerTimeoutMs ?? limits.handlerTimeoutMs;
+    const subscription = new HandlerSubscription(this, whole, handler, options, timeoutMs);
+    this.#begin(subscription);
+    return subscription;
+  }
+
+  /** Takes over the subscriptions of a control plane whose core has failed. */
+  restore(from: Handlers): void {
+    for (const subscription of from.abandon()) {
+      subscription.owner = this;
+      this.#begin(subscription);
+    }
+  }
+
+  /** The core has failed: handlers at work may finish, but nobody is told. */
+  abandon(): HandlerSubscription[] {
+    this.#core = 'failed';
+    const subscriptions = [...this.#bySession.values()];
+    for (const subscription of subscriptions) {
+      if (subscription.ending === 'draining') this.#ended(subscription);
+    }
+    return subscriptions.filter(({ ending }) => ending === 'no');
+  }
+
+  #begin(subscription: HandlerSubscription): void {
+    const {
+      core,
+      options: { limits },
+    } = this.#context;
+    const { topicFilter, options } = subscription;
+    const { filter, shareName } = parseTopicFilter(topicFilter);
     const session = core.createHandlerSession({
       concurrency: options.concurrency ?? limits.handlerConcurrency,
       acknowledgeAfterSettle: options.ack === 'on-receipt' ? 'no' : 'yes',
       queueMessagesMax: options.queueMessagesMax,
     });
-    const subscription = new HandlerSubscription(
-      this,
-      session,
-      whole,
-      handler,
-      options.noLocal === true ? 'yes' : 'no',
-      options.handlerTimeoutMs ?? limits.handlerTimeoutMs,
-    );
+    subscription.session = session;
     this.#bySession.set(session, subscription);
     try {
-      core.subscribe(session, parsed.filter, {
+      core.subscribe(session, filter, {
         qos: options.qos ?? 2,
-        shareName: parsed.shareName,
+        shareName,
         retainHandling: options.retainHandling ?? 0,
         retainAsPublished: options.retainAsPublished ?? false,
       });
     } catch (error) {
       this.#bySession.delete(session);
       core.endSession(session);
-      throw new BrokerError('NIDO_SUBSCRIBE_REFUSED', `${whole}: ${messageOf(error)}`, {
-        cause: error,
-      });
+      const why = `${topicFilter}: ${messageOf(error)}`;
+      throw new BrokerError('NIDO_SUBSCRIBE_REFUSED', why, { cause: error });
     }
-    return subscription;
   }
 
   /** A message of the core for one of our sessions. */
   deliver(session: SessionHandle, delivery: Delivery): void {
     const subscription = this.#bySession.get(session);
     if (subscription === undefined) return;
-    if (subscription.noLocal === 'yes' && delivery.publisher === 0) {
+    if (subscription.options.noLocal === true && delivery.publisher === 0) {
       this.#settle(subscription, delivery.token, SUCCESS);
       this.#endWhenDrained(subscription);
       return;
@@ -294,7 +314,7 @@ export class Handlers {
   }
 
   #settle(subscription: HandlerSubscription, token: number, reasonCode: number): void {
-    if (subscription.ending === 'ended') return;
+    if (subscription.ending === 'ended' || this.#core === 'failed') return;
     if (token === 0) this.#context.core.grant(subscription.session);
     else this.#context.core.settle(subscription.session, token, reasonCode);
   }
@@ -302,10 +322,15 @@ export class Handlers {
   #endWhenDrained(subscription: HandlerSubscription): void {
     const { core } = this.#context;
     if (subscription.ending !== 'draining' || subscription.running > 0) return;
+    if (this.#core === 'failed') return;
     if ((core.sessionInfo(subscription.session)?.queuedMessages ?? 0) > 0) return;
+    core.endSession(subscription.session);
+    this.#ended(subscription);
+  }
+
+  #ended(subscription: HandlerSubscription): void {
     subscription.ending = 'ended';
     this.#bySession.delete(subscription.session);
-    core.endSession(subscription.session);
     for (const resolve of subscription.whenEnded.splice(0)) resolve();
   }
 }

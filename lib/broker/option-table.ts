@@ -29,6 +29,8 @@ type Range = readonly [min: number, max: number];
 const KIB = 1_024;
 const MIB = 1_024 * KIB;
 const COUNT_MAX = 1_000_000_000;
+/** Handles of the core have 20 bits for the slot; a few stay free for this process itself. */
+const HANDLES_MAX = 1_038_575;
 const SECONDS_FOREVER = 0xffff_ffff;
 /** `WebAssembly.Memory` counts pages of 64 KiB in 32 bits. */
 const MEMORY_BYTES_MAX = 4_096 * MIB - 64 * KIB;
@@ -314,14 +316,14 @@ const LIMITS: readonly OptionSpec[] = [
     'limits.connectionsMax',
     100_000,
     'connections',
-    [1, COUNT_MAX],
+    [1, HANDLES_MAX],
     'Connections in all; one more is closed at once',
   ),
   integer(
     'limits.sessionsMax',
-    1_000_000,
+    250_000,
     'sessions',
-    [1, COUNT_MAX],
+    [1, HANDLES_MAX],
     'Sessions in all, connected or not; one more is refused with 0x97',
   ),
   integer(

@@ -18,6 +18,7 @@ export const SERVER_SHUTTING_DOWN = 0x8b;
 export const BAD_AUTHENTICATION_METHOD = 0x8c;
 export const KEEP_ALIVE_TIMEOUT = 0x8d;
 export const SESSION_TAKEN_OVER = 0x8e;
+export const TOPIC_FILTER_INVALID = 0x8f;
 export const TOPIC_NAME_INVALID = 0x90;
 export const PACKET_IDENTIFIER_IN_USE = 0x91;
 export const QUOTA_EXCEEDED = 0x97;

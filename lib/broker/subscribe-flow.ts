@@ -5,6 +5,8 @@
  */
 import type {
   ProtocolVersion,
+  Qos,
+  SubscribeOptions,
   SubscribePacket,
   SubscriptionRequest,
   UnsubscribePacket,
@@ -14,6 +16,7 @@ import type { BrokerContext } from './context.js';
 import { reportProblem } from './context.js';
 import { isLater, whenDecided } from './decision.js';
 import type { Soon } from './decision.js';
+import { BrokerError, messageOf } from './errors.js';
 import type { Identity } from './hooks.js';
 import {
   NOT_AUTHORIZED,
@@ -23,6 +26,7 @@ import {
   SUBACK_FAILURE,
   SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
   SUCCESS,
+  TOPIC_FILTER_INVALID,
   UNSPECIFIED_ERROR,
   WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
 } from './reason-codes.js';
@@ -31,7 +35,7 @@ import type { SessionRegistry } from './session-registry.js';
 import { hasWildcard, splitShare } from './topic-text.js';
 
 const FAILURE = 0x80;
-const RETAIN_HANDLING_NONE = 2;
+const RETAINED_NONE = 2;
 
 export class SubscribeFlow {
   readonly #context: BrokerContext;
@@ -85,8 +89,9 @@ export class SubscribeFlow {
 
   /** The QoS to grant, or the Reason Code of a refusal. */
   #decide(identity: Identity, request: SubscriptionRequest, packet: SubscribePacket): Soon<number> {
-    const { mqtt } = this.#context.options;
+    const { limits, mqtt } = this.#context.options;
     const { filter, shareName } = request;
+    if (filter.split('/').length > limits.topicLevelsMax) return TOPIC_FILTER_INVALID;
     if (shareName !== undefined && !mqtt.sharedSubscriptionAvailable)
       return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
     if (packet.subscriptionIdentifier !== undefined && !mqtt.subscriptionIdentifiersAvailable) {
@@ -131,26 +136,46 @@ export class SubscribeFlow {
   ): number {
     const { core, options } = this.#context;
     const { filter, shareName, noLocal, retainAsPublished } = request;
+    const wanted: SubscribeOptions = {
+      qos: granted as Qos,
+      noLocal,
+      retainAsPublished,
+      shareName,
+      retainHandling: options.mqtt.retainAvailable ? request.retainHandling : RETAINED_NONE,
+      subscriptionIdentifier: packet.subscriptionIdentifier,
+    };
     try {
-      core.subscribe(session.handle, filter, {
-        qos: granted as 0 | 1 | 2,
-        noLocal,
-        retainAsPublished,
-        shareName,
-        retainHandling: options.mqtt.retainAvailable
-          ? request.retainHandling
-          : RETAIN_HANDLING_NONE,
-        subscriptionIdentifier: packet.subscriptionIdentifier,
-      });
+      if (this.#isFull(session) && !this.#replaces(session, filter, wanted)) {
+        throw new BrokerError(
+          'NIDO_SUBSCRIBE_REFUSED',
+          'limits.subscriptionsPerSessionMax is reached',
+        );
+      }
+      core.subscribe(session.handle, filter, wanted);
       return granted;
     } catch (error) {
       this.#context.log.warn('subscription refused', {
         client: session.clientId,
         filter: request.topicFilter,
-        reason: (error as Error).message,
+        reason: messageOf(error),
       });
       return QUOTA_EXCEEDED;
     }
+  }
+
+  #isFull(session: Session): boolean {
+    const { core, options } = this.#context;
+    const held = core.sessionInfo(session.handle)?.subscriptions ?? 0;
+    return held >= options.limits.subscriptionsPerSessionMax;
+  }
+
+  /** Whether this is a subscription that the session has already; without a list of all it has. */
+  #replaces(session: Session, filter: string, wanted: SubscribeOptions): boolean {
+    const { core } = this.#context;
+    const quiet = { ...wanted, retainHandling: RETAINED_NONE } as const;
+    const { existed } = core.subscribe(session.handle, filter, quiet);
+    if (!existed) core.unsubscribe(session.handle, filter, wanted.shareName);
+    return existed;
   }
 
   #tell(
@@ -168,7 +193,7 @@ export class SubscribeFlow {
         code,
       });
       if (code < FAILURE && events.hears('subscribed')) {
-        events.tell('subscribed', { clientId, topicFilter, qos: code as 0 | 1 | 2 });
+        events.tell('subscribed', { clientId, topicFilter, qos: code as Qos });
       }
     });
   }

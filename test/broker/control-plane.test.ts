@@ -31,6 +31,7 @@ function plane(given: BrokerOptions = {}) {
     log: new BrokerLog(false),
     events,
     hashSeed: 1n,
+    broken: () => {},
     createCore: (_options, coreEvents) => (core = new RecordingCore(coreEvents)),
   });
   const open = (anonymous: Door['anonymous'] = 'allowed'): ConnectionHandle => {
@@ -212,7 +213,14 @@ describe('the gate', () => {
     expect(calls()).toContain(`refuse ${banned} 8a`);
     const pair = ['opened 127.0.0.1', 'closed 127.0.0.1'];
     expect(seen).toEqual([
-      ...pair, pair[0], 'enter good', 'left good', pair[1], pair[0], 'enter banned', pair[1],
+      ...pair,
+      pair[0],
+      'enter good',
+      'left good',
+      pair[1],
+      pair[0],
+      'enter banned',
+      pair[1],
     ]);
   });
 });

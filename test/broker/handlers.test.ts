@@ -19,6 +19,7 @@ function handlers() {
     log: new BrokerLog(false),
     events,
     hashSeed: 1n,
+    broken: () => {},
     createCore: (_options, coreEvents) => (core = new RecordingCore(coreEvents)),
   });
   const subscribe = (handler: MessageHandler, options: SubscribeHandlerOptions = {}) => {
@@ -83,7 +84,7 @@ describe('a handler in this process', () => {
       undefined,
     ];
     const { deliver } = subscribe(() => {
-      throw errors.shift();
+      throw errors.shift() as Error;
     });
     for (const token of [1, 2, 3, 4]) deliver(token);
     const rejecting = subscribe(async () => {
@@ -91,8 +92,11 @@ describe('a handler in this process', () => {
     });
     rejecting.deliver(5);
     await turn();
-    expect(core.calls).toEqual([1, 2, 3, 4, 5].map((token) =>
-      `settle ${token} ${['80', '87', '80', '80', '97'][token - 1]}`));
+    expect(core.calls).toEqual(
+      [1, 2, 3, 4, 5].map(
+        (token) => `settle ${token} ${['80', '87', '80', '80', '97'][token - 1]}`,
+      ),
+    );
     expect(failures).toEqual([0x80, 0x87, 0x80, 0x80, 0x97]);
   });
 
@@ -119,7 +123,7 @@ describe('a handler in this process', () => {
   it('does not see messages of this process when it asked so', () => {
     const { core, subscribe } = handlers();
     let calls = 0;
-    const { deliver } = subscribe(() => calls += 1, { noLocal: true });
+    const { deliver } = subscribe(() => (calls += 1), { noLocal: true });
     deliver(1, 0);
     deliver(2, 77);
     expect(calls).toBe(1);
@@ -150,8 +154,10 @@ describe('a handler in this process', () => {
 
   it('refuses filters and options that are none', () => {
     const { control } = handlers();
-    const subscribe = (filter: string, options: object = {}) =>
-      () => control.handlers.subscribe(filter, () => {}, options);
+    const subscribe =
+      (filter: string, options: object = {}) =>
+      () =>
+        control.handlers.subscribe(filter, () => {}, options);
     for (const filter of ['', 'a/#/b', 'a+', '$share/g', '$share//a', '$share/+/a', 'a\0']) {
       expect(subscribe(filter)).toThrow(/Topic Filter/);
     }

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import mqtt from 'mqtt';
 import type { IClientOptions, IConnackPacket, IPublishPacket, MqttClient } from 'mqtt';
 import { Broker } from '../../../lib/broker/broker.js';
+import type { BrokerInternals } from '../../../lib/broker/broker.js';
 import type { BrokerOptions } from '../../../lib/broker/broker-options.js';
 import type { BrokerEvents } from '../../../lib/broker/events.js';
 
@@ -38,9 +39,17 @@ export class Stage {
   readonly #sockets: Socket[] = [];
   #broker: Broker | undefined;
 
-  async broker(options: BrokerOptions = {}): Promise<Broker> {
+  async broker(options: BrokerOptions = {}, internals?: BrokerInternals): Promise<Broker> {
     const listeners = options.listeners ?? [{ host: '127.0.0.1', port: 0 }];
-    this.#broker = new Broker({ logger: false, sys: { intervalSeconds: 0 }, ...options, listeners });
+    this.#broker = new Broker(
+      {
+        logger: false,
+        sys: { intervalSeconds: 0 },
+        ...options,
+        listeners,
+      },
+      internals,
+    );
     await this.#broker.listen();
     return this.#broker;
   }
@@ -65,7 +74,11 @@ export class Stage {
 
   raw(options: IClientOptions = {}): MqttClient {
     const client = mqtt.connect({
-      host: '127.0.0.1', port: this.port, reconnectPeriod: 0, protocolVersion: 5, ...options,
+      host: '127.0.0.1',
+      port: this.port,
+      reconnectPeriod: 0,
+      protocolVersion: 5,
+      ...options,
     });
     client.on('error', () => {});
     this.#clients.push(client);
@@ -105,7 +118,10 @@ export class Client {
   }
 
   async next(count = 1): Promise<Received[]> {
-    await until(() => this.received.length >= count, `${count} messages, has ${this.received.length}`);
+    await until(
+      () => this.received.length >= count,
+      `${count} messages, has ${this.received.length}`,
+    );
     return this.received.splice(0, count);
   }
 
