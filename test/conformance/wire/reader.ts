@@ -129,12 +129,16 @@ function readConnack(reply: Reply, cursor: Cursor, version: Version): void {
   if (flags > 1) throw new WireFault('CONNACK: reserved acknowledge flags [MQTT-3.2.2-1]');
   reply.sessionPresent = flags === 1;
   reply.reasonCode = cursor.u8();
+  if (version === 5 && cursor.left === 0 && reply.reasonCode === 1) {
+    // A server that does not know the protocol may refuse in the four bytes of 3.1.1.
+    reply.reasonCode = 0x84;
+    return;
+  }
   checkCode(reply, reply.reasonCode, version);
   if (reply.sessionPresent && reply.reasonCode !== 0) {
     throw new WireFault('CONNACK: session present in a refusal [MQTT-3.2.2-4] [MQTT-3.2.2-6]');
   }
-  // A server may answer a CONNECT of another version in 3.1.1's four bytes.
-  if (version === 5 && cursor.left > 0) reply.properties = readProperties(cursor);
+  if (version === 5) reply.properties = readProperties(cursor);
 }
 
 function readPublish(reply: Reply, cursor: Cursor, version: Version): void {
