@@ -3,7 +3,7 @@
  * and tells the host, who closes when the last bytes have left.
  */
 import { ROLE_CLIENT } from '../shared/abi';
-import { UNSUPPORTED_PROTOCOL_VERSION } from '../shared/reason-code';
+import { CLIENT_IDENTIFIER_NOT_VALID, UNSUPPORTED_PROTOCOL_VERSION } from '../shared/reason-code';
 import { tellFailed } from '../switch/events';
 import { Connection, STATE_CLOSED, STATE_OPEN } from './connection';
 import { reserve } from './slab';
@@ -11,10 +11,12 @@ import { reserve } from './slab';
 const CONNACK_BYTE: u8 = 0x20;
 const DISCONNECT_BYTE: u8 = 0xe0;
 const RETURN_CODE_VERSION: u8 = 1;
+const RETURN_CODE_IDENTIFIER: u8 = 2;
 
 /**
  * Closes for a fault of the peer. MQTT 5: CONNACK or DISCONNECT with the Reason Code [MQTT-4.13.1-1] [MQTT-4.13.2-1]
- * [MQTT-3.14.0-1]; 3.x knows neither, except that an unknown version is answered [MQTT-3.1.2-2].
+ * [MQTT-3.14.0-1]; 3.x knows neither, except that an unknown version [MQTT-3.1.2-2] and an
+ * identifier that is not allowed are answered.
  */
 export function failConnection(connection: Connection, reasonCode: u32, detail: u32): void {
   if (connection.state == STATE_CLOSED) return;
@@ -26,6 +28,8 @@ export function failConnection(connection: Connection, reasonCode: u32, detail: 
     writeConnack(connection, reasonCode);
   } else if (reasonCode == UNSUPPORTED_PROTOCOL_VERSION) {
     writeConnackV3(connection, RETURN_CODE_VERSION);
+  } else if (reasonCode == CLIENT_IDENTIFIER_NOT_VALID) {
+    writeConnackV3(connection, RETURN_CODE_IDENTIFIER); // [MQTT-3.1.3-8] v3.1.1
   }
   connection.state = STATE_CLOSED;
   tellFailed(connection.handle, reasonCode, detail);
