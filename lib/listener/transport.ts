@@ -55,7 +55,7 @@ export interface Transport {
    * Sends `bytes`. Answers `true` when the memory may be reused at once (the kernel has all of it,
    * or the pipe is gone and nobody wants it): `done` is then never called. Answers `false` when the
    * memory stays in use until `done` is called, exactly once, also when the transport dies; never
-   * within `write` itself.
+   * within `write` itself. While the transport lives, `done` is called in the order of the writes.
    */
   write(bytes: Uint8Array, done: () => void): boolean;
   /**
