@@ -1,9 +1,10 @@
 /**
- * The operations of one commit, in words of MQTT. A batch is a builder that is used again: nothing is kept per operation
- * except its bytes. Whoever writes it never waits; whoever waits, waits for the commit.
+ * The operations of one commit, in words of MQTT. A batch is a builder that is used again: nothing
+ * is kept per operation except its bytes. Whoever writes it never waits; whoever waits, waits for
+ * the commit.
  *
- * A message with one queue entry is stored in that entry. With several there is one body, and how many entries refer to it
- * is known in memory only: the start counts them again.
+ * A message with one queue entry is stored in that entry. With several there is one body, and how
+ * many entries refer to it is known in memory only: the start counts them again.
  */
 import type {
   QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord, WriteDurability,
@@ -48,7 +49,9 @@ export class BodyReferences {
 
 export class EngineBatch {
   readonly log = new OperationLog();
-  /** Sessions that end with this batch: what they leave is swept once it is committed, not before. */
+  /**
+   * Sessions that end with this batch: what they leave is swept once it is committed, not before.
+   */
   readonly ended: number[] = [];
   #references: BodyReferences;
   #durability: WriteDurability = 'os';
@@ -73,8 +76,8 @@ export class EngineBatch {
   }
 
   /**
-   * A message and how many queue entries it will have; those follow at once with `putQueueEntry`. With one entry the
-   * fields must stay as they are until that call.
+   * A message and how many queue entries it will have; those follow at once with `putQueueEntry`.
+   * With one entry the fields must stay as they are until that call.
    */
   putMessage(message: StoredMessage, queueEntries: number): void {
     this.#inline = queueEntries === 1 ? message : undefined;
@@ -94,7 +97,10 @@ export class EngineBatch {
     writeQueueEntry(this.log, entry, inline);
     this.log.endPut();
   }
-  /** PUBREC came: the message is gone, the identifier stays until PUBCOMP. Commit before PUBREL is sent. */
+  /**
+   * PUBREC came: the message is gone, the identifier stays until PUBCOMP. Commit before PUBREL is
+   * sent.
+   */
   releaseQueueEntry(entry: {
     sessionId: number; number: number; messageNumber: number; packetIdentifier: number;
   }): void {
@@ -104,7 +110,10 @@ export class EngineBatch {
     this.log.uint16(entry.packetIdentifier);
     this.log.endPut();
   }
-  /** Acknowledged, expired or dropped. Once for each entry: a second time would take the body from somebody else. */
+  /**
+   * Acknowledged, expired or dropped. Once for each entry: a second time would take the body from
+   * somebody else.
+   */
   deleteQueueEntry(sessionId: number, number: number, messageNumber: number): void {
     this.#deleteEntry(sessionId, number, messageNumber);
   }
@@ -126,8 +135,8 @@ export class EngineBatch {
     this.log.endPut();
   }
   /**
-   * Ends a session and everything below it. The session is gone with this batch, the rest is swept in slices afterwards:
-   * name none of its entries from here on.
+   * Ends a session and everything below it. The session is gone with this batch, the rest is swept
+   * in slices afterwards: name none of its entries from here on.
    */
   deleteSession(sessionId: number): void {
     this.#key1(KEY_SESSION, sessionId);
@@ -190,7 +199,10 @@ export class EngineBatch {
     this.log.raw(key.subarray(1));
     this.log.endDelete();
   }
-  /** As `deleteQueueEntry`, with what the store itself says. `body` is the value without its checksum. */
+  /**
+   * As `deleteQueueEntry`, with what the store itself says. `body` is the value without its
+   * checksum.
+   */
   sweepQueueEntry(key: Buffer, body: Buffer | undefined): void {
     this.deleteKey(key);
     const messageNumber = body === undefined ? 0 : referenceOf(body);

@@ -39,7 +39,7 @@ export async function examine(store: Readable, ledger: Ledger): Promise<CheckRep
     records[KEY_WORDS.get(keyClass) as string] = count;
   }
   for (const number of orphans) {
-    const detail = `message body ${number} belongs to no queue entry; it wastes room, nothing is lost`;
+    const detail = `message body ${number} belongs to no queue entry: wasted room, nothing lost`;
     losses.push({ kind: 'record', promised: false, detail });
   }
   return {

@@ -1,6 +1,7 @@
 /**
- * Every value in the store ends with a CRC-32 of its key and itself. LevelDB has checksums of its own, but the binding
- * reads without verifying them (and replays a damaged log by leaving out what is damaged), so ours are the ones that count.
+ * Every value in the store ends with a CRC-32 of its key and itself. LevelDB has checksums of its
+ * own, but the binding reads without verifying them (and replays a damaged log by leaving out what
+ * is damaged), so ours are the ones that count.
  */
 import { crc32 } from 'node:zlib';
 

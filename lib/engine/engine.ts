@@ -1,18 +1,24 @@
 /**
- * The durability seam: what the broker asks of whatever keeps its state, and the words in which it asks.
+ * The durability seam: what the broker asks of whatever keeps its state, and the words in which it
+ * asks.
  *
- * Writing is batched. Operations are written into an `EngineBatch`, a batch is committed as a whole or not at all, and one
- * promise tells about all of it: nothing here costs a promise per message. `GroupCommit` (group-commit.ts) turns a stream
- * of operations into batches; the broker talks to that and never calls `commit` itself.
+ * Writing is batched. Operations are written into an `EngineBatch`, a batch is committed as a whole
+ * or not at all, and one promise tells about all of it: nothing here costs a promise per message.
+ * `GroupCommit` (group-commit.ts) turns a stream of operations into batches; the broker talks to
+ * that and never calls `commit` itself.
  *
- * Names of things: a *session* is known by `sessionId`, a number that is never given twice. A *message number* orders all
- * messages that were ever stored; a *queue entry* is one message on its way to one session and has a number of its own
- * from the same row (it equals the message number except where one session gets one message twice). All numbers come
- * from `nextNumber` and never repeat, crashes included.
+ * Names of things: a *session* is known by `sessionId`, a number that is never given twice. A
+ * *message number* orders all messages that were ever stored; a *queue entry* is one message on its
+ * way to one session and has a number of its own from the same row (it equals the message number
+ * except where one session gets one message twice). All numbers come from `nextNumber` and never
+ * repeat, crashes included.
  */
 import type { EngineBatch } from './batch.js';
 
-/** `disk` survives power loss, `os` survives kill -9, `memory` survives nothing: such operations are not written at all. */
+/**
+ * `disk` survives power loss, `os` survives kill -9, `memory` survives nothing: such operations are
+ * not written at all.
+ */
 export type Durability = 'disk' | 'os' | 'memory';
 /** What a batch can be committed to. */
 export type WriteDurability = Exclude<Durability, 'memory'>;
@@ -38,7 +44,9 @@ export interface QueueEntry {
   readonly qos: number;
   /** RETAIN as it will be sent. */
   readonly retain: boolean;
-  /** Fixed when the entry is stored, so that a crash cannot give a second one to the same message. */
+  /**
+   * Fixed when the entry is stored, so that a crash cannot give a second one to the same message.
+   */
   readonly packetIdentifier: number;
   /** Encoded Subscription Identifier properties; empty for none. */
   readonly subscriptionIdentifiers: Uint8Array;
@@ -73,7 +81,10 @@ export interface WillRecord {
   readonly sessionId: number;
   readonly message: StoredMessage;
   readonly willDelayIntervalSeconds: number;
-  /** When it is to be published; 0 while the connection lives (after a crash: the delay starts at the restart). */
+  /**
+   * When it is to be published; 0 while the connection lives (after a crash: the delay starts at
+   * the restart).
+   */
   readonly dueAt: number;
 }
 
@@ -150,12 +161,17 @@ export interface QueueReadLimits {
   readonly bytesMax: number;
 }
 
-/** `stalled`: nothing is acknowledged until the disk takes writes again. `failed`: it never will in this process. */
+/**
+ * `stalled`: nothing is acknowledged until the disk takes writes again. `failed`: it never will in
+ * this process.
+ */
 export type EngineState = 'ok' | 'stalled' | 'failed';
 
 export interface Engine {
   readonly name: 'memory' | 'file';
-  /** What it promises unless an operation asks for less. `memory`: the broker need not write at all. */
+  /**
+   * What it promises unless an operation asks for less. `memory`: the broker need not write at all.
+   */
   readonly durability: Durability;
   open(): Promise<void>;
   /** Tells everything that is needed at start. Once, after `open` and before the first `commit`. */
@@ -164,13 +180,16 @@ export interface Engine {
   nextNumber(): number;
   createBatch(): EngineBatch;
   /**
-   * Atomic; one at a time. Rejects when the batch may not be durable: then nothing else is written before `recover`, and
-   * the same batch is given again.
+   * Atomic; one at a time. Rejects when the batch may not be durable: then nothing else is written
+   * before `recover`, and the same batch is given again.
    */
   commit(batch: EngineBatch): Promise<void>;
   /** After a failed commit: opens the store anew. Rejects while the disk still refuses. */
   recover(): Promise<void>;
-  /** Entries of one queue with numbers greater than `afterNumber`, oldest first, read from the head on. */
+  /**
+   * Entries of one queue with numbers greater than `afterNumber`, oldest first, read from the head
+   * on.
+   */
   readQueue(sessionId: number, afterNumber: number, limits: QueueReadLimits): Promise<QueueSlice>;
   /** Reads everything that is stored and reports what cannot be trusted. */
   check(): Promise<CheckReport>;

@@ -1,4 +1,7 @@
-/** Errors of the engines. The message says what was wrong, where, and what to do; `code` never changes. */
+/**
+ * Errors of the engines. The message says what was wrong, where, and what to do; `code` never
+ * changes.
+ */
 
 export type EngineErrorCode =
   /** classic-level is not installed or has no binary for this platform. */
@@ -27,8 +30,32 @@ export class EngineError extends Error {
   }
 }
 
-/** The words of whatever was thrown, its cause included: LevelDB says what matters in the cause. */
+/** Errors of native code may come from another realm (jest), so they are told by their shape. */
+interface ErrorShape {
+  readonly message: string;
+  readonly code?: unknown;
+  readonly cause?: unknown;
+}
+function shapeOf(error: unknown): ErrorShape | undefined {
+  const isShaped = typeof error === 'object' && error !== null
+    && typeof (error as ErrorShape).message === 'string';
+  return isShaped ? error as ErrorShape : undefined;
+}
+
+/**
+ * The words of whatever was thrown, its cause's where there is one: LevelDB says there what
+ * matters.
+ */
 export function wordsOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? error.cause.message : error.message;
+  const shape = shapeOf(error);
+  if (shape === undefined) return String(error);
+  return shapeOf(shape.cause)?.message ?? shape.message;
+}
+/** The innermost code of an error and its causes. */
+export function codeOf(error: unknown): string {
+  let code = '';
+  for (let at = shapeOf(error); at !== undefined; at = shapeOf(at.cause)) {
+    if (typeof at.code === 'string') code = at.code;
+  }
+  return code;
 }

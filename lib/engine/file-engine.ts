@@ -1,4 +1,6 @@
-/** The engine on a directory, and what can be done with the directory while no broker has it open. */
+/**
+ * The engine on a directory, and what can be done with the directory while no broker has it open.
+ */
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { examine } from './check.js';
@@ -28,11 +30,13 @@ const LOGS = 4;
 
 export function createFileEngine(options: FileEngineOptions): Engine {
   if (typeof options.path !== 'string' || options.path === '') {
-    throw new EngineError('NIDO_ENGINE_OPTION', 'engine.file.path: the name of a directory is needed');
+    throw new EngineError('NIDO_ENGINE_OPTION',
+      'engine.file.path: the name of a directory is needed');
   }
   const durability = options.durability ?? 'disk';
   if (!DURABILITIES.includes(durability)) {
-    throw new EngineError('NIDO_ENGINE_OPTION', `engine.file.durability: '${String(durability)}' is none of `
+    throw new EngineError('NIDO_ENGINE_OPTION',
+      `engine.file.durability: '${String(durability)}' is none of `
       + DURABILITIES.join(', '));
   }
   const path = resolve(options.path);

@@ -1,11 +1,11 @@
 /**
- * Group commit: one batch is being written, everything that arrives meanwhile joins the next. A slow disk therefore costs
- * latency, not throughput, and nobody gets a promise per message: whoever waits leaves a token, and all tokens of a batch
- * are told at once.
+ * Group commit: one batch is being written, everything that arrives meanwhile joins the next. A
+ * slow disk therefore costs latency, not throughput, and nobody gets a promise per message: whoever
+ * waits leaves a token, and all tokens of a batch are told at once.
  *
- * A batch that cannot be written is tried again, never dropped and never reordered. Until it is written nothing behind it
- * is acknowledged: publishers feel backpressure, `isFull` says when even that is not enough. A failing disk is a state,
- * not the end of the process.
+ * A batch that cannot be written is tried again, never dropped and never reordered. Until it is
+ * written nothing behind it is acknowledged: publishers feel backpressure, `isFull` says when even
+ * that is not enough. A failing disk is a state, not the end of the process.
  */
 import type { EngineBatch } from './batch.js';
 import type { Durability, Engine, EngineState } from './engine.js';
@@ -16,7 +16,10 @@ export interface GroupCommitOptions {
   readonly batchBytesMax?: number;
   /** Bytes that wait for the disk beyond which `isFull` answers true; 64 MiB when left out. */
   readonly pendingBytesMax?: number;
-  /** First pause before a failed batch is tried again, doubled up to `retryMsMax`; 100 ms and 5 s when left out. */
+  /**
+   * First pause before a failed batch is tried again, doubled up to `retryMsMax`; 100 ms and 5 s
+   * when left out.
+   */
   readonly retryMs?: number;
   readonly retryMsMax?: number;
   /** A write that takes longer than this is reported as a stall; 10 s when left out. */
@@ -90,8 +93,9 @@ export class GroupCommit {
   }
 
   /**
-   * The batch to write one atomic unit into, at once and without waiting in between: all of it is committed together, not
-   * before this turn of the event loop has ended. `memory` stands for no demand of its own.
+   * The batch to write one atomic unit into, at once and without waiting in between: all of it is
+   * committed together, not before this turn of the event loop has ended. `memory` stands for no
+   * demand of its own.
    */
   unit(durability: Durability = this.#engine.durability): EngineBatch {
     if (this.#current.batch.bytes >= this.#options.batchBytesMax) this.#seal();
@@ -99,12 +103,18 @@ export class GroupCommit {
     this.#schedule();
     return this.#current.batch;
   }
-  /** `committed` tells this token once the unit that was just written, and everything before it, is durable. */
+  /**
+   * `committed` tells this token once the unit that was just written, and everything before it, is
+   * durable.
+   */
   wait(token: number): void {
     this.#current.tokens.push(token);
     this.#schedule();
   }
-  /** For the control plane, which has few things to wait for: calls back once everything up to here is durable. */
+  /**
+   * For the control plane, which has few things to wait for: calls back once everything up to here
+   * is durable.
+   */
   after(callback: () => void): void {
     this.#current.callbacks.push(callback);
     this.#schedule();
@@ -114,8 +124,8 @@ export class GroupCommit {
   }
 
   /**
-   * Commits what is there, then stops. Rejects when the disk does not take it within `deadlineMs`: what was not acknowledged
-   * until then is lost, as it may be.
+   * Commits what is there, then stops. Rejects when the disk does not take it within `deadlineMs`:
+   * what was not acknowledged until then is lost, as it may be.
    */
   async close(options: { readonly deadlineMs: number }): Promise<void> {
     const unwritten = () => new EngineError('NIDO_ENGINE_IO',
@@ -169,7 +179,8 @@ export class GroupCommit {
     this.#isRunning = true;
     for (let unit = this.#take(); unit !== undefined; unit = this.#take()) {
       this.#flightBytes = unit.batch.bytes;
-      if (!await this.#write(unit.batch)) return; // failed for good: stays running, so that nothing else starts
+      // Failed for good: it stays running, so that nothing else starts.
+      if (!await this.#write(unit.batch)) return;
       this.#flightBytes = 0;
       this.#tell(unit);
     }

@@ -7,7 +7,10 @@ import { OperationLog } from './operation-log.js';
 import type { OrderedStore, Readable } from './store.js';
 import { readOne } from './store.js';
 
-/** The format that this version writes. Every change of keys.ts or records.ts raises it and adds a migration. */
+/**
+ * The format that this version writes. Every change of keys.ts or records.ts raises it and adds a
+ * migration.
+ */
 export const FORMAT_VERSION = 1;
 const NODE_ID_BYTES = 16;
 const IDENTITY_KEY = storeKey('identity');
@@ -17,7 +20,10 @@ export interface Identity {
   readonly nodeId: string;
 }
 
-/** Brings a store from the version it is filed under to the next one. Has to bear being run again after a crash. */
+/**
+ * Brings a store from the version it is filed under to the next one. Has to bear being run again
+ * after a crash.
+ */
 export type Migration = (store: OrderedStore) => Promise<void>;
 export const MIGRATIONS: ReadonlyMap<number, Migration> = new Map();
 
@@ -26,7 +32,8 @@ export async function readIdentity(store: Readable): Promise<Identity | undefine
   if (value === undefined) return undefined;
   const body = openValue(IDENTITY_KEY, value);
   if (body === undefined || body.length < 4 + NODE_ID_BYTES) {
-    throw new EngineError('NIDO_ENGINE_CORRUPT', 'The identity record of the store is damaged: nothing in '
+    throw new EngineError('NIDO_ENGINE_CORRUPT',
+      'The identity record of the store is damaged: nothing in '
       + 'it is trusted. Restore a snapshot.');
   }
   return {
@@ -46,7 +53,10 @@ async function writeIdentity(store: OrderedStore, identity: Identity): Promise<v
   await store.write([log], { sync: 'yes' });
 }
 
-/** The identity of an open store; an empty one gets its own. Older formats are migrated step by step. */
+/**
+ * The identity of an open store; an empty one gets its own. Older formats are migrated step by
+ * step.
+ */
 export async function establishIdentity(
   store: OrderedStore, migrations: ReadonlyMap<number, Migration> = MIGRATIONS,
 ): Promise<Identity> {
@@ -63,7 +73,8 @@ export async function establishIdentity(
   while (identity.formatVersion < FORMAT_VERSION) {
     const migration = migrations.get(identity.formatVersion);
     if (migration === undefined) {
-      throw new EngineError('NIDO_ENGINE_FOREIGN', `The store has format ${identity.formatVersion}, from `
+      throw new EngineError('NIDO_ENGINE_FOREIGN',
+        `The store has format ${identity.formatVersion}, from `
         + `which nothing leads to ${FORMAT_VERSION}. Open it once with an older nidomq.`);
     }
     await migration(store);
@@ -74,7 +85,8 @@ export async function establishIdentity(
 }
 export function refuseNewer(formatVersion: number): void {
   if (formatVersion <= FORMAT_VERSION) return;
-  throw new EngineError('NIDO_ENGINE_FORMAT_NEWER', `The store has format ${formatVersion}; this nidomq `
+  throw new EngineError('NIDO_ENGINE_FORMAT_NEWER',
+    `The store has format ${formatVersion}; this nidomq `
     + `reads up to ${FORMAT_VERSION}. Update nidomq; the store was not changed.`);
 }
 
@@ -83,6 +95,7 @@ async function refuseStranger(store: OrderedStore): Promise<void> {
   const found = await cursor.next(1);
   await cursor.close();
   if (found.length === 0) return;
-  throw new EngineError('NIDO_ENGINE_FOREIGN', 'The directory holds a LevelDB store that was not written by '
+  throw new EngineError('NIDO_ENGINE_FOREIGN',
+    'The directory holds a LevelDB store that was not written by '
     + 'nidomq, or one that has lost its identity record. Name another directory.');
 }

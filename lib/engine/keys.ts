@@ -1,5 +1,6 @@
 /**
- * Keys of the store. The first byte is the class, numbers are 8 bytes big-endian, so that LevelDB's order is ours:
+ * Keys of the store. The first byte is the class, numbers are 8 bytes big-endian, so that LevelDB's
+ * order is ours:
  * ```
  *   b <batch>                     one for each recent batch, see ledger.ts
  *   d <session>                   a session that has ended and is being swept
@@ -28,8 +29,10 @@ export const KEY_STORE = 0x78;
 
 /** Words for reports, by class. */
 export const KEY_WORDS: ReadonlyMap<number, string> = new Map([
-  [KEY_BATCH, 'batch record'], [KEY_ENDED, 'ended session'], [KEY_INBOUND, 'incoming QoS 2 identifier'],
-  [KEY_MESSAGE, 'message body'], [KEY_RELEASED, 'outgoing QoS 2 release'], [KEY_QUEUE, 'queue entry'],
+  [KEY_BATCH, 'batch record'], [KEY_ENDED, 'ended session'],
+  [KEY_INBOUND, 'incoming QoS 2 identifier'],
+  [KEY_MESSAGE, 'message body'], [KEY_RELEASED, 'outgoing QoS 2 release'],
+  [KEY_QUEUE, 'queue entry'],
   [KEY_RETAINED, 'retained message'], [KEY_SESSION, 'session'], [KEY_SUBSCRIPTION, 'subscription'],
   [KEY_WILL, 'will message'], [KEY_STORE, 'store record'],
 ]);
@@ -76,7 +79,8 @@ export function describeKey(key: Buffer): string {
   if (key[0] === KEY_STORE) return `${word} '${key.toString('latin1', 1)}'`;
   if (key.length < 9) return `${word} ${key.toString('hex')}`;
   const owner = readNumber(key, 1);
-  if (key[0] === KEY_SUBSCRIPTION) return `${word} '${key.toString('utf8', 9)}' of session ${owner}`;
-  if (key[0] === KEY_INBOUND) return `${word} ${key.readUInt16BE(9)} of session ${owner}`;
-  return key.length >= 17 ? `${word} ${readNumber(key, 9)} of session ${owner}` : `${word} ${owner}`;
+  const of = `of session ${owner}`;
+  if (key[0] === KEY_SUBSCRIPTION) return `${word} '${key.toString('utf8', 9)}' ${of}`;
+  if (key[0] === KEY_INBOUND) return `${word} ${key.readUInt16BE(9)} ${of}`;
+  return key.length >= 17 ? `${word} ${readNumber(key, 9)} ${of}` : `${word} ${owner}`;
 }

@@ -1,14 +1,16 @@
 /**
- * Batches are numbered, and each leaves a record behind its last operation. A batch that is missing in the middle, or that
- * was applied by half, shows at the next start, whatever the store below thinks of itself.
+ * Batches are numbered, and each leaves a record behind its last operation. A batch that is missing
+ * in the middle, or that was applied by half, shows at the next start, whatever the store below
+ * thinks of itself.
  *
  * ```
  *   x open   -> number of the batch, its first operation
- *   b <n>    -> its last operation: operations 4, bytes 4, digest 4, chain 4, numbers reserved 8, disk batch before 8
+ *   b <n>    -> its last operation: operations 4, bytes 4, digest 4, chain 4, numbers reserved 8,
+ *               disk batch before 8, disk or not 1
  * ```
- * `chain` is computed from the record before, so that records of two histories cannot be mixed. Records are kept for as long
- * as their batch can still stand in one of LevelDB's two logs: what is in its tables was synced and is checked value by
- * value.
+ * `chain` is computed from the record before, so that records of two histories cannot be mixed.
+ * Records are kept for as long as their batch can still stand in one of LevelDB's two logs: what is
+ * in its tables was synced and is checked value by value.
  */
 import { openValue } from './checksum.js';
 import type { Loss, WriteDurability } from './engine.js';
@@ -53,6 +55,8 @@ export class Ledger {
   #lastDisk = 0;
   #chain = 0;
   #reserved = 1;
+  #contiguousFrom = 0;
+  #damaged: Buffer[] = [];
   #next = 1;
 
   /** `windowBytes`: what the logs of the store can hold. */
@@ -68,7 +72,9 @@ export class Ledger {
   }
 
   /** Frames a batch of the next number. The ledger itself moves on with `committed` only. */
-  frame(body: OperationLog, durability: WriteDurability, head: OperationLog, tail: OperationLog): void {
+  frame(
+    body: OperationLog, durability: WriteDurability, head: OperationLog, tail: OperationLog,
+  ): void {
     const number = this.#last + 1;
     const reserved = Math.max(this.#reserved, this.#next + RESERVE);
     head.reset();
@@ -129,6 +135,7 @@ export class Ledger {
       if (body === undefined) {
         const detail = `batch record ${readNumber(key, 1)} is damaged`;
         losses.push({ kind: 'record', promised: true, detail });
+        this.#damaged.push(key);
         return;
       }
       records.push({
@@ -138,9 +145,28 @@ export class Ledger {
       });
     });
     this.#adopt(records);
-    findGaps(records, losses);
+    this.#contiguousFrom = findGaps(records, losses);
     await this.#checkLast(store, losses);
     return losses;
+  }
+  /** Writes down that what is missing was reported: the next start does not report it again. */
+  forget(log: OperationLog): void {
+    for (const { number } of this.#marks) {
+      if (number >= this.#contiguousFrom) break;
+      log.beginKey(KEY_BATCH);
+      log.number(number);
+      log.endDelete();
+    }
+    for (const key of this.#damaged) {
+      log.beginKey(KEY_BATCH);
+      log.raw(key.subarray(1));
+      log.endDelete();
+    }
+    log.beginKey(KEY_STORE);
+    log.text('open');
+    log.beginValue();
+    log.number(this.#last);
+    log.endPut();
   }
   #adopt(records: readonly BatchRecord[]): void {
     this.#marks = [];
@@ -167,10 +193,14 @@ export class Ledger {
     const detail = `batch ${begun} was begun last, but the last complete one is ${this.#last}`;
     losses.push({ kind: 'batch', promised: true, detail });
     this.#last = Math.max(this.#last, begun);
+    this.#contiguousFrom = this.#last + 1;
   }
 }
 
-function findGaps(records: readonly BatchRecord[], losses: Loss[]): void {
+/** Answers the first number of the last run without a gap. */
+function findGaps(records: readonly BatchRecord[], losses: Loss[]): number {
+  let found = losses.length;
+  let from = records[0]?.number ?? 0;
   for (let i = 1; i < records.length; i++) {
     const before = records[i - 1];
     const record = records[i];
@@ -180,7 +210,10 @@ function findGaps(records: readonly BatchRecord[], losses: Loss[]): void {
       const detail = `batch ${record.number} does not follow batch ${before.number}`;
       losses.push({ kind: 'batch', promised: true, detail });
     }
+    if (losses.length > found) from = record.number;
+    found = losses.length;
   }
+  return from;
 }
 function gap(first: number, last: number, diskBefore: number): Loss {
   const which = first === last ? `batch ${first} is` : `batches ${first} to ${last} are`;

@@ -1,10 +1,10 @@
 /**
- * LevelDB by way of classic-level, which is loaded only when a directory is opened. It is an optional dependency: where it
- * has no binary, `open` says so, and nothing silently degrades.
+ * LevelDB by way of classic-level, which is loaded only when a directory is opened. It is an
+ * optional dependency: where it has no binary, `open` says so, and nothing silently degrades.
  */
-import { readdir } from 'node:fs/promises';
+import { mkdir, readdir, realpath } from 'node:fs/promises';
 import type { ChainedBatch, ClassicLevel, Iterator as LevelIterator } from 'classic-level';
-import { EngineError, wordsOf } from './errors.js';
+import { EngineError, codeOf, wordsOf } from './errors.js';
 import type { KeyRange } from './keys.js';
 import type { OperationLog, OperationSink } from './operation-log.js';
 import type { OrderedStore, StoreCursor, StoreEntry, StoreView } from './store.js';
@@ -24,8 +24,9 @@ export const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
 const CACHE_BYTES = 8 * 1024 * 1024;
 /** Bytes that one cursor reads ahead. */
 const CURSOR_BYTES = 1024 * 1024;
-const LEVEL_FILE =
-  /^(LOCK|LOG|LOG\.old|CURRENT|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp)|lost\+found|nidomq-store\.json(\.new)?)$/;
+const LEVEL_FILE = /^(LOCK|LOG|LOG\.old|CURRENT|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp))$/;
+/** What else may stand there. */
+const OTHER_FILE = /^(lost\+found|nidomq-store\.json(\.new)?)$/;
 const LEVEL_DATA = /^\d+\.(log|ldb|sst)$/;
 
 async function loadClassicLevel(): Promise<typeof ClassicLevel> {
@@ -35,22 +36,23 @@ async function loadClassicLevel(): Promise<typeof ClassicLevel> {
   } catch (error) {
     throw new EngineError('NIDO_ENGINE_UNAVAILABLE',
       `The file engine needs the package classic-level, which cannot be loaded on `
-      + `${process.platform}-${process.arch} (Node ${process.version}): ${wordsOf(error)}. Install it `
-      + `with 'npm install classic-level'; where it has no binary for the platform (Alpine on ARM, `
+      + `${process.platform}-${process.arch} (Node ${process.version}): ${wordsOf(error)}. `
+      + `Install it with 'npm install classic-level'; where it has no binary for the platform (Alpine on ARM, `
       + `Windows on ARM) npm builds it and needs Python, make and a C++ compiler. Or choose the `
       + `memory engine, which keeps nothing.`, { cause: error });
   }
 }
 
-function codeOf(error: unknown): string {
-  let at: unknown = error;
-  let code = '';
-  while (at instanceof Error) {
-    const own = (at as Error & { code?: unknown }).code;
-    if (typeof own === 'string') code = own;
-    at = at.cause;
-  }
-  return code;
+/**
+ * Directories that this process has open. LevelDB's own check opens and closes its LOCK file, and
+ * with that close the system forgets the lock of the first opening: another process would be let
+ * in.
+ */
+const directoriesOpen = new Set<string>();
+
+function lockedError(path: string, cause?: unknown): EngineError {
+  return new EngineError('NIDO_ENGINE_LOCKED', `${path} is in use by another process, or twice by `
+    + 'this one. Stop the other broker, or give this one a directory of its own.', { cause });
 }
 
 /** What LevelDB says, in our words. */
@@ -59,13 +61,13 @@ export function translate(error: unknown, path: string): EngineError {
   const words = wordsOf(error);
   const code = codeOf(error);
   if (code === 'LEVEL_LOCKED') {
-    return new EngineError('NIDO_ENGINE_LOCKED', `${path} is in use by another process, or twice by `
-      + 'this one. Stop the other broker, or give this one a directory of its own.', { cause: error });
+    return lockedError(path, error);
   }
   if (code === 'LEVEL_CORRUPTION') {
-    return new EngineError('NIDO_ENGINE_CORRUPT', `${path} is damaged and was not opened: ${words}. `
-      + `Run 'nidomq check --data ${path}', then restore a snapshot; the damaged directory is left as `
-      + 'it is.', { cause: error });
+    return new EngineError('NIDO_ENGINE_CORRUPT',
+      `${path} is damaged and was not opened: ${words}. `
+      + `Run 'nidomq check --data ${path}', then restore a snapshot; the damaged directory is left `
+      + 'as it is.', { cause: error });
   }
   return new EngineError('NIDO_ENGINE_IO', `${path}: the disk refused: ${words}`, { cause: error });
 }
@@ -104,12 +106,17 @@ class BatchSink implements OperationSink {
 
 export class LevelStore implements OrderedStore {
   #level: Level | undefined;
+  #directory: string | undefined;
   constructor(readonly options: LevelStoreOptions) {}
 
   async open(): Promise<void> {
     const { path } = this.options;
-    if (this.options.createIfMissing === 'yes') await refuseForeign(path);
+    if (this.options.createIfMissing === 'yes') {
+      await refuseForeign(path);
+      await makeDirectory(path);
+    }
     const constructor = await loadClassicLevel();
+    await this.#enter();
     const level = new constructor<Buffer, Buffer>(path, {
       keyEncoding: 'buffer', valueEncoding: 'buffer',
       createIfMissing: this.options.createIfMissing === 'yes',
@@ -119,9 +126,21 @@ export class LevelStore implements OrderedStore {
     try {
       await level.open();
     } catch (error) {
+      this.#leave();
       throw translate(error, path);
     }
     this.#level = level;
+  }
+  async #enter(): Promise<void> {
+    const { path } = this.options;
+    const directory = await realpath(path).catch(() => path);
+    if (directoriesOpen.has(directory)) throw lockedError(path);
+    directoriesOpen.add(directory);
+    this.#directory = directory;
+  }
+  #leave(): void {
+    if (this.#directory !== undefined) directoriesOpen.delete(this.#directory);
+    this.#directory = undefined;
   }
 
   async write(
@@ -162,7 +181,11 @@ export class LevelStore implements OrderedStore {
   async close(): Promise<void> {
     const level = this.#level;
     this.#level = undefined;
-    await level?.close();
+    try {
+      await level?.close();
+    } finally {
+      this.#leave();
+    }
   }
   #opened(): Level {
     if (this.#level !== undefined) return this.#level;
@@ -174,17 +197,30 @@ function bounds(range: KeyRange): { gte: Buffer; lt: Buffer } {
   return { gte: range.from, lt: range.before };
 }
 
-/** LevelDB would put its files between those of others, and start empty where CURRENT is missing. */
+/**
+ * LevelDB would put its files between those of others, and start empty where CURRENT is missing.
+ */
 async function refuseForeign(path: string): Promise<void> {
   const names = await namesIn(path);
-  const foreign = names.find((name) => !LEVEL_FILE.test(name));
+  const foreign = names.find((name) => !LEVEL_FILE.test(name) && !OTHER_FILE.test(name));
   if (foreign !== undefined) {
-    throw new EngineError('NIDO_ENGINE_FOREIGN', `${path} holds '${foreign}', which is not a file of the `
+    throw new EngineError('NIDO_ENGINE_FOREIGN',
+      `${path} holds '${foreign}', which is not a file of the `
       + 'file engine. Name an empty directory, or one that does not exist.');
   }
   if (!names.includes('CURRENT') && names.some((name) => LEVEL_DATA.test(name))) {
-    throw new EngineError('NIDO_ENGINE_CORRUPT', `${path} holds data but its file CURRENT is missing; `
+    throw new EngineError('NIDO_ENGINE_CORRUPT',
+      `${path} holds data but its file CURRENT is missing; `
       + 'opening it would erase the data. Restore a snapshot, or the missing file.');
+  }
+}
+/** Before it is locked, so that its real path is known. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    throw new EngineError('NIDO_ENGINE_IO',
+      `${path} cannot be made: ${wordsOf(error)}`, { cause: error });
   }
 }
 export async function namesIn(path: string): Promise<string[]> {
@@ -192,6 +228,7 @@ export async function namesIn(path: string): Promise<string[]> {
     return await readdir(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw new EngineError('NIDO_ENGINE_IO', `${path} cannot be read: ${wordsOf(error)}`, { cause: error });
+    throw new EngineError('NIDO_ENGINE_IO',
+      `${path} cannot be read: ${wordsOf(error)}`, { cause: error });
   }
 }

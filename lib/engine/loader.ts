@@ -111,7 +111,10 @@ export class Loader {
     if (losses.length < LOSSES_MAX) losses.push({ kind, promised: true, detail });
   }
 
-  /** One pass over all queue entries: shared bodies are counted, and as much is told as memory is given for. */
+  /**
+   * One pass over all queue entries: shared bodies are counted, and as much is told as memory is
+   * given for.
+   */
   async #queues(): Promise<void> {
     const cursor = this.parts.store.scan(classRange(KEY_QUEUE));
     try {
@@ -140,7 +143,9 @@ export class Loader {
     const bodies = await this.#bodiesOf(opened);
     for (const { key, body } of opened) this.#queueEntry(key, body, bodies);
   }
-  async #bodiesOf(opened: readonly { key: Buffer; body: Buffer }[]): Promise<Map<number, StoredMessage>> {
+  async #bodiesOf(
+    opened: readonly { key: Buffer; body: Buffer }[],
+  ): Promise<Map<number, StoredMessage>> {
     const bodies = new Map<number, StoredMessage>();
     if (this.#queueBytes >= this.#bytesMax) return bodies;
     const wanted = new Set<number>();

@@ -1,6 +1,7 @@
 /**
- * Nothing outlives the process: the broker's gate stands open and it need not write. The engine still does everything that
- * the file engine does, so that one suite tests both, and a test can restart a broker without a disk.
+ * Nothing outlives the process: the broker's gate stands open and it need not write. The engine
+ * still does everything that the file engine does, so that one suite tests both, and a test can
+ * restart a broker without a disk.
  */
 import type { Durability, Engine } from './engine.js';
 import { EngineError } from './errors.js';
@@ -8,7 +9,10 @@ import { MemoryStore } from './memory-store.js';
 import { StoreEngine } from './store-engine.js';
 
 export interface MemoryEngineOptions {
-  /** What the engine says that it promises: `memory` when left out. Tests ask for more, to close the broker's gate. */
+  /**
+   * What the engine says that it promises: `memory` when left out. Tests ask for more, to close the
+   * broker's gate.
+   */
   readonly durability?: Durability;
 }
 

@@ -1,4 +1,7 @@
-/** An ordered store in memory: what the memory engine stands on. Its content outlives `close`, as a disk's would. */
+/**
+ * An ordered store in memory: what the memory engine stands on. Its content outlives `close`, as a
+ * disk's would.
+ */
 import type { KeyRange } from './keys.js';
 import type { OperationLog } from './operation-log.js';
 import type { OrderedStore, StoreCursor, StoreEntry, StoreView } from './store.js';

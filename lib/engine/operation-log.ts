@@ -1,6 +1,6 @@
 /**
- * Puts and deletes one behind the other in one growing piece of memory: writing one costs no object, and a batch that
- * failed can be written again as it is.
+ * Puts and deletes one behind the other in one growing piece of memory: writing one costs no
+ * object, and a batch that failed can be written again as it is.
  */
 import { CHECKSUM_BYTES, checksumOf } from './checksum.js';
 import { writeNumber } from './keys.js';

@@ -8,10 +8,10 @@ import { readNumber } from './keys.js';
 /**
  * ```
  *  0       1             3                  7           15          23
- *  +-------+-------------+------------------+-----------+-----------+------------+------------+---------
- *  | flags | topicLength | propertiesLength | expiresAt | publisher | topic name | properties | payload
- *  +-------+-------------+------------------+-----------+-----------+------------+------------+---------
- *  flags: bits 0-1 QoS, bit 2 RETAIN
+ *  +-------+-------------+------------------+-----------+-----------+----
+ *  | flags | topicLength | propertiesLength | expiresAt | publisher |
+ *  +-------+-------------+------------------+-----------+-----------+----
+ *  then: topic name, properties, payload. flags: bits 0-1 QoS, bit 2 RETAIN
  * ```
  */
 const BODY_HEADER_BYTES = 23;
@@ -55,9 +55,10 @@ export function messageBytes(message: StoredMessage): number {
 /**
  * ```
  *  0      1       2                  4                   6               14
- *  +------+-------+------------------+-------------------+---------------+-------------+---------------
- *  | kind | flags | packetIdentifier | identifiersLength | messageNumber | identifiers | body (inline)
- *  +------+-------+------------------+-------------------+---------------+-------------+---------------
+ *  +------+-------+------------------+-------------------+---------------+----
+ *  | kind | flags | packetIdentifier | identifiersLength | messageNumber |
+ *  +------+-------+------------------+-------------------+---------------+----
+ *  then: subscription identifiers, and the body if it is inline
  * ```
  */
 const ENTRY_HEADER_BYTES = 14;
@@ -65,7 +66,9 @@ const KIND_REFERENCE = 0;
 const KIND_INLINE = 1;
 
 /** With a message: the body stands in the entry. */
-export function writeQueueEntry(log: OperationLog, entry: QueueEntry, inline?: StoredMessage): void {
+export function writeQueueEntry(
+  log: OperationLog, entry: QueueEntry, inline?: StoredMessage,
+): void {
   log.uint8(inline === undefined ? KIND_REFERENCE : KIND_INLINE);
   log.uint8(flagsOf(entry));
   log.uint16(entry.packetIdentifier);
@@ -99,11 +102,12 @@ export function readQueueEntry(
 
 /**
  * ```
- *  0                 1             9                       13           21            29                     31
- *  +-----------------+-------------+-----------------------+------------+-------------+----------------------+--
- *  | protocolVersion | epoch       | sessionExpiryInterval | detachedAt | sentThrough | nextPacketIdentifier |
- *  +-----------------+-------------+-----------------------+------------+-------------+----------------------+--
- *  then: clientIdentifierLength 2, usernameLength 2 (0xFFFF = none), client identifier, username, attributes
+ *  0                 1       9                       13           21            29
+ *  +-----------------+-------+-----------------------+------------+-------------+---------------
+ *  | protocolVersion | epoch | sessionExpiryInterval | detachedAt | sentThrough | nextIdentifier
+ *  +-----------------+-------+-----------------------+------------+-------------+---------------
+ *  31: clientIdentifierLength 2, usernameLength 2 (0xFFFF = none); then client identifier,
+ *  username, attributes
  * ```
  */
 const SESSION_TEXT_AT = 35;

@@ -1,6 +1,7 @@
 /**
- * A snapshot is a directory with a store of its own and a manifest that is written last: without it the copy is not
- * complete and nobody restores it. A broker that runs goes on running while its snapshot is made.
+ * A snapshot is a directory with a store of its own and a manifest that is written last: without it
+ * the copy is not complete and nobody restores it. A broker that runs goes on running while its
+ * snapshot is made.
  */
 import { cp, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -64,7 +65,8 @@ async function walk(
       const entries = await cursor.next(SCAN_ENTRIES);
       for (const [key, value] of entries) {
         if (openValue(key, value) === undefined) {
-          throw new EngineError('NIDO_ENGINE_CORRUPT', `${describeKey(key)} is damaged: a copy would pass `
+          throw new EngineError('NIDO_ENGINE_CORRUPT',
+            `${describeKey(key)} is damaged: a copy would pass `
             + 'it on. Run \'nidomq check\' for everything that is damaged.');
         }
         tally.records++;
@@ -81,7 +83,9 @@ async function walk(
   }
 }
 
-export async function writeSnapshot(store: OrderedStore, directory: string): Promise<SnapshotReport> {
+export async function writeSnapshot(
+  store: OrderedStore, directory: string,
+): Promise<SnapshotReport> {
   const begun = performance.now();
   await refuseOccupied(directory, 'written');
   const view = store.freeze();
@@ -107,7 +111,8 @@ export async function writeSnapshot(store: OrderedStore, directory: string): Pro
     };
     await writeDurably(join(directory, MANIFEST), `${JSON.stringify(manifest, undefined, 2)}\n`);
     return {
-      directory, records: tally.records, bytes: tally.bytes, milliseconds: performance.now() - begun,
+      directory, records: tally.records, bytes: tally.bytes,
+      milliseconds: performance.now() - begun,
     };
   } finally {
     await target.close();
@@ -124,7 +129,10 @@ async function readManifest(directory: string): Promise<Manifest> {
   }
 }
 
-/** Copies a snapshot into an empty directory and verifies every value of the copy before anybody uses it. */
+/**
+ * Copies a snapshot into an empty directory and verifies every value of the copy before anybody
+ * uses it.
+ */
 export async function restoreSnapshot(from: string, to: string): Promise<SnapshotReport> {
   const begun = performance.now();
   const manifest = await readManifest(from);
@@ -138,14 +146,16 @@ export async function restoreSnapshot(from: string, to: string): Promise<Snapsho
     await store.open();
     const tally = await walk(store, () => undefined);
     if (tally.records !== manifest.records || tally.digest !== manifest.digest) {
-      throw new EngineError('NIDO_ENGINE_CORRUPT', `${from} is damaged: ${manifest.records} records were `
+      throw new EngineError('NIDO_ENGINE_CORRUPT',
+        `${from} is damaged: ${manifest.records} records were `
         + `written, ${tally.records} were found, or they differ. Nothing was restored.`);
     }
     await store.close();
     await rm(to, { recursive: true, force: true });
     await rename(staged, to);
     return {
-      directory: to, records: tally.records, bytes: tally.bytes, milliseconds: performance.now() - begun,
+      directory: to, records: tally.records, bytes: tally.bytes,
+      milliseconds: performance.now() - begun,
     };
   } finally {
     await store.close();

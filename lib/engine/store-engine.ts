@@ -1,7 +1,7 @@
 /**
- * The engine over any ordered store. Exactly one write is under way at any time, and after one that failed there is none
- * until the store was opened anew: LevelDB would append behind a torn record, and everything behind it would be gone at
- * the next start although it was acknowledged.
+ * The engine over any ordered store. Exactly one write is under way at any time, and after one that
+ * failed there is none until the store was opened anew: LevelDB would append behind a torn record,
+ * and everything behind it would be gone at the next start although it was acknowledged.
  */
 import { BodyReferences, EngineBatch } from './batch.js';
 import { openValue } from './checksum.js';
@@ -29,12 +29,18 @@ export interface StoreEngineOptions {
   readonly place: string;
   /** What the logs of the store can hold. */
   readonly windowBytes: number;
-  /** `refuse`: a store that lost something promised is not opened. `report`: it is, and the loss is in the report. */
+  /**
+   * `refuse`: a store that lost something promised is not opened. `report`: it is, and the loss is
+   * in the report.
+   */
   readonly onLoss: 'refuse' | 'report';
   readonly snapshot: (store: OrderedStore, directory: string) => Promise<SnapshotReport>;
   readonly witness?: Witness;
 }
-/** Remembers, outside the store, how far it had come: what a store that was emptied or set back cannot know. */
+/**
+ * Remembers, outside the store, how far it had come: what a store that was emptied or set back
+ * cannot know.
+ */
 export interface Witness {
   read(): Promise<Testimony | undefined>;
   write(testimony: Testimony): Promise<void>;
@@ -84,6 +90,7 @@ export class StoreEngine implements Engine {
       this.#compare(before, identity);
       this.#refuseLosses();
       this.#identity = identity;
+      await this.#forgetLosses();
       await this.#testify();
     } catch (error) {
       await this.#store.close();
@@ -96,9 +103,16 @@ export class StoreEngine implements Engine {
     const { lastBatch } = this.#ledger;
     if (before.nodeId === identity.nodeId && before.lastBatch <= lastBatch) return;
     const detail = before.nodeId === identity.nodeId
-      ? `batch ${lastBatch} is the last that is there, but batch ${before.lastBatch} was seen before`
+      ? `batch ${lastBatch} is the last one, but batch ${before.lastBatch} was seen before`
       : 'the store that was here before is gone, another one stands in its place';
     this.#losses.push({ kind: 'batch', promised: true, detail });
+  }
+  /** They are in the report of `load`; that is where they were told. */
+  async #forgetLosses(): Promise<void> {
+    if (this.#losses.length === 0) return;
+    const log = new OperationLog();
+    this.#ledger.forget(log);
+    await this.#store.write([log], { sync: 'yes' });
   }
   async #testify(): Promise<void> {
     if (this.#identity === undefined) return;
@@ -115,7 +129,8 @@ export class StoreEngine implements Engine {
     this.#mustBeOpen();
     this.references.clear();
     const report = await new Loader({
-      store: this.#store, references: this.references, ended: this.#sweeper.ended, losses: this.#losses,
+      store: this.#store, references: this.references, ended: this.#sweeper.ended,
+      losses: this.#losses,
     }, visitor, limits).run();
     this.#refuseLosses();
     this.#sweeper.start();
@@ -269,7 +284,8 @@ export class StoreEngine implements Engine {
   #mustBeOpen(): void {
     if (this.#state === 'open') return;
     if (this.#state === 'broken') {
-      throw new EngineError('NIDO_ENGINE_IO', `${this.#options.place}: an earlier write failed and the `
+      throw new EngineError('NIDO_ENGINE_IO',
+        `${this.#options.place}: an earlier write failed and the `
         + 'store has not recovered yet');
     }
     throw new EngineError('NIDO_ENGINE_CLOSED', `${this.#options.place} is not open`);
@@ -279,7 +295,8 @@ export class StoreEngine implements Engine {
 function corrupt(place: string, losses: readonly Loss[]): EngineError {
   const named = losses.slice(0, LOSSES_NAMED).map((loss) => loss.detail).join('; ');
   const more = losses.length > LOSSES_NAMED ? `; and ${losses.length - LOSSES_NAMED} more` : '';
-  return new EngineError('NIDO_ENGINE_CORRUPT', `${place} has lost what was acknowledged: ${named}${more}. `
+  return new EngineError('NIDO_ENGINE_CORRUPT',
+    `${place} has lost what was acknowledged: ${named}${more}. `
     + `'nidomq check --data ${place}' tells everything. Restore a snapshot, or open it with `
     + 'onLoss: \'report\' to go on without what is lost.');
 }

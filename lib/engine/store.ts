@@ -1,4 +1,7 @@
-/** What the engines need of an ordered key-value store. LevelDB is one; memory-store.ts is the other. */
+/**
+ * What the engines need of an ordered key-value store. LevelDB is one; memory-store.ts is the
+ * other.
+ */
 import type { KeyRange } from './keys.js';
 import type { OperationLog } from './operation-log.js';
 
@@ -17,7 +20,9 @@ export interface StoreView {
 export interface OrderedStore {
   open(): Promise<void>;
   /** Atomic. After a rejection the store takes no more writes until it was closed and opened. */
-  write(operations: readonly OperationLog[], options: { readonly sync: 'yes' | 'no' }): Promise<void>;
+  write(
+    operations: readonly OperationLog[], options: { readonly sync: 'yes' | 'no' },
+  ): Promise<void>;
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>;
   scan(range: KeyRange): StoreCursor;
   freeze(): StoreView;

@@ -1,8 +1,12 @@
-/** Removes what ended sessions left behind, a slice at a time, so that the end of a large one stops nobody. */
+/**
+ * Removes what ended sessions left behind, a slice at a time, so that the end of a large one stops
+ * nobody.
+ */
 import type { EngineBatch } from './batch.js';
 import { openValue } from './checksum.js';
 import {
-  KEY_ENDED, KEY_INBOUND, KEY_QUEUE, KEY_RELEASED, KEY_SUBSCRIPTION, KEY_WILL, numberKey, sessionRange,
+  KEY_ENDED, KEY_INBOUND, KEY_QUEUE, KEY_RELEASED, KEY_SUBSCRIPTION, KEY_WILL, numberKey,
+  sessionRange,
 } from './keys.js';
 import type { OrderedStore } from './store.js';
 
@@ -19,7 +23,10 @@ export class Sweeper {
   readonly ended = new Set<number>();
   #running: Promise<void> | undefined;
   #isStopping = false;
-  /** A batch whose commit failed. References were dropped when it was written, so it is committed as it is, never anew. */
+  /**
+   * A batch whose commit failed. References were dropped when it was written, so it is committed as
+   * it is, never anew.
+   */
   #unfinished: EngineBatch | undefined;
 
   constructor(private readonly store: OrderedStore, private readonly host: SweepHost) {}

@@ -1,0 +1,264 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { execFile } from 'node:child_process';
+import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Engine, FileEngineOptions } from '../../lib/engine/index.js';
+import {
+  GroupCommit, checkDirectory, createFileEngine, restoreSnapshot,
+} from '../../lib/engine/index.js';
+import { numberKey, storeKey, KEY_BATCH, KEY_RETAINED } from '../../lib/engine/keys.js';
+import { LevelStore } from '../../lib/engine/level-store.js';
+import { OperationLog } from '../../lib/engine/operation-log.js';
+import { sealValue } from '../../lib/engine/checksum.js';
+import { Recorder, enqueue, loaded, message, session } from './contract.js';
+
+let root: string;
+let path: string;
+const opened: Engine[] = [];
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'nidomq-file-'));
+  path = join(root, 'data');
+});
+afterEach(async () => {
+  for (const engine of opened.splice(0)) await engine.close();
+  await rm(root, { recursive: true, force: true });
+});
+
+async function start(options: Partial<FileEngineOptions> = {}): Promise<Engine> {
+  const engine = createFileEngine({ path, ...options });
+  opened.push(engine);
+  await engine.open();
+  return engine;
+}
+async function startLoaded(options: Partial<FileEngineOptions> = {}): Promise<Engine> {
+  const engine = await start(options);
+  await loaded(engine);
+  return engine;
+}
+/** Some batches of one session each with a queue of ten. */
+async function fill(engine: Engine, batches: number, durability: 'disk' | 'os' = 'disk'): Promise<void> {
+  for (let i = 0; i < batches; i++) {
+    const batch = engine.createBatch();
+    batch.require(durability);
+    const sessionId = engine.nextNumber();
+    batch.putSession(session(sessionId));
+    for (let j = 0; j < 10; j++) enqueue(batch, message(engine.nextNumber()), [sessionId]);
+    await engine.commit(batch);
+  }
+}
+/** Changes the closed store behind the engine's back. */
+async function tamper(change: (log: OperationLog) => void): Promise<void> {
+  const store = new LevelStore({ path, createIfMissing: 'no' });
+  await store.open();
+  const log = new OperationLog();
+  change(log);
+  await store.write([log], { sync: 'yes' });
+  await store.close();
+}
+async function flipByte(file: string, at: number): Promise<void> {
+  const bytes = await readFile(file);
+  bytes[at] ^= 0x40;
+  await writeFile(file, bytes);
+}
+async function filesEnding(ending: string): Promise<string[]> {
+  return (await readdir(path)).filter((name) => name.endsWith(ending)).map((name) => join(path, name));
+}
+
+describe('file engine: whose directory it is', () => {
+  it('refuses a directory that is in use, by this process or another', async () => {
+    await start();
+    await expect(start()).rejects.toMatchObject({ code: 'NIDO_ENGINE_LOCKED' });
+    const level = createRequire(join(process.cwd(), 'package.json')).resolve('classic-level');
+    const script = `new (require(${JSON.stringify(level)}).ClassicLevel)(${JSON.stringify(path)}).open()`
+      + '.catch((error) => console.log(error.cause.code))';
+    const { stdout } = await promisify(execFile)(process.execPath, ['-e', script]);
+    expect(stdout.trim()).toBe('LEVEL_LOCKED');
+  });
+
+  it('refuses what somebody else keeps there, and leaves it alone', async () => {
+    path = root;
+    await writeFile(join(root, 'diary.txt'), 'mine');
+    await expect(start()).rejects.toMatchObject({ code: 'NIDO_ENGINE_FOREIGN' });
+    expect(await readdir(root)).toEqual(['diary.txt']);
+  });
+
+  it('refuses a LevelDB store of another program', async () => {
+    const store = new LevelStore({ path, createIfMissing: 'yes' });
+    await store.open();
+    const log = new OperationLog();
+    log.copyPut(Buffer.from('k'), Buffer.from('value'));
+    await store.write([log], { sync: 'yes' });
+    await store.close();
+    await expect(start()).rejects.toMatchObject({ code: 'NIDO_ENGINE_FOREIGN' });
+  });
+
+  it('refuses a store that a newer version wrote', async () => {
+    await (await start()).close();
+    const body = Buffer.alloc(20);
+    body.writeUInt32BE(99, 0);
+    await tamper((log) => log.copyPut(storeKey('identity'), sealValue(storeKey('identity'), body)));
+    await expect(start()).rejects.toMatchObject({
+      code: 'NIDO_ENGINE_FORMAT_NEWER', message: expect.stringContaining('99'),
+    });
+    await expect(checkDirectory(path)).rejects.toMatchObject({ code: 'NIDO_ENGINE_FORMAT_NEWER' });
+  });
+
+  it('says which option is wrong', () => {
+    expect(() => createFileEngine({ path: '' })).toThrow('engine.file.path');
+    expect(() => createFileEngine({ path, durability: 'maybe' as 'os' })).toThrow('engine.file.durability');
+  });
+});
+
+describe('file engine: damage', () => {
+  it('does not start with a damaged record unless it is told to go on without it', async () => {
+    const engine = await startLoaded();
+    const batch = engine.createBatch();
+    for (const name of ['a', 'b', 'c']) batch.putRetained(message(1, { topicName: Buffer.from(name) }));
+    await engine.commit(batch);
+    await engine.close();
+    const key = Buffer.concat([Buffer.from([KEY_RETAINED]), Buffer.from('b')]);
+    await tamper((log) => log.copyPut(key, Buffer.from('not what was written')));
+
+    const refusing = await start();
+    await expect(refusing.load(new Recorder())).rejects.toMatchObject({
+      code: 'NIDO_ENGINE_CORRUPT', message: expect.stringContaining("retained message 'b'"),
+    });
+    await refusing.close();
+    expect((await checkDirectory(path)).losses).toEqual([
+      { kind: 'record', promised: true, detail: "retained message 'b' is damaged" },
+    ]);
+    const recorder = new Recorder();
+    const report = await (await start({ onLoss: 'report' })).load(recorder);
+    expect([...recorder.retainedMessages.keys()]).toEqual(['a', 'c']);
+    expect(report.losses).toHaveLength(1);
+  });
+
+  it('notices a flipped bit in a table', async () => {
+    const engine = await startLoaded();
+    await fill(engine, 50);
+    await engine.close();
+    await (await start()).close(); // moves the log into a table
+    const [table] = await filesEnding('.ldb');
+    await flipByte(table, 3_000);
+    const outcome = start().then((again) => again.load(new Recorder()));
+    await expect(outcome).rejects.toMatchObject({ code: 'NIDO_ENGINE_CORRUPT' });
+  });
+
+  it('notices a batch that is missing in the middle of the log', async () => {
+    const engine = await startLoaded();
+    await fill(engine, 200);
+    const copy = join(root, 'copy');
+    await cp(path, copy, { recursive: true }); // as after kill -9
+    path = copy;
+    const [log] = await filesEnding('.log');
+    await flipByte(log, 70_000);
+    await expect(start()).rejects.toMatchObject({
+      code: 'NIDO_ENGINE_CORRUPT', message: expect.stringMatching(/batch(es)? \d+ .*missing/),
+    });
+    const reporting = await start({ onLoss: 'report' });
+    const report = await reporting.load(new Recorder());
+    expect(report.losses.length).toBeGreaterThan(0);
+    await reporting.close();
+    expect((await checkDirectory(path)).losses).toEqual([]); // told once, not for ever
+  });
+
+  it('reports but does not refuse the loss of a batch that was never promised to the disk', async () => {
+    const engine = await startLoaded({ durability: 'os' });
+    await fill(engine, 10, 'os');
+    await engine.close();
+    await tamper((log) => {
+      log.beginKey(KEY_BATCH);
+      log.raw(numberKey(KEY_BATCH, 5).subarray(1));
+      log.endDelete();
+    });
+    const report = await (await start()).load(new Recorder());
+    expect(report.losses).toMatchObject([{ kind: 'batch', promised: false }]);
+  });
+
+  it('does not take a half batch for a whole one', async () => {
+    const engine = await startLoaded();
+    await fill(engine, 3);
+    await engine.close();
+    const body = Buffer.alloc(8);
+    body.writeUInt32BE(4, 4);
+    await tamper((log) => log.copyPut(storeKey('open'), sealValue(storeKey('open'), body)));
+    await expect(start()).rejects.toMatchObject({
+      code: 'NIDO_ENGINE_CORRUPT', message: expect.stringContaining('batch 4 was begun'),
+    });
+  });
+
+  it('does not start empty where a store was', async () => {
+    const engine = await startLoaded();
+    await fill(engine, 3);
+    await engine.close();
+    await rm(join(path, 'CURRENT'));
+    await expect(start()).rejects.toMatchObject({ code: 'NIDO_ENGINE_CORRUPT' });
+    for (const name of await readdir(path)) {
+      if (name !== 'nidomq-store.json') await rm(join(path, name));
+    }
+    await expect(start()).rejects.toMatchObject({
+      code: 'NIDO_ENGINE_CORRUPT', message: expect.stringContaining('another one stands in its place'),
+    });
+  });
+
+  it('notices a store that was set back to an earlier state', async () => {
+    const engine = await startLoaded();
+    await fill(engine, 3);
+    await engine.close();
+    const old = join(root, 'old');
+    await cp(path, old, { recursive: true });
+    const later = await startLoaded();
+    await fill(later, 3);
+    await later.close();
+    const witness = await readFile(join(path, 'nidomq-store.json'));
+    path = old;
+    await writeFile(join(path, 'nidomq-store.json'), witness);
+    await expect(start()).rejects.toMatchObject({
+      code: 'NIDO_ENGINE_CORRUPT', message: expect.stringContaining('batch 6 was seen before'),
+    });
+  });
+});
+
+describe('file engine: snapshots', () => {
+  it('copies one moment of a store that goes on being written', async () => {
+    const engine = await startLoaded();
+    await fill(engine, 40);
+    const group = new GroupCommit(engine, { committed() {}, state() {}, fault() {} });
+    const copy = join(root, 'snapshot');
+    const taken = engine.snapshot(copy);
+    for (let i = 0; i < 200; i++) {
+      group.unit().putRetained(message(engine.nextNumber(), { topicName: Buffer.from(`r/${i}`) }));
+      if (i % 10 === 0) await group.settled();
+    }
+    const report = await taken;
+    await group.settled();
+    path = join(root, 'restored');
+    await restoreSnapshot(copy, path);
+    const found = await loaded(await start());
+    expect(found.sessions.size).toBe(40);
+    expect(found.entries).toHaveLength(400);
+    const retained = [...found.retainedMessages.keys()].map((name) => Number(name.slice(2)));
+    expect(retained.sort((a, b) => a - b)).toEqual(retained.map((_, i) => i)); // a prefix, nothing in between
+    expect(report.records).toBeGreaterThanOrEqual(480);
+  });
+
+  it('restores only into an empty directory, and only a complete and undamaged snapshot', async () => {
+    const engine = await startLoaded();
+    await fill(engine, 40);
+    const copy = join(root, 'snapshot');
+    await engine.snapshot(copy);
+    await expect(engine.snapshot(copy)).rejects.toMatchObject({ code: 'NIDO_ENGINE_TARGET_NOT_EMPTY' });
+    await expect(restoreSnapshot(copy, path)).rejects.toMatchObject({ code: 'NIDO_ENGINE_TARGET_NOT_EMPTY' });
+    await expect(restoreSnapshot(path, join(root, 'x'))).rejects.toMatchObject({ code: 'NIDO_ENGINE_FOREIGN' });
+    const manifest = join(copy, 'nidomq-snapshot.json');
+    const written = JSON.parse(await readFile(manifest, 'utf8')) as object;
+    await writeFile(manifest, JSON.stringify({ ...written, digest: 1 }));
+    const target = join(root, 'restored');
+    await expect(restoreSnapshot(copy, target)).rejects.toMatchObject({ code: 'NIDO_ENGINE_CORRUPT' });
+    expect((await readdir(root)).sort()).toEqual(['data', 'snapshot']);
+  });
+});
