@@ -4,8 +4,9 @@
  * door.
  */
 import {
-  closeSync, constants, fstatSync, openSync, readFileSync, statSync, unwatchFile, watchFile,
+  closeSync, constants, fstatSync, openSync, readFileSync, stat, statSync,
 } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { types } from 'node:util';
 
 import type { BrokerLogger } from '../broker/logger.js';
@@ -22,15 +23,15 @@ export interface WatchedFileOptions {
 export class WatchedFile<T> {
   private value: T;
   private readonly listeners = new Set<(value: T) => void>();
-  private readonly onStat: () => void;
-  private watching = false;
+  /** What the file looked like just before it was read; another look means that it has changed. */
+  private seen = '';
+  private timer: NodeJS.Timeout | undefined;
 
   constructor(
     private readonly options: WatchedFileOptions,
     private readonly parse: (text: string, path: string) => T,
   ) {
     this.value = this.read();
-    this.onStat = () => void this.reload();
   }
 
   get current(): T {
@@ -39,13 +40,11 @@ export class WatchedFile<T> {
 
   /**
    * Looks at the file from now on. Polling, because editors and Kubernetes replace files rather
-   * than write them.
+   * than write them. A file that is missing for a moment is looked for again.
    */
   watch(): this {
-    if (this.watching) return this;
-    this.watching = true;
     const interval = this.options.fileCheckMs ?? guardLimitDefaults.fileCheckMs;
-    watchFile(this.options.path, { interval, persistent: false }, this.onStat);
+    this.timer ??= setInterval(() => this.look(), interval).unref();
     return this;
   }
 
@@ -69,14 +68,27 @@ export class WatchedFile<T> {
   }
 
   close(): void {
-    if (this.watching) unwatchFile(this.options.path, this.onStat);
-    this.watching = false;
+    clearInterval(this.timer);
+    this.timer = undefined;
     this.listeners.clear();
   }
 
+  private look(): void {
+    stat(this.options.path, (error, stats) => {
+      if (this.timer === undefined || error || lookOf(stats) === this.seen) return;
+      this.reload();
+    });
+  }
+
   private read(): T {
+    const stats = statSync(this.options.path, { throwIfNoEntry: false });
+    this.seen = stats ? lookOf(stats) : '';
     return this.parse(readGuardFile(this.options.path), this.options.path);
   }
+}
+
+function lookOf(stats: Stats): string {
+  return `${stats.dev}:${stats.ino}:${stats.size}:${stats.mtimeMs}`;
 }
 
 /** The text of a regular file within the size limit, or a GuardError that says why not. */
@@ -86,11 +98,11 @@ export function readGuardFile(path: string): string {
     // Without O_NONBLOCK, opening a named pipe would stop the whole process.
     const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
-      const stat = fstatSync(descriptor);
-      if (!stat.isFile()) {
+      const stats = fstatSync(descriptor);
+      if (!stats.isFile()) {
         throw fileProblem('NIDO_GUARD_FILE', { path }, 'it is not a regular file');
       }
-      if (stat.size > guardLimitDefaults.guardFileBytesMax) {
+      if (stats.size > guardLimitDefaults.guardFileBytesMax) {
         const max = guardLimitDefaults.guardFileBytesMax;
         throw fileProblem('NIDO_GUARD_FILE', { path }, `it is larger than ${max} bytes`);
       }

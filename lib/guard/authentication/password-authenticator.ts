@@ -18,9 +18,8 @@ const sharedQueue = new WorkQueue({
   concurrencyMax: guardLimitDefaults.kdfConcurrencyMax, queueMax: guardLimitDefaults.kdfQueueMax,
 });
 
-const wrong: AuthenticationResult = {
-  ok: false, reasonCode: BAD_USER_NAME_OR_PASSWORD, reason: 'wrong password',
-};
+// Without a reason: it would tell the peer that the user exists.
+const wrong: AuthenticationResult = { ok: false, reasonCode: BAD_USER_NAME_OR_PASSWORD };
 const pass: AuthenticationResult = { ok: 'pass' };
 const busy: AuthenticationResult = {
   ok: false, reasonCode: SERVER_BUSY, reason: 'too many logins at once',
@@ -47,6 +46,8 @@ export abstract class PasswordAuthenticator implements Authenticator {
     }
     const user = this.users().get(username);
     if (!password) return user ? wrong : pass;
+    // HMAC fills short keys up with zeros, so that PBKDF2 takes "word" and "word\0" for the same.
+    if (password.at(-1) === 0) return user ? wrong : pass;
     // Somebody unknown is checked against the first user there is, so that it takes as long.
     const stored = user?.hash ?? this.users().values().next().value?.hash ?? decoy;
     const check = this.queue.tryRun(() => verifyPassword(stored, password));
