@@ -9,8 +9,9 @@ import type { Fields, Frame, Sender, Verdict } from '../support/twin-parser.js';
 const ROOT = process.cwd();
 const ENTRY = 'test/core/entries/codec.entry.ts';
 const SOURCES = ['assembly/codec', 'assembly/topic', 'assembly/shared', 'assembly/memory'];
-/** Behind a packet lies what would do harm if it were read as part of it. */
-const BEYOND = Buffer.from('2b2300ff802f2b2300ff802f2b2300ff80'.repeat(4), 'hex');
+/** Behind a packet lies what would do harm if it were read as part of it; where it starts varies. */
+const BEYOND = Buffer.from('2b2300ff8001002f'.repeat(8), 'hex');
+const BEYOND_STARTS = 8;
 const INPUT_PAGES = 4;
 const FORWARDED_AT = 8;
 const SLOTS_AT = 16;
@@ -69,7 +70,7 @@ export class CodecHost {
   put(bytes: Uint8Array): number {
     const memory = new Uint8Array(this.memory.buffer);
     memory.set(bytes, this.at);
-    memory.set(BEYOND, this.at + bytes.length);
+    memory.set(BEYOND.subarray(bytes.length % BEYOND_STARTS), this.at + bytes.length);
     return this.at;
   }
 

@@ -49,7 +49,9 @@ export class PacketMaker {
     if (this.chance(0.35)) packet.body = this.damage(packet.body);
     let header = (type << 4) | packet.flags;
     if (this.chance(0.02)) header ^= 1 << this.below(8);
-    let bytes = Uint8Array.from([header, ...vbi(packet.body.length), ...packet.body]);
+    const length = vbi(packet.body.length);
+    if (this.chance(0.01)) length.push(length.pop()! | 128, 0);
+    let bytes = Uint8Array.from([header, ...length, ...packet.body]);
     if (this.chance(0.05)) bytes = Uint8Array.from(this.damage([...bytes]));
     return { version, bytes };
   }
@@ -192,12 +194,13 @@ export class PacketMaker {
     const at = this.below(bytes.length + 1);
     const copy = [...bytes];
     const lies = [0, 1, 127, 128, 255, copy.length & 255, (copy.length - at) & 255];
-    switch (this.below(6)) {
+    switch (this.below(7)) {
       case 0: return copy.slice(0, at);
       case 1: copy.splice(at, 0, this.below(256)); return copy;
       case 2: copy.splice(at, 1 + this.below(3)); return copy;
       case 3: copy[at] = this.pick(lies); return copy;
       case 4: return [...copy, ...this.number(1 + this.below(4))];
+      case 5: copy[at] = ((copy[at] ?? 0) + this.pick([1, 255])) & 255; return copy;
       default:
         if (copy.length === 0) return copy;
         for (let i = this.below(3); i >= 0; i--) {
