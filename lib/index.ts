@@ -1,1 +1,20 @@
+/** The broker, ready to be hosted by an application. */
 export { Broker } from './broker/broker.js';
+export type {
+  BrokerInternals, BrokerStats, ClientInfo, CloseOptions, DisconnectClientOptions,
+} from './broker/broker.js';
+export type {
+  BrokerOptions, LimitSettings, ListenerSettings, MqttSettings, ResolvedBrokerOptions, SysSettings,
+} from './broker/broker-options.js';
+export type { Clock, ScheduledTask } from './broker/clock.js';
+export { BrokerError, OptionError, PublishError } from './broker/errors.js';
+export type { BrokerErrorCode } from './broker/errors.js';
+export type * from './broker/events.js';
+export type {
+  MessageHandler, ReceivedMessage, SubscribeHandlerOptions, Subscription,
+} from './broker/handlers.js';
+export type * from './broker/hooks.js';
+export type { BrokerLogger } from './broker/logger.js';
+export { OPTION_TABLE, resolveOptions } from './broker/options.js';
+export type { OptionSpec } from './broker/options.js';
+export type { PublishOptions } from './broker/publisher.js';

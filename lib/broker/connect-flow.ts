@@ -75,6 +75,7 @@ export class ConnectFlow {
     connection.state = 'deciding';
     connection.protocolVersion = packet.protocolVersion;
     connection.clientId = packet.clientIdentifier;
+    connection.maximumPacketSize = packet.maximumPacketSize ?? 0;
     const refusal = connectRefusal(packet, this.#context.options);
     if (refusal !== undefined) {
       this.#connections.refuse(connection, refusal.reasonCode, refusal.reason);

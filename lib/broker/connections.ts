@@ -3,7 +3,7 @@
  * connection ends it here, in two steps: its session is cut off at once (so that wills, expiry and
  * publishers wait for no dead peer), and the connection itself goes when its last bytes are out.
  */
-import type { ConnectionHandle, DisconnectPacket } from '../core/contract.js';
+import type { ConnectionHandle, DisconnectPacket, ReasonFields } from '../core/contract.js';
 import type { Transport } from '../listener/transport.js';
 import { cappedExpiry, serverReference } from './connect-rules.js';
 import type { BrokerContext } from './context.js';
@@ -26,6 +26,8 @@ import type { SessionRegistry } from './session-registry.js';
 
 const MS_PER_SECOND = 1_000;
 const KEEP_ALIVE_GRACE = 1.5;
+/** Fixed header, flags, Reason Code, Property Length, and the headers of two strings. */
+const BARE_PACKET_BYTES_MAX = 16;
 
 export interface Ending {
   readonly by: ClientDisconnectedEvent['by'];
@@ -140,30 +142,24 @@ export class Connections {
   /** DISCONNECT where the version has it; the session goes offline now. */
   cutOff(connection: ClientConnection, reasonCode: number, reason: string): void {
     if (connection.state === 'leaving' || connection.state === 'gone') return;
-    const { core, options } = this.#context;
+    const { core } = this.#context;
     if (connection.state !== 'connected') {
       // [MQTT-3.14.0-1]
       this.refuse(connection, SERVER_UNAVAILABLE, reason);
       return;
     }
-    core.disconnect(connection.handle, reasonCode, {
-      reasonString: reason,
-      serverReference: serverReference(reasonCode, options.mqtt),
-    });
+    core.disconnect(connection.handle, reasonCode, this.#fields(connection, reasonCode, reason));
     this.#end(connection, { by: 'broker', reasonCode, reason });
   }
 
   /** CONNACK with a failure [MQTT-3.2.2-7]; nothing for a peer that has not sent CONNECT. */
   refuse(connection: ClientConnection, reasonCode: number, reason: string): void {
     if (connection.state === 'leaving' || connection.state === 'gone') return;
-    const { core, options } = this.#context;
+    const { core } = this.#context;
     if (connection.state === 'waiting') {
       core.destroy(connection.handle);
     } else {
-      core.refuse(connection.handle, reasonCode, {
-        reasonString: reason,
-        serverReference: serverReference(reasonCode, options.mqtt),
-      });
+      core.refuse(connection.handle, reasonCode, this.#fields(connection, reasonCode, reason));
     }
     this.#end(connection, { by: 'broker', reasonCode, reason });
   }
@@ -236,6 +232,18 @@ export class Connections {
       this.#tellRefused(connection, ending);
     }
     if (session !== undefined) this.#sessions.goOffline(session);
+  }
+
+  /**
+   * What CONNACK or DISCONNECT says beside its Reason Code, if the client takes a packet so large.
+   */
+  #fields(connection: ClientConnection, reasonCode: number, reason: string): ReasonFields {
+    const reference = serverReference(reasonCode, this.#context.options.mqtt);
+    const bytes = Buffer.byteLength(reason) + Buffer.byteLength(reference ?? '');
+    const room = connection.maximumPacketSize - BARE_PACKET_BYTES_MAX;
+    // [MQTT-3.2.2-19] [MQTT-3.14.2-3]
+    if (connection.maximumPacketSize > 0 && bytes > room) return {};
+    return { reasonString: reason, serverReference: reference };
   }
 
   /** Closed before the core has seen it: a peer that nobody owes an answer. */

@@ -44,6 +44,8 @@ export class ClientConnection extends TimerEntry {
   protocolVersion: ProtocolVersion = 4;
   /** Keep Alive as it holds, in seconds; 0 = none. */
   keepAliveSeconds = 0;
+  /** Maximum Packet Size of the client; 0 = none. */
+  maximumPacketSize = 0;
   clientId = '';
   session: Session | undefined = undefined;
   identity: Identity | undefined = undefined;
