@@ -9,7 +9,7 @@ import type { Fields, Frame, Sender, Verdict } from '../support/twin-parser.js';
 const ROOT = process.cwd();
 const ENTRY = 'test/core/entries/codec.entry.ts';
 const SOURCES = ['assembly/codec', 'assembly/topic', 'assembly/shared', 'assembly/memory'];
-/** Behind a packet lies what would do harm if it were read as part of it; where it starts varies. */
+/** Behind a packet lies what would do harm if it were read as part of it. Its start varies. */
 const BEYOND = Buffer.from('2b2300ff8001002f'.repeat(8), 'hex');
 const BEYOND_STARTS = 8;
 const INPUT_PAGES = 4;
