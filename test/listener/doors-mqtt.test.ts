@@ -271,6 +271,42 @@ describe.each(DOOR_KINDS)('QoS 2 each way through %s', (kind) => {
   }, 40_000);
 });
 
+const FLOOD = 15_000;
+const FLOOD_PAYLOAD = 2_000;
+
+describe.each(DOOR_KINDS)('a subscriber that does not read, on %s', (kind) => {
+  it('costs only itself', async () => {
+    const { listener, way } = doorOf(kind);
+    const port = await open(listener);
+    const whole: OpenTransportOptions = kind === 'unix' ? way : { ...way, port };
+    const frozen = await openTransport(whole);
+    const slow = clientOver(frozen, '64 KiB pieces', 'slow');
+    await connectedTo(slow);
+    await slow.subscribeAsync('flood', { qos: 0 });
+    const quick = await dialThrough(whole, '64 KiB pieces', 'quick');
+    let heard = 0;
+    quick.on('message', () => { heard += 1; });
+    await quick.subscribeAsync('flood', { qos: 0 });
+    const lost = new Map<string, number>();
+    broker?.on('messageDropped', ({ clientId }) => {
+      lost.set(clientId, (lost.get(clientId) ?? 0) + 1);
+    });
+    frozen.pause();
+    const writer = await dialThrough(whole, '64 KiB pieces', 'writer');
+    const payload = Buffer.alloc(FLOOD_PAYLOAD, 'x');
+    for (let index = 0; index < FLOOD; index += 1) {
+      writer.publish('flood', payload, { qos: 0 });
+      if (index % WINDOW === WINDOW - 1) {
+        await until('the quick one keeps up', () => heard === index + 1);
+      }
+    }
+    expect(heard).toBe(FLOOD);
+    // What the frozen one could not take was dropped, and said; nobody else lost anything.
+    expect([...lost.keys()]).toEqual(['slow']);
+    expect(lost.get('slow')).toBeGreaterThan(0);
+  }, 40_000);
+});
+
 function doorOf(kind: DoorKind): { listener: ListenerSettings; way: OpenTransportOptions } {
   const path = join(folder, `${kind}.sock`);
   const secure = kind === 'tls' || kind === 'wss';
