@@ -18,13 +18,23 @@ export const SHARED = 4;
 export const MIXED_NO_LOCAL = 8;
 
 type Call = (...words: (number | bigint)[]) => number;
-type Exports = Record<string, Call> & {
-  memory: WebAssembly.Memory;
-  subscribeExisted: WebAssembly.Global;
-  retainedReplaced: WebAssembly.Global;
-  walkDone: WebAssembly.Global;
-  hashKey: WebAssembly.Global;
-};
+interface Globals {
+  readonly memory: WebAssembly.Memory;
+  readonly subscribeExisted: { readonly value: number };
+  readonly retainedReplaced: { readonly value: number };
+  readonly walkDone: { readonly value: number };
+  readonly walkSpent: { readonly value: number };
+  readonly hashKey: { readonly value: bigint };
+}
+type CallName =
+  | 'allocate' | 'growMemory' | 'heapBase' | 'initialiseBlocks' | 'initialiseIndex' | 'setBudget'
+  | 'usedOf' | 'internedTopics' | 'internTopic' | 'pinTopic' | 'setTopicCacheMax' | 'unpinTopic'
+  | 'findSubscription' | 'subscribe' | 'subscriptionCount' | 'topicFilterLength' | 'unsubscribe'
+  | 'writeTopicFilter' | 'localReceiver' | 'receiversOf' | 'pinGroup' | 'unpinGroup'
+  | 'matcherAdd' | 'matcherCreate' | 'matcherFree' | 'matcherMatch' | 'matcherRemove'
+  | 'retainedCount' | 'retainedFind' | 'retainedPut' | 'retainedRemove'
+  | 'walkEnd' | 'walkNext' | 'walkStart';
+type Exports = Readonly<Record<CallName, Call>> & Globals;
 
 export interface SubscribeOptions {
   readonly shareName?: string;
