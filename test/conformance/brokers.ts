@@ -100,6 +100,7 @@ class MosquittoTarget implements Target {
     writeFileSync(file, [...rest, ...own].join('\n') + '\n');
     this.children.push(spawn(this.command, ['-c', file], { stdio: 'ignore' }));
     await untilListening(port);
+    if (webSocket > 0) await untilListening(webSocket);
     if (webSocket === 0) return { host: HOST, port };
     return { host: HOST, port, webSocket: { host: HOST, port: webSocket, path: '/mqtt' } };
   }
