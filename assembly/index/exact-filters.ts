@@ -65,6 +65,7 @@ export function findExact(at: u32, length: u32, hash: u64): u32 {
   let found = pointerAt(slot);
   while (found != 0) {
     if (tagAt(slot) == tag && <u32>changetype<ExactFilter>(found).length == length) {
+      // Byte by byte, nothing normalised [MQTT-4.7.3-4].
       if (bytesEqual(found + EXACT_BYTES_AT, at, length)) return found + EXACT_END;
     }
     slot = slotAfter(table, slot);

@@ -158,6 +158,7 @@ function findEdge(parent: u32, at: u32, length: u32, hash: u64): u32 {
   while (found != 0) {
     if (tagAt(slot) == tag) {
       const node = nodeAt(found);
+      // Byte by byte, nothing normalised [MQTT-4.7.3-4].
       if (
         node.parent == parent && <u32>node.length == length
         && bytesEqual(found + NODE_BYTES, at, length)

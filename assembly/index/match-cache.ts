@@ -200,6 +200,7 @@ function addReceiver(session: u32, subscription: u32, qos: u8, flags: u8): bool 
 function merge(receiver: Receiver, pointer: u32): void {
   const options = subscriptionAt(pointer).options;
   const qos: u8 = options & OPTION_QOS;
+  // The highest QoS wins [MQTT-3.3.4-2], in 3.1.1 [MQTT-3.3.5-1].
   if (qos > receiver.qos) {
     receiver.qos = qos;
     receiver.subscription = pointer;
@@ -341,7 +342,7 @@ function writeIdentifiers(entry: TopicEntry, start: u32): bool {
       if (record.identifier != 0) {
         const number = findInDraft(record.session);
         if (number >= NONE - 1) return false;
-        writeIdentifier(draftAt(number), record.identifier);
+        writeIdentifier(draftAt(number), record.identifier); // [MQTT-3.3.4-3] [MQTT-3.3.4-4]
       }
       subscription = record.nextOfFilter;
     }
@@ -362,7 +363,7 @@ export function localReceiver(pointer: u32, session: u32, out: u32): bool {
     const found = findOnFilter(end, session);
     if (found == 0) continue;
     const subscription = subscriptionAt(found);
-    if ((subscription.options & OPTION_NO_LOCAL) != 0) continue;
+    if ((subscription.options & OPTION_NO_LOCAL) != 0) continue; // [MQTT-3.8.3-3]
     if (receiver.session == 0) {
       receiver.session = session;
       receiver.subscription = found;

@@ -101,7 +101,7 @@ export function subscribe(
   else if (group != 0) existing = findMember(group, session);
   if (existing != 0) {
     subscribeExisted = true;
-    replaceOptions(existing, options, identifier, tag);
+    replaceOptions(existing, options, identifier, tag); // [MQTT-3.8.4-3]
     return existing;
   }
   const pointer = allocateIndex(SUBSCRIPTION_BYTES);
@@ -164,7 +164,7 @@ export function unsubscribe(pointer: u32): void {
   release(MEMORY_INDEX, pointer);
   subscriptions--;
   if (!changed) return;
-  forgetEnd(end);
+  forgetEnd(end); // nothing cached leads to it any more [MQTT-3.10.4-2]
   pruneAny(end);
 }
 
