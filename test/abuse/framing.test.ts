@@ -1,4 +1,4 @@
-/** Abuse gate 1 to 15: framing and parsing. The numbers are those of docs/abuse.md. */
+/** Abuse gate 1 to 15: framing and parsing. */
 import { describe, expect, it } from '@jest/globals';
 import { bin, cat, hex, packet, str, u16, u8, vbi } from '../conformance/wire/bytes.js';
 import * as build from '../conformance/wire/packets.js';

@@ -1,10 +1,15 @@
 /** Abuse gate 31 to 40: exhaustion of resources. */
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { truncateSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
-import { HttpAuthenticator } from '../../lib/guard/index.js';
+import { TopicMatcher } from '../../lib/core/topic-matcher.js';
+import { HttpAuthenticator, buildGuard } from '../../lib/guard/index.js';
 import type { Authorizer } from '../../lib/broker/hooks.js';
+import { temporaryFolder } from '../guard/mosquitto.js';
 import { cat } from '../conformance/wire/bytes.js';
 import * as build from '../conformance/wire/packets.js';
 import { memoryInUse, underAttack, until } from './abuse-kit.js';
@@ -123,11 +128,14 @@ describe('resources', () => {
       await kit.unsubscribe(peer, ...filters.map(([filter]) => filter));
     };
     await round();
-    const before = broker.stats().memoryUsedBytes.index;
+    const used = (): number => broker.stats().memoryUsedBytes.index + broker.stats().memoryUsedBytes.record;
+    await until('the first replays', () => used() < 10_000);
+    const before = used();
     for (let count = 0; count < 100; count += 1) await round();
-    expect(broker.stats().memoryUsedBytes.index - before).toBeLessThan(50_000);
+    // Replays of retained messages end a little later than the subscriptions that asked for them.
+    await until('the memory', () => used() - before < 10_000, 15_000);
     expect(broker.stats().subscriptions).toBe(1);
-  }));
+  }), 40_000);
 
   it('abuse 35: sessions that never end, with delayed wills, stop at a limit', () => underAttack(async ({ kit }) => {
     const answers: number[] = [];
@@ -204,5 +212,60 @@ describe('resources', () => {
       service.closeAllConnections();
       service.close();
     }
+  });
+
+  it('abuse 40: files that are pipes, devices, folders or far too large stop the start, not the process', () => {
+    const folder = temporaryFolder();
+    const pipe = join(folder.path, 'pipe');
+    expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+    const huge = folder.file('huge', '');
+    truncateSync(huge, 2 ** 31);
+    const started = Date.now();
+    for (const path of [pipe, '/dev/zero', folder.path, huge]) {
+      expect(() => buildGuard({ authorization: { aclFile: path } }, { createFilterSet: () => new TopicMatcher() }))
+        .toThrow(expect.objectContaining({ code: 'NIDO_GUARD_FILE' }));
+    }
+    expect(Date.now() - started).toBeLessThan(2000);
+    folder.remove();
+  });
+
+  it('abuse 19 and 34: a client that comes and goes without end is kept out for a while, others are not', async () => {
+    const guard = buildGuard({ limits: { flappingDisconnectsMax: 20 } }, { createFilterSet: () => new TopicMatcher() });
+    await underAttack(async ({ kit, broker }) => {
+      const codes: number[] = [];
+      for (let count = 0; count < 40; count += 1) {
+        const peer = await kit.connecting({ clientId: 'flapping' });
+        codes.push((await peer.next()).reasonCode);
+        peer.cut();
+        await until('the end of it', () => broker.client('flapping') === undefined);
+      }
+      expect(codes.filter((code) => code === 0)).toHaveLength(21);
+      expect(codes.at(-1)).toBe(0x8a);
+      await kit.connect({ clientId: 'another' });
+    }, { gate: guard.gate });
+    guard.close();
+  });
+
+  it('abuse 34: connections of one address and of one user end at their limits, and places come back', async () => {
+    const limits = { connectionsPerAddressMax: 12, connectionsPerUserMax: 4 };
+    const guard = buildGuard({ limits }, { createFilterSet: () => new TopicMatcher() });
+    await underAttack(async ({ kit }) => {
+      const mine = [];
+      for (let count = 0; count < 4; count += 1) mine.push(await kit.connect({ username: 'anna' }));
+      const fifth = await kit.connecting({ username: 'anna' });
+      await kit.expectRefused(fifth, [0x97]);
+      await kit.disconnect(mine[0]);
+      await until('two places', () => guard.gate.counts.connections === 5);
+      await kit.connect({ username: 'anna' });
+      const more = [];
+      for (let count = 0; count < 6; count += 1) more.push(await kit.connect());
+      await kit.expectRefused(await kit.connecting());
+      await kit.disconnect(more[0]);
+      await until('a place', () => guard.gate.counts.connections === 11);
+      await kit.connect();
+    }, { gate: guard.gate });
+    await until('nobody', () => guard.gate.counts.connections === 0);
+    expect(guard.gate.counts).toEqual({ connections: 0, addresses: 0, users: 0 });
+    guard.close();
   });
 });

@@ -157,7 +157,7 @@ describe('the gate', () => {
     gate.closed('10.0.0.1');
     expect(gate.opened('10.0.0.1', 0, WALL).kind).toBe('admit');
     for (const address of ['10.0.0.1', '10.0.0.1', '10.0.0.2']) gate.closed(address);
-    expect(gate.counts).toEqual({ addresses: 0, users: 0 });
+    expect(gate.counts).toEqual({ connections: 0, addresses: 0, users: 0 });
   });
 
   it('slows an address down, and refuses it when that is not enough, without harm to others', () => {

@@ -98,8 +98,12 @@ export class ConnectionGate {
   }
 
   /** Connections that are counted now, for tests and metrics. */
-  get counts(): { readonly addresses: number; readonly users: number } {
-    return { addresses: this.ofAddress.size, users: this.ofUser.size };
+  get counts(): {
+    readonly connections: number; readonly addresses: number; readonly users: number;
+  } {
+    let connections = 0;
+    for (const count of this.ofAddress.values()) connections += count;
+    return { connections, addresses: this.ofAddress.size, users: this.ofUser.size };
   }
 
   private bucketOf(key: string, now: number): TokenBucket {
