@@ -108,7 +108,7 @@ async function publish(api, publishers) {
         retain: false, expiresAt: 0, publisher: sessionId,
       }, 1);
       batch.putQueueEntry({
-        sessionId, number, messageNumber: number, qos: 1, retain: false, packetIdentifier: (number % 65_535) + 1,
+        sessionId, number, qos: 1, retain: false, packetIdentifier: (number % 65_535) + 1,
         subscriptionIdentifiers: EMPTY,
       });
       group.wait(token);
@@ -151,7 +151,7 @@ async function drain(api) {
         expiresAt: 0, publisher: 0,
       }, 1);
       batch.putQueueEntry({
-        sessionId: 1, number, messageNumber: number, qos: 1, retain: false, packetIdentifier: 1,
+        sessionId: 1, number, qos: 1, retain: false, packetIdentifier: 1,
         subscriptionIdentifiers: EMPTY,
       });
       if (i % 5_000 === 0) await group.settled();
@@ -165,7 +165,7 @@ async function drain(api) {
     let count = 0;
     for (let end = false; !end;) {
       const slice = await engine.readQueue(1, after, { messagesMax: 256, bytesMax: 1024 * 1024 });
-      for (const entry of slice.entries) group.unit().deleteQueueEntry(1, entry.number, entry.messageNumber);
+      for (const entry of slice.entries) group.unit().deleteQueueEntry(1, entry.number);
       after = slice.entries.at(-1)?.number ?? after;
       count += slice.entries.length;
       end = slice.end;

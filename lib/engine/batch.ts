@@ -9,6 +9,7 @@
 import type {
   QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord, WriteDurability,
 } from './engine.js';
+import { messageNumberOf } from './engine.js';
 import {
   KEY_ENDED, KEY_INBOUND, KEY_MESSAGE, KEY_QUEUE, KEY_RELEASED, KEY_RETAINED, KEY_SESSION,
   KEY_SUBSCRIPTION, KEY_WILL,
@@ -90,7 +91,8 @@ export class EngineBatch {
     this.log.endPut();
   }
   putQueueEntry(entry: QueueEntry): void {
-    const inline = this.#inline?.number === entry.messageNumber ? this.#inline : undefined;
+    const isInline = this.#inline?.number === messageNumberOf(entry.number);
+    const inline = isInline ? this.#inline : undefined;
     this.#inline = undefined;
     this.#key2(KEY_QUEUE, entry.sessionId, entry.number);
     this.log.beginValue();
@@ -101,31 +103,26 @@ export class EngineBatch {
    * PUBREC came: the message is gone, the identifier stays until PUBCOMP. Commit before PUBREL is
    * sent.
    */
-  releaseQueueEntry(entry: {
-    sessionId: number; number: number; messageNumber: number; packetIdentifier: number;
-  }): void {
-    this.#deleteEntry(entry.sessionId, entry.number, entry.messageNumber);
-    this.#key2(KEY_RELEASED, entry.sessionId, entry.number);
+  releaseQueueEntry(sessionId: number, number: number, packetIdentifier: number): void {
+    this.deleteQueueEntry(sessionId, number);
+    this.#key2(KEY_RELEASED, sessionId, number);
     this.log.beginValue();
-    this.log.uint16(entry.packetIdentifier);
+    this.log.uint16(packetIdentifier);
     this.log.endPut();
   }
   /**
    * Acknowledged, expired or dropped. Once for each entry: a second time would take the body from
    * somebody else.
    */
-  deleteQueueEntry(sessionId: number, number: number, messageNumber: number): void {
-    this.#deleteEntry(sessionId, number, messageNumber);
+  deleteQueueEntry(sessionId: number, number: number): void {
+    this.#key2(KEY_QUEUE, sessionId, number);
+    this.log.endDelete();
+    this.#dropReference(messageNumberOf(number));
   }
   /** PUBCOMP came. */
   deleteReleased(sessionId: number, number: number): void {
     this.#key2(KEY_RELEASED, sessionId, number);
     this.log.endDelete();
-  }
-  #deleteEntry(sessionId: number, number: number, messageNumber: number): void {
-    this.#key2(KEY_QUEUE, sessionId, number);
-    this.log.endDelete();
-    this.#dropReference(messageNumber);
   }
 
   putSession(record: SessionRecord): void {
@@ -205,7 +202,7 @@ export class EngineBatch {
    */
   sweepQueueEntry(key: Buffer, body: Buffer | undefined): void {
     this.deleteKey(key);
-    const messageNumber = body === undefined ? 0 : referenceOf(body);
+    const messageNumber = body === undefined ? 0 : referenceOf(key, body);
     if (messageNumber !== 0) this.#dropReference(messageNumber);
   }
 

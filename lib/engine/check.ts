@@ -29,7 +29,7 @@ export async function examine(store: Readable, ledger: Ledger): Promise<CheckRep
         bodies.add(readNumber(key, 1));
         orphans.add(readNumber(key, 1));
       } else if (keyClass === KEY_QUEUE) {
-        const reference = referenceOf(body);
+        const reference = referenceOf(key, body);
         orphans.delete(reference);
         if (reference === 0 || bodies.has(reference)) return;
         const detail = `the body of ${describeKey(key)} is missing`;

@@ -8,12 +8,19 @@
  * that and never calls `commit` itself.
  *
  * Names of things: a *session* is known by `sessionId`, a number that is never given twice. A
- * *message number* orders all messages that were ever stored; a *queue entry* is one message on its
- * way to one session and has a number of its own from the same row (it equals the message number
- * except where one session gets one message twice). All numbers come from `nextNumber` and never
- * repeat, crashes included.
+ * *message number* orders all messages that were ever stored; it is a multiple of NUMBER_STEP, and
+ * the numbers from it up to the next multiple are those of its queue entries: a queue entry is one
+ * message on its way to one session, which can get the same message several times (by a
+ * subscription of its own and as a member of shared groups). All numbers come from `nextNumber` and
+ * never repeat, crashes included.
  */
 import type { EngineBatch } from './batch.js';
+
+export const NUMBER_STEP = 16;
+/** The message that a queue entry carries. */
+export function messageNumberOf(entryNumber: number): number {
+  return entryNumber - (entryNumber % NUMBER_STEP);
+}
 
 /**
  * `disk` survives power loss, `os` survives kill -9, `memory` survives nothing: such operations are
@@ -38,8 +45,8 @@ export interface StoredMessage {
 }
 export interface QueueEntry {
   readonly sessionId: number;
+  /** `messageNumberOf(number)` is the message's. */
   readonly number: number;
-  readonly messageNumber: number;
   /** Of this delivery: the lower one of message and subscription. */
   readonly qos: number;
   /** RETAIN as it will be sent. */
@@ -176,7 +183,7 @@ export interface Engine {
   open(): Promise<void>;
   /** Tells everything that is needed at start. Once, after `open` and before the first `commit`. */
   load(visitor: LoadVisitor, limits?: LoadLimits): Promise<LoadReport>;
-  /** The next number for a session, message or queue entry. */
+  /** The next number for a session or a message: a multiple of NUMBER_STEP. */
   nextNumber(): number;
   createBatch(): EngineBatch;
   /**

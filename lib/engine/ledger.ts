@@ -14,13 +14,14 @@
  */
 import { openValue } from './checksum.js';
 import type { Loss, WriteDurability } from './engine.js';
+import { NUMBER_STEP } from './engine.js';
 import { KEY_BATCH, KEY_STORE, classRange, readNumber, storeKey } from './keys.js';
 import type { OperationLog } from './operation-log.js';
 import type { Readable } from './store.js';
 import { readOne, scanAll } from './store.js';
 
 /** Numbers that are reserved beyond the last one given. */
-const RESERVE = 1_024;
+const RESERVE = 1_024 * NUMBER_STEP;
 /** Old records that one batch removes at most. */
 const TRIM_MAX = 64;
 const OPEN_KEY = storeKey('open');
@@ -54,10 +55,10 @@ export class Ledger {
   #last = 0;
   #lastDisk = 0;
   #chain = 0;
-  #reserved = 1;
+  #reserved = NUMBER_STEP;
   #contiguousFrom = 0;
   #damaged: Buffer[] = [];
-  #next = 1;
+  #next = NUMBER_STEP;
 
   /** `windowBytes`: what the logs of the store can hold. */
   constructor(windowBytes: number) {
@@ -68,7 +69,9 @@ export class Ledger {
     return this.#last;
   }
   nextNumber(): number {
-    return this.#next++;
+    const number = this.#next;
+    this.#next += NUMBER_STEP;
+    return number;
   }
 
   /** Frames a batch of the next number. The ledger itself moves on with `committed` only. */

@@ -37,9 +37,9 @@ async function loadClassicLevel(): Promise<typeof ClassicLevel> {
     throw new EngineError('NIDO_ENGINE_UNAVAILABLE',
       `The file engine needs the package classic-level, which cannot be loaded on `
       + `${process.platform}-${process.arch} (Node ${process.version}): ${wordsOf(error)}. `
-      + `Install it with 'npm install classic-level'; where it has no binary for the platform (Alpine on ARM, `
-      + `Windows on ARM) npm builds it and needs Python, make and a C++ compiler. Or choose the `
-      + `memory engine, which keeps nothing.`, { cause: error });
+      + `Install it with 'npm install classic-level'; where it has no binary for the platform `
+      + `(Alpine on ARM, Windows on ARM) npm builds it and needs Python, make and a C++ compiler. `
+      + `Or choose the memory engine, which keeps nothing.`, { cause: error });
   }
 }
 

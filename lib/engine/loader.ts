@@ -2,6 +2,7 @@
 import type { BodyReferences } from './batch.js';
 import { openValue } from './checksum.js';
 import type { LoadLimits, LoadReport, LoadVisitor, Loss, StoredMessage } from './engine.js';
+import { messageNumberOf } from './engine.js';
 import {
   KEY_ENDED, KEY_INBOUND, KEY_MESSAGE, KEY_QUEUE, KEY_RELEASED, KEY_RETAINED, KEY_SESSION,
   KEY_SUBSCRIPTION, KEY_WILL, classRange, describeKey, numberKey, readNumber,
@@ -136,7 +137,7 @@ export class Loader {
         this.#lost('record', `${describeKey(key)} is damaged`);
         continue;
       }
-      const reference = referenceOf(body);
+      const reference = referenceOf(key, body);
       if (reference !== 0) this.parts.references.add(reference, 1);
       if (this.#isKnown(key)) opened.push({ key, body });
     }
@@ -149,8 +150,8 @@ export class Loader {
     const bodies = new Map<number, StoredMessage>();
     if (this.#queueBytes >= this.#bytesMax) return bodies;
     const wanted = new Set<number>();
-    for (const { body } of opened) {
-      const reference = referenceOf(body);
+    for (const { key, body } of opened) {
+      const reference = referenceOf(key, body);
       if (reference !== 0 && !this.#told.has(reference)) wanted.add(reference);
     }
     return readBodies(this.parts.store, wanted, (detail) => this.#lost('message-body', detail));
@@ -167,10 +168,11 @@ export class Loader {
       this.#counts.spilledMessages++;
       return;
     }
-    const message = inline ?? bodies.get(entry.messageNumber);
-    if (!this.#told.has(entry.messageNumber)) {
+    const messageNumber = messageNumberOf(entry.number);
+    const message = inline ?? bodies.get(messageNumber);
+    if (!this.#told.has(messageNumber)) {
       if (message === undefined) return; // reported as a loss when it was looked for
-      this.#told.add(entry.messageNumber);
+      this.#told.add(messageNumber);
       this.#queueBytes += messageBytes(message);
       this.visitor.message(message);
     }

@@ -2,6 +2,7 @@
 import type {
   QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
 } from './engine.js';
+import { messageNumberOf } from './engine.js';
 import type { OperationLog } from './operation-log.js';
 import { readNumber } from './keys.js';
 
@@ -54,14 +55,14 @@ export function messageBytes(message: StoredMessage): number {
 
 /**
  * ```
- *  0      1       2                  4                   6               14
- *  +------+-------+------------------+-------------------+---------------+----
- *  | kind | flags | packetIdentifier | identifiersLength | messageNumber |
- *  +------+-------+------------------+-------------------+---------------+----
+ *  0      1       2                  4                   6
+ *  +------+-------+------------------+-------------------+----
+ *  | kind | flags | packetIdentifier | identifiersLength |
+ *  +------+-------+------------------+-------------------+----
  *  then: subscription identifiers, and the body if it is inline
  * ```
  */
-const ENTRY_HEADER_BYTES = 14;
+const ENTRY_HEADER_BYTES = 6;
 const KIND_REFERENCE = 0;
 const KIND_INLINE = 1;
 
@@ -73,31 +74,28 @@ export function writeQueueEntry(
   log.uint8(flagsOf(entry));
   log.uint16(entry.packetIdentifier);
   log.uint16(entry.subscriptionIdentifiers.length);
-  log.number(entry.messageNumber);
   log.raw(entry.subscriptionIdentifiers);
   if (inline !== undefined) writeMessage(log, inline);
 }
 /** The number of the body that an entry refers to; 0 when it carries its own. */
-export function referenceOf(body: Buffer): number {
-  return body[0] === KIND_REFERENCE ? readNumber(body, 6) : 0;
+export function referenceOf(key: Buffer, body: Buffer): number {
+  return body[0] === KIND_REFERENCE ? messageNumberOf(readNumber(key, 9)) : 0;
 }
 export function readQueueEntry(
   key: Buffer, body: Buffer,
 ): { readonly entry: QueueEntry; readonly inline?: StoredMessage } {
   const flags = body.readUInt8(1);
   const bodyAt = ENTRY_HEADER_BYTES + body.readUInt16BE(4);
-  const messageNumber = readNumber(body, 6);
   const entry: QueueEntry = {
     sessionId: readNumber(key, 1),
     number: readNumber(key, 9),
-    messageNumber,
     qos: flags & QOS_MASK,
     retain: (flags & FLAG_RETAIN) !== 0,
     packetIdentifier: body.readUInt16BE(2),
     subscriptionIdentifiers: body.subarray(ENTRY_HEADER_BYTES, bodyAt),
   };
   if (body[0] === KIND_REFERENCE) return { entry };
-  return { entry, inline: readMessage(messageNumber, body, bodyAt) };
+  return { entry, inline: readMessage(messageNumberOf(entry.number), body, bodyAt) };
 }
 
 /**

@@ -10,6 +10,7 @@ import type {
   CheckReport, Durability, Engine, LoadLimits, LoadReport, LoadVisitor, Loss, QueueEntry,
   QueueReadLimits, QueueSlice, SnapshotReport, StoredMessage,
 } from './engine.js';
+import { messageNumberOf } from './engine.js';
 import { EngineError } from './errors.js';
 import type { Identity } from './identity.js';
 import { establishIdentity } from './identity.js';
@@ -236,7 +237,7 @@ export class StoreEngine implements Engine {
   }
   async #slice(found: readonly StoreEntry[]): Promise<Omit<QueueSlice, 'end'>> {
     const opened = found.map(([key, value]) => ({ key, body: this.#trusted(key, value) }));
-    const wanted = new Set(opened.map(({ body }) => referenceOf(body)));
+    const wanted = new Set(opened.map(({ key, body }) => referenceOf(key, body)));
     wanted.delete(0);
     const bodies = await readBodies(this.#store, wanted, (detail) => {
       throw corrupt(this.#options.place, [{ kind: 'message-body', promised: true, detail }]);
@@ -246,7 +247,7 @@ export class StoreEngine implements Engine {
     for (const { key, body } of opened) {
       const { entry, inline } = readQueueEntry(key, body);
       entries.push(entry);
-      messages.push(inline ?? bodies.get(entry.messageNumber) as StoredMessage);
+      messages.push(inline ?? bodies.get(messageNumberOf(entry.number)) as StoredMessage);
     }
     return { entries, messages };
   }

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type {
   Engine, LoadVisitor, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
 } from '../../lib/engine/index.js';
+import { NUMBER_STEP, messageNumberOf } from '../../lib/engine/index.js';
 
 export interface EngineFixture {
   readonly engine: Engine;
@@ -13,16 +14,19 @@ export interface EngineFixture {
 
 export const EMPTY = new Uint8Array(0);
 
+/** The number of the nth message. */
+export const nth = (n: number): number => n * NUMBER_STEP;
+
 export function message(number: number, fields: Partial<StoredMessage> = {}): StoredMessage {
   return {
     number, topicName: Buffer.from(`topic/${number}`), properties: EMPTY,
-    payload: Buffer.from(`payload ${number}`), qos: 1, retain: false, expiresAt: 0, publisher: 0, ...fields,
+    payload: Buffer.from(`payload ${number / NUMBER_STEP}`), qos: 1, retain: false, expiresAt: 0, publisher: 0, ...fields,
   };
 }
 export function entry(sessionId: number, number: number, fields: Partial<QueueEntry> = {}): QueueEntry {
   return {
-    sessionId, number, messageNumber: number, qos: 1, retain: false,
-    packetIdentifier: (number % 65_535) + 1, subscriptionIdentifiers: EMPTY, ...fields,
+    sessionId, number, qos: 1, retain: false,
+    packetIdentifier: (number / NUMBER_STEP % 65_535) + 1, subscriptionIdentifiers: EMPTY, ...fields,
   };
 }
 export function session(sessionId: number, fields: Partial<SessionRecord> = {}): SessionRecord {
@@ -68,7 +72,7 @@ export class Recorder implements LoadVisitor {
     this.messages.set(stored.number, stored);
   }
   queueEntry(queued: QueueEntry): void {
-    if (!this.messages.has(queued.messageNumber)) throw new Error('an entry came before its message');
+    if (!this.messages.has(messageNumberOf(queued.number))) throw new Error('an entry came before its message');
     this.entries.push(queued);
   }
   spilled(sessionId: number, part: { head: number; tail: number; messages: number }): void {
@@ -76,7 +80,7 @@ export class Recorder implements LoadVisitor {
   }
   payloadsOf(sessionId: number): string[] {
     return this.entries.filter((queued) => queued.sessionId === sessionId)
-      .map((queued) => Buffer.from(this.messages.get(queued.messageNumber)!.payload).toString());
+      .map((queued) => Buffer.from(this.messages.get(messageNumberOf(queued.number))!.payload).toString());
   }
 }
 
@@ -140,9 +144,9 @@ function records(engine: () => Engine, restarted: Restart): void {
     const options = { sessionId: 1, options: 0x2e, subscriptionIdentifier: 268_435_455 };
     batch.putSubscription({ ...options, topicFilter: '$share/g/a/+/ü' });
     batch.putSubscription({ ...options, topicFilter: 'gone/#' });
-    batch.putWill({ sessionId: 1, message: message(5), willDelayIntervalSeconds: 30, dueAt: 99.5 });
-    batch.putRetained(message(6, { topicName: Buffer.from('kept'), retain: true, qos: 2, expiresAt: 17 }));
-    batch.putRetained(message(7, { topicName: Buffer.from('gone') }));
+    batch.putWill({ sessionId: 1, message: message(nth(5)), willDelayIntervalSeconds: 30, dueAt: 99.5 });
+    batch.putRetained(message(nth(6), { topicName: Buffer.from('kept'), retain: true, qos: 2, expiresAt: 17 }));
+    batch.putRetained(message(nth(7), { topicName: Buffer.from('gone') }));
     await engine().commit(batch);
     batch.reset();
     batch.deleteSubscription(1, 'gone/#');
@@ -153,7 +157,7 @@ function records(engine: () => Engine, restarted: Restart): void {
     expect(found.wills[0]).toMatchObject({ sessionId: 1, willDelayIntervalSeconds: 30, dueAt: 99.5 });
     expect(Buffer.from(found.wills[0].message.payload).toString()).toBe('payload 5');
     expect([...found.retainedMessages.keys()]).toEqual(['kept']);
-    expect(found.retainedMessages.get('kept')).toMatchObject({ number: 6, retain: true, qos: 2, expiresAt: 17 });
+    expect(found.retainedMessages.get('kept')).toMatchObject({ number: nth(6), retain: true, qos: 2, expiresAt: 17 });
   });
 
   it('keeps the Packet Identifiers of half-done QoS 2 exchanges of both directions', async () => {
@@ -161,19 +165,19 @@ function records(engine: () => Engine, restarted: Restart): void {
     const batch = engine().createBatch();
     batch.putSession(session(1));
     for (const packetIdentifier of [1, 2, 65_535]) batch.putInbound(1, packetIdentifier);
-    enqueue(batch, message(10, { qos: 2 }), [1]);
+    enqueue(batch, message(nth(10), { qos: 2 }), [1]);
     await engine().commit(batch);
     batch.reset();
     batch.deleteInbound(1, 2);
-    batch.releaseQueueEntry({ sessionId: 1, number: 10, messageNumber: 10, packetIdentifier: 11 });
+    batch.releaseQueueEntry(1, nth(10), 11);
     await engine().commit(batch);
     const found = await restarted();
     expect(found.inbounds).toEqual([[1, 1], [1, 65_535]]);
-    expect(found.releases).toEqual([[1, 10, 11]]);
+    expect(found.releases).toEqual([[1, nth(10), 11]]);
     expect(found.entries).toEqual([]);
     batch.reset();
     const done = engine().createBatch();
-    done.deleteReleased(1, 10);
+    done.deleteReleased(1, nth(10));
     await engine().commit(done);
     expect((await restarted()).releases).toEqual([]);
   });
@@ -203,13 +207,13 @@ function queues(engine: () => Engine, restarted: Restart): void {
     const batch = engine().createBatch();
     for (const sessionId of [1, 2, 3]) batch.putSession(session(sessionId));
     for (let number = 1; number <= 300; number++) {
-      enqueue(batch, message(number), number % 3 === 0 ? [1, 2, 3] : [(number % 3) + 1]);
+      enqueue(batch, message(nth(number)), number % 3 === 0 ? [1, 2, 3] : [(number % 3) + 1]);
     }
     await engine().commit(batch);
     const found = await restarted();
     const numbers = found.entries.filter((queued) => queued.sessionId === 2).map((queued) => queued.number);
     expect(numbers).toEqual([...numbers].sort((a, b) => a - b));
-    expect(found.payloadsOf(2)).toEqual(numbers.map((number) => `payload ${number}`));
+    expect(found.payloadsOf(2)).toEqual(numbers.map((number) => `payload ${number / NUMBER_STEP}`));
     expect(found.messages.size).toBe(300);
     expect(found.entries).toHaveLength(500);
   });
@@ -218,14 +222,14 @@ function queues(engine: () => Engine, restarted: Restart): void {
     await loaded(engine());
     const batch = engine().createBatch();
     for (const sessionId of [1, 2]) batch.putSession(session(sessionId));
-    enqueue(batch, message(9), [1, 2]);
+    enqueue(batch, message(nth(9)), [1, 2]);
     await engine().commit(batch);
     batch.reset();
-    batch.deleteQueueEntry(1, 9, 9);
+    batch.deleteQueueEntry(1, nth(9));
     await engine().commit(batch);
     expect((await restarted()).payloadsOf(2)).toEqual(['payload 9']);
     const last = engine().createBatch();
-    last.deleteQueueEntry(2, 9, 9);
+    last.deleteQueueEntry(2, nth(9));
     await engine().commit(last);
     const report = await engine().check();
     expect(report.records).toMatchObject({ 'message body': 0, 'queue entry': 0 });
@@ -236,10 +240,10 @@ function queues(engine: () => Engine, restarted: Restart): void {
     await loaded(engine());
     const batch = engine().createBatch();
     batch.putSession(session(1));
-    batch.putMessage(message(4), 2);
-    batch.putQueueEntry(entry(1, 4));
-    batch.putQueueEntry(entry(1, 5, {
-      messageNumber: 4, qos: 0, retain: true, subscriptionIdentifiers: Buffer.from([0x0b, 7]),
+    batch.putMessage(message(nth(4)), 2);
+    batch.putQueueEntry(entry(1, nth(4)));
+    batch.putQueueEntry(entry(1, nth(4) + 1, {
+      qos: 0, retain: true, packetIdentifier: 6, subscriptionIdentifiers: Buffer.from([0x0b, 7]),
     }));
     await engine().commit(batch);
     const found = await restarted();
@@ -253,13 +257,13 @@ function queues(engine: () => Engine, restarted: Restart): void {
     const batch = engine().createBatch();
     batch.putSession(session(1));
     batch.putSession(session(2));
-    for (let number = 1; number <= 1_500; number++) enqueue(batch, message(number), number % 5 ? [1] : [1, 2]);
+    for (let number = 1; number <= 1_500; number++) enqueue(batch, message(nth(number)), number % 5 ? [1] : [1, 2]);
     await engine().commit(batch);
     await restarted();
     const again = await restartedWith(engine(), { queueMessagesPerSessionMax: 1_000 });
-    expect(again.spills).toEqual([{ sessionId: 1, head: 1_001, tail: 1_500, messages: 500 }]);
+    expect(again.spills).toEqual([{ sessionId: 1, head: nth(1_001), tail: nth(1_500), messages: 500 }]);
     const drained: string[] = [];
-    let after = 1_000;
+    let after = nth(1_000);
     for (let end = false; !end;) {
       const slice = await engine().readQueue(1, after, { messagesMax: 128, bytesMax: 1_000_000 });
       slice.messages.forEach((stored) => drained.push(Buffer.from(stored.payload).toString()));
@@ -285,7 +289,7 @@ function ends(engine: () => Engine, restarted: Restart): void {
       batch.putSubscription({ sessionId, topicFilter: '#', options: 1, subscriptionIdentifier: 0 });
       batch.putInbound(sessionId, 3);
     }
-    for (let number = 1; number <= 1_200; number++) enqueue(batch, message(number), [1, 2]);
+    for (let number = 1; number <= 1_200; number++) enqueue(batch, message(nth(number)), [1, 2]);
     await engine().commit(batch);
     batch.reset();
     batch.deleteSession(1);
@@ -309,7 +313,7 @@ function ends(engine: () => Engine, restarted: Restart): void {
     await loaded(engine());
     const batch = engine().createBatch();
     batch.putSession(session(1));
-    enqueue(batch, message(1), [1]);
+    enqueue(batch, message(nth(1)), [1]);
     await engine().commit(batch);
     await engine().commit(batch);
     const found = await restarted();

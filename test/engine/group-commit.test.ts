@@ -3,7 +3,7 @@ import type {
   Engine, EngineBatch, EngineState, GroupCommitOptions,
 } from '../../lib/engine/index.js';
 import { EngineError, GroupCommit, createMemoryEngine } from '../../lib/engine/index.js';
-import { enqueue, loaded, message, session, until } from './contract.js';
+import { enqueue, loaded, message, nth, session, until } from './contract.js';
 
 /** The memory engine with a disk in front of it that obeys the test. */
 async function obedient() {
@@ -67,7 +67,7 @@ describe('group commit', () => {
     });
     await until(async () => disk.attempts === 1);
     for (let i = 6; i <= 8; i++) {
-      enqueue(group.unit(), message(i), [1]);
+      enqueue(group.unit(), message(nth(i)), [1]);
       group.wait(i);
     }
     expect(told).toEqual([]);
@@ -118,7 +118,7 @@ describe('group commit', () => {
     const { engine, disk } = await obedient();
     const { group } = grouped(engine, { batchBytesMax: 2_000 });
     const payload = Buffer.alloc(900);
-    for (let i = 1; i <= 7; i++) enqueue(group.unit(), message(i, { payload }), [1, 2, 3]);
+    for (let i = 1; i <= 7; i++) enqueue(group.unit(), message(nth(i), { payload }), [1, 2, 3]);
     await group.settled();
     expect(disk.batches.length).toBeGreaterThan(1);
     for (const batch of disk.batches) expect(batch.operations % 4).toBe(0);
@@ -129,7 +129,7 @@ describe('group commit', () => {
     const { group } = grouped(engine, { pendingBytesMax: 10_000 });
     disk.behave = full;
     expect(group.isFull).toBe(false);
-    for (let i = 1; i <= 12; i++) enqueue(group.unit(), message(i, { payload: Buffer.alloc(1_000) }), [1]);
+    for (let i = 1; i <= 12; i++) enqueue(group.unit(), message(nth(i), { payload: Buffer.alloc(1_000) }), [1]);
     expect(group.isFull).toBe(true);
     disk.behave = undefined;
     await group.settled();

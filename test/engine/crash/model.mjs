@@ -99,7 +99,8 @@ export async function inspect(api, path) {
       },
       message: (stored) => bodies.set(stored.number, stored),
       queueEntry(entry) {
-        const { sessionId, number, messageNumber } = entry;
+        const { sessionId, number } = entry;
+        const messageNumber = api.messageNumberOf(number);
         if ((last.get(sessionId) ?? 0) >= number) wrong.push(`queue ${sessionId}: ${number} is out of order`);
         last.set(sessionId, number);
         if (!sameBody(bodies.get(messageNumber), messageNumber)) wrong.push(`message ${number} has the wrong payload`);

@@ -87,7 +87,7 @@ function publish() {
     batch.putMessage(message, receivers.length);
     for (const sessionId of receivers) {
       const entry = {
-        sessionId, number, messageNumber: number, qos: message.qos, retain: false,
+        sessionId, number, qos: message.qos, retain: false,
         packetIdentifier: (number % 65_535) + 1, subscriptionIdentifiers: EMPTY,
       };
       batch.putQueueEntry(entry);
@@ -99,14 +99,14 @@ function acknowledge() {
   const sessionId = [...queues.keys()][next(queues.size)];
   const entry = queues.get(sessionId).shift();
   if (entry === undefined) return;
-  const { number, messageNumber, packetIdentifier } = entry;
+  const { number, packetIdentifier } = entry;
   if (entry.qos === 1) {
-    unit([['-queue', sessionId, number]], (batch) => batch.deleteQueueEntry(sessionId, number, messageNumber));
+    unit([['-queue', sessionId, number]], (batch) => batch.deleteQueueEntry(sessionId, number));
     return;
   }
   released.get(sessionId).set(number, packetIdentifier);
   unit([['-queue', sessionId, number], ['released', sessionId, number]], (batch) => {
-    batch.releaseQueueEntry({ sessionId, number, messageNumber, packetIdentifier });
+    batch.releaseQueueEntry(sessionId, number, packetIdentifier);
   });
 }
 function complete() {
