@@ -3,7 +3,9 @@ import type { Kit } from './kit.js';
 import { VERSION_NAME } from './kit.js';
 import type { Version } from './wire/packets.js';
 
-/** Brokers the suite asks for. All but the first are configured in a special way (see target.ts). */
+/**
+ * Brokers the suite asks for. All but the first are configured in a special way (see target.ts).
+ */
 export type Variant =
   | 'default' | 'maximum-qos-0' | 'maximum-qos-1' | 'no-retain' | 'no-wildcard'
   | 'no-subscription-identifier' | 'no-shared' | 'server-keep-alive' | 'small-packets'

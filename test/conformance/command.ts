@@ -1,4 +1,7 @@
-/** `npm run conformance`: options, the run, the score. scripts/conformance.mjs compiles and calls it. */
+/**
+ * `npm run conformance`: options, the run, the score. scripts/conformance.mjs compiles and calls
+ * it.
+ */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { startAedes, startMosquitto } from './brokers.js';

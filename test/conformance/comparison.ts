@@ -1,4 +1,6 @@
-/** docs/conformance.md: the scores of several brokers under the same cases, and what they missed. */
+/**
+ * docs/conformance.md: the scores of several brokers under the same cases, and what they missed.
+ */
 import { writeFileSync } from 'node:fs';
 import { VERSION_NAME } from './kit.js';
 import { gapsOf, readManifest } from './manifest.js';
@@ -99,9 +101,9 @@ export function writeComparison(runs: readonly Run[]): void {
 
 The same black-box cases (raw bytes over a socket, an independent reader of the replies) against
 several brokers, each in its default configuration or the one a case asks for. Where the standard
-allows several outcomes all of them pass. \`test/conformance/manifest.json\` leads from every numbered
-statement to its tests; the tag of a statement, for example \`[MQTT-3.3.1-4]\`, leads to the line that
-enforces it.
+allows several outcomes all of them pass. \`test/conformance/manifest.json\` leads from every
+numbered statement to its tests; the tag of a statement, for example \`[MQTT-3.3.1-4]\`, leads to
+the line that enforces it.
 
 Statements that bind a server: ${tested} of ${bound} tested. Known gaps:
 ${gaps.filter((line) => line.startsWith('server')).length} of the server,
@@ -126,8 +128,8 @@ ${byGroup(runs)}
 ${runs.map(missed).join('\n')}
 ## What was not run
 
-A broker that is started elsewhere cannot be reconfigured, one that does not offer an option cannot be
-asked for it, and a version that is not spoken has no score.
+A broker that is started elsewhere cannot be reconfigured, one that does not offer an option cannot
+be asked for it, and a version that is not spoken has no score.
 
 ${notRun(runs)}
 `;

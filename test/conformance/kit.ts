@@ -1,4 +1,7 @@
-/** What a conformance case works with: unique names, connections, and the exchanges of a good client. */
+/**
+ * What a conformance case works with: unique names, connections, and the exchanges of a good
+ * client.
+ */
 import { randomBytes } from 'node:crypto';
 import * as build from './wire/packets.js';
 import type { ConnectFields, FilterEntry, Version } from './wire/packets.js';
@@ -179,7 +182,8 @@ export class Kit {
   }
 
   /** DISCONNECT in peace, and wait until the broker has closed. */
-  async disconnect(peer: WirePeer, reasonCode?: number, list: readonly Buffer[] = []): Promise<void> {
+  async disconnect(peer: WirePeer, reasonCode?: number, list: readonly Buffer[] =
+    []): Promise<void> {
     peer.send(build.disconnect(peer.version, reasonCode, list));
     // A broker may leave closing to the client for a while, which the standard allows.
     await peer.expectClosed(300).catch(() => peer.cut());
@@ -195,8 +199,10 @@ export class Kit {
   }
 
   /**
-   * The broker must close the connection. MQTT 5 lets it say why first: CONNACK before and DISCONNECT
-   * after the connection was accepted, with a Reason Code of 0x80 or above, one of `codes` if given.
+   * The broker must close the connection. MQTT 5 lets it say why first: CONNACK before and
+   * DISCONNECT
+   * after the connection was accepted, with a Reason Code of 0x80 or above, one of `codes` if
+   * given.
    */
   async expectRefused(peer: WirePeer, codes?: readonly number[]): Promise<Reply[]> {
     const before = await peer.expectClosed();
@@ -204,7 +210,8 @@ export class Kit {
       const reason = reply.name === 'CONNACK' || reply.name === 'DISCONNECT';
       if (!reason) continue;
       if (peer.version === 5 && reply.reasonCode < 0x80) {
-        throw new ExpectationError(`${reply.name} with 0x${reply.reasonCode.toString(16)} in a refusal`);
+        throw new ExpectationError(
+          `${reply.name} with 0x${reply.reasonCode.toString(16)} in a refusal`);
       }
       if (peer.version === 5 && codes && !codes.includes(reply.reasonCode)) {
         const wanted = codes.map((code) => `0x${code.toString(16)}`).join(', ');

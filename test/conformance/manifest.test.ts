@@ -1,4 +1,6 @@
-/** The manifest says what is true: complete, tests that exist, gaps that only shrink, tags in place. */
+/**
+ * The manifest says what is true: complete, tests that exist, gaps that only shrink, tags in place.
+ */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';

@@ -26,7 +26,8 @@ class Scene {
 
   async client(more: Partial<ConnectSettings> = {}): Promise<InteropClient> {
     const clientId = `i${randomBytes(6).toString('hex')}`;
-    const client = await this.library.connect({ endpoint, version: this.version, clientId, ...more });
+    const client =
+      await this.library.connect({ endpoint, version: this.version, clientId, ...more });
     this.clients.push(client);
     return client;
   }

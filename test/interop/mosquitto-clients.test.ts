@@ -57,7 +57,8 @@ const pub = (...args: string[]): Promise<Output> => start('mosquitto_pub', args)
 const MARKER = 'subscribed-now';
 
 /**
- * A subscriber that is certainly subscribed: a retained message on a topic of its own says so, because
+ * A subscriber that is certainly subscribed: a retained message on a topic of its own says so,
+ * because
  * what `-d` prints stays in the buffer of the pipe. `count` (-C) is that of the other messages.
  */
 async function sub(count: number | undefined, ...args: string[]) {

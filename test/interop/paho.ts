@@ -52,7 +52,8 @@ export class PahoLibrary implements Library {
 
   constructor() {
     this.child = spawn(PYTHON, [join(process.cwd(), 'test', 'interop', 'paho_driver.py')]);
-    createInterface({ input: this.child.stdout }).on('line', (line) => this.heard(JSON.parse(line)));
+    createInterface({ input: this.child.stdout }).on('line', (line) =>
+      this.heard(JSON.parse(line)));
   }
 
   async connect(settings: ConnectSettings): Promise<InteropClient> {
@@ -119,7 +120,8 @@ export class PahoLibrary implements Library {
         if (event['event'] === 'error') reject(new Error(String(event['message'])));
         else resolve(event);
       };
-      const late = new Error(`paho did not answer ${String(command['command'])} in ${ANSWER_MS} ms`);
+      const late =
+        new Error(`paho did not answer ${String(command['command'])} in ${ANSWER_MS} ms`);
       const timer = setTimeout(() => {
         this.waiters.delete(waiter);
         reject(late);

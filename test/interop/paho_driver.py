@@ -1,4 +1,4 @@
-"""Drives paho-mqtt for the interoperability tests: JSON commands on stdin, JSON events on stdout."""
+"""Drives paho-mqtt for the interoperability tests: JSON in, JSON out."""
 import json
 import sys
 import threading

@@ -1,6 +1,8 @@
 /**
- * Reads the specimens: Markdown, one file per packet type. `## name` begins one. A fenced block `bytes`
- * is what the client sends; a block `reply` is what the server must send, and at its end `closed` when
+ * Reads the specimens: Markdown, one file per packet type. `## name` begins one. A fenced block
+ * `bytes`
+ * is what the client sends; a block `reply` is what the server must send, and at its end `closed`
+ * when
  * the server must close. Everything behind `;` is a comment. A blank line in `reply` ends a packet;
  * `..` stands for any byte and `*` for the rest of the packet.
  */

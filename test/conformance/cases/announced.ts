@@ -94,7 +94,8 @@ const features: CaseRow[] = [
     'no-wildcard', PROPERTY.wildcardAvailable, 0xa2, { 4: ['3.8.3-2'], 5: ['3.9.3-2'] },
     (t) => subscribe(t.version, 1, [[t.topic('+'), 0]])),
   unavailable('subscription identifiers not available: refused (0xA1)',
-    'no-subscription-identifier', PROPERTY.subscriptionIdentifierAvailable, 0xa1, { 5: ['3.9.3-2'] },
+    'no-subscription-identifier', PROPERTY.subscriptionIdentifierAvailable, 0xa1,
+      { 5: ['3.9.3-2'] },
     (t) => subscribe(5, 1, [[t.topic('a'), 0]], [property.subscriptionIdentifier(1)])),
   unavailable('shared subscriptions not available: refused (0x9E)',
     'no-shared', PROPERTY.sharedAvailable, 0x9e, { 5: ['3.9.3-2'] },
@@ -104,7 +105,8 @@ const features: CaseRow[] = [
     on: { 5: [] }, kind: 'announced',
     run: async (t) => {
       const peer = await t.connect();
-      if (t.announced(peer, PROPERTY.wildcardAvailable, 1) === 1) await t.subscribed(peer, t.topic('w/+'));
+      if (t.announced(peer, PROPERTY.wildcardAvailable, 1) === 1) await t.subscribed(peer,
+        t.topic('w/+'));
       if (t.announced(peer, PROPERTY.subscriptionIdentifierAvailable, 1) === 1) {
         await t.subscribed(peer, t.topic('i'), 0, [property.subscriptionIdentifier(1)]);
       }
@@ -120,11 +122,13 @@ const features: CaseRow[] = [
   },
   {
     name: 'the announced server keep alive is kept in place of the client\'s',
-    on: { 5: ['3.1.2-22', '3.2.2-21', '3.1.2-21'] }, kind: 'announced', variant: 'server-keep-alive',
+    on: { 5: ['3.1.2-22', '3.2.2-21', '3.1.2-21'] }, kind: 'announced',
+      variant: 'server-keep-alive',
     run: async (t) => {
       const peer = await t.connect({ keepAlive: 600 });
       const told = valueOf(peer.connack, PROPERTY.serverKeepAlive);
-      if (typeof told !== 'number' || told >= 600) throw new ExpectationError(`told ${String(told)}`);
+      if (typeof told !== 'number' || told >= 600) throw new ExpectationError(
+        `told ${String(told)}`);
       const start = Date.now();
       await t.expectRefused(await Promise.resolve(peer), [0x8d]).catch(async (error: Error) => {
         if (peer.closed) throw error;
@@ -195,7 +199,8 @@ const limits: CaseRow[] = [
         await t.publish(peer, t.topic(`${alias}`), 'x', {
           qos: 1, properties: [property.topicAlias(alias)] });
       }
-      peer.send(publish({ version: 5, topic: t.topic('b'), properties: [property.topicAlias(most + 1)] }));
+      peer.send(
+        publish({ version: 5, topic: t.topic('b'), properties: [property.topicAlias(most + 1)] }));
       await t.expectRefused(peer, [0x94]);
     },
   },
@@ -205,7 +210,8 @@ const limits: CaseRow[] = [
     run: async (t) => {
       const peer = await t.connect(t.persistent(0xffff_ffff));
       const told = valueOf(peer.connack, PROPERTY.sessionExpiry);
-      if (told !== undefined && typeof told !== 'number') throw new ExpectationError('not a number');
+      if (told !== undefined && typeof told !== 'number') throw new ExpectationError(
+        'not a number');
       await t.disconnect(peer);
       await sleep(10);
       const back = await t.connect({ ...t.persistent(0xffff_ffff), clientId: peer.clientId });

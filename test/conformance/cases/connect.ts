@@ -130,19 +130,24 @@ const flagFaults: CaseRow[] = [
   malformed('Will QoS 3 is refused', { 4: ['3.1.4-1', '3.1.2-14'], 5: ['3.1.4-1', '3.1.2-12'] },
     (t) => ({ flags: 0x1e, will: { topic: t.topic('w'), payload: 'x' } })),
   malformed('Will QoS without the Will Flag is refused',
-    { 4: ['3.1.4-1', '3.1.2-13', '3.1.2-11'], 5: ['3.1.4-1', '3.1.2-11'] }, () => ({ flags: 0x0a })),
+    { 4: ['3.1.4-1', '3.1.2-13', '3.1.2-11'], 5: ['3.1.4-1', '3.1.2-11'] }, () =>
+      ({ flags: 0x0a })),
   malformed('Will Retain without the Will Flag is refused',
-    { 4: ['3.1.4-1', '3.1.2-15', '3.1.2-11'], 5: ['3.1.4-1', '3.1.2-13'] }, () => ({ flags: 0x22 })),
+    { 4: ['3.1.4-1', '3.1.2-15', '3.1.2-11'], 5: ['3.1.4-1', '3.1.2-13'] }, () =>
+      ({ flags: 0x22 })),
   malformed('Password without User Name is refused', { 4: ['3.1.4-1', '3.1.2-22'] },
     () => ({ flags: 0x42, password: 'x' })),
   malformed('a missing User Name is refused', { 4: ['3.1.4-1', '3.1.2-19', '3.2.2-6'],
     5: ['3.1.4-1', '3.1.2-17'] }, () => ({ flags: 0x82 })),
-  malformed('a missing Password is refused', { 4: ['3.1.4-1', '3.1.2-21'], 5: ['3.1.4-1', '3.1.2-19'] },
+  malformed('a missing Password is refused',
+    { 4: ['3.1.4-1', '3.1.2-21'], 5: ['3.1.4-1', '3.1.2-19'] },
     () => ({ flags: 0xc2, username: 'u' })),
-  malformed('missing will fields are refused', { 4: ['3.1.4-1', '3.1.2-9'], 5: ['3.1.4-1', '3.1.2-9'] },
+  malformed('missing will fields are refused',
+    { 4: ['3.1.4-1', '3.1.2-9'], 5: ['3.1.4-1', '3.1.2-9'] },
     () => ({ flags: 0x06 })),
   malformed('a Will Topic with a wildcard is refused', { 4: ['3.3.2-2', '4.7.1-1'],
-    5: ['3.3.2-2', '4.7.0-1'] }, (t) => ({ will: { topic: `${t.topic('w')}/#`, payload: 'x' } }), [...BAD, 0x90]),
+    5: ['3.3.2-2', '4.7.0-1'] }, (t) => ({ will: { topic: `${t.topic('w')}/#`, payload: 'x' } }),
+      [...BAD, 0x90]),
   {
     name: 'a Password without a User Name is well formed in MQTT 5',
     on: { 5: ['3.1.4-5'] }, kind: 'easily-wrong',
@@ -298,7 +303,8 @@ const connackRules: CaseRow[] = [
 const guarded: CaseRow[] = [
   {
     name: 'a wrong password is refused, with session present 0 although a session is stored',
-    on: { 3: [], 4: ['3.2.2-4', '3.2.2-5'], 5: ['3.1.4-2', '3.2.2-6', '3.2.2-7', '3.2.2-8', '4.13.2-1'] },
+    on: { 3: [], 4: ['3.2.2-4', '3.2.2-5'],
+      5: ['3.1.4-2', '3.2.2-6', '3.2.2-7', '3.2.2-8', '4.13.2-1'] },
     variant: 'guarded',
     run: async (t) => {
       const clientId = t.clientId();

@@ -7,7 +7,8 @@ import type { CaseRow } from '../case.js';
 import { PROPERTY } from '../kit.js';
 import type { Kit } from '../kit.js';
 import { cat, hex, u16, u8 } from '../wire/bytes.js';
-import { auth, connect, disconnect, pingreq, property, publish, subscribe } from '../wire/packets.js';
+import { auth, connect, disconnect, pingreq, property, publish,
+  subscribe } from '../wire/packets.js';
 import { ExpectationError, REPLY_MS, SILENCE_MS } from '../wire/peer.js';
 import { valueOf } from '../wire/reader.js';
 import type { Reply } from '../wire/reader.js';
@@ -165,7 +166,8 @@ const authentication: CaseRow[] = [
     name: 'AUTH keeps within a small Maximum Packet Size',
     on: { 5: ['3.15.2-2', '3.15.2-3'] }, variant: 'enhanced-authentication',
     run: async (t) => {
-      const peer = await t.connecting({ properties: [method, data('hello')], maximumPacketSize: 48 });
+      const peer =
+        await t.connecting({ properties: [method, data('hello')], maximumPacketSize: 48 });
       await peer.expectPacket('AUTH', { reasonCode: 0x18 });
       peer.send(auth(0x18, [method, data('right')]));
       await peer.expectPacket('CONNACK', { reasonCode: 0 });
@@ -271,7 +273,8 @@ class RawWebSocket {
       const short = (this.bytes[at + 1] ?? 0) & 0x7f;
       const start = at + (short === 126 ? 4 : 2);
       const length = short === 126 ? this.bytes.readUInt16BE(at + 2) : short;
-      if (((this.bytes[at] ?? 0) & 15) === 2) parts.push(this.bytes.subarray(start, start + length));
+      if (((this.bytes[at] ?? 0) & 15) === 2) parts.push(
+        this.bytes.subarray(start, start + length));
       else if (((this.bytes[at] ?? 0) & 15) === 1) throw new ExpectationError('a text frame');
       at = start + length;
     }

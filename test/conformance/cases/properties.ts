@@ -13,8 +13,10 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 function expectValue(reply: Reply, id: number, wanted: unknown): void {
   const value = valueOf(reply, id);
-  const [got, want] = [value, wanted].map((one) => Buffer.isBuffer(one) ? one.toString('hex') : one);
-  if (got !== want) throw new ExpectationError(`property ${id} is ${String(got)}, not ${String(want)}`);
+  const [got, want] =
+    [value, wanted].map((one) => Buffer.isBuffer(one) ? one.toString('hex') : one);
+  if (got !== want) throw new ExpectationError(
+    `property ${id} is ${String(got)}, not ${String(want)}`);
 }
 
 const USERS = [['z', '1'], ['a', '2'], ['z', '3'], ['__proto__', 'x'], ['', '']] as const;
@@ -42,7 +44,8 @@ const forwarding: CaseRow[] = [
     run: async (t) => {
       const subscriber = await t.connect();
       await t.subscribed(subscriber, t.topic('a'), 2);
-      await t.publish(await t.connect(), t.topic('a'), 'x', { qos, properties: PAYLOAD_PROPERTIES });
+      await t.publish(await t.connect(), t.topic('a'), 'x',
+        { qos, properties: PAYLOAD_PROPERTIES });
       expectAllForwarded(await t.receive(subscriber, { payload: 'x' }));
     },
   })),
@@ -65,7 +68,8 @@ const forwarding: CaseRow[] = [
       const first = await t.connect(options);
       await t.subscribed(first, t.topic('a'), 1);
       await t.disconnect(first);
-      await t.publish(await t.connect(), t.topic('a'), 'x', { qos: 1, properties: PAYLOAD_PROPERTIES });
+      await t.publish(await t.connect(), t.topic('a'), 'x',
+        { qos: 1, properties: PAYLOAD_PROPERTIES });
       expectAllForwarded(await t.receive(await t.connect(options), { payload: 'x' }));
     },
   },
@@ -96,7 +100,8 @@ const forwarding: CaseRow[] = [
     name: 'a Response Topic or Content Type that is not UTF-8 closes the connection',
     on: { 5: ['3.3.2-13', '3.3.2-19', '1.5.4-1'] },
     run: async (t) => {
-      for (const one of [property.responseTopic(hex('c0 af')), property.contentType(hex('c0 af'))]) {
+      for (const one of [property.responseTopic(hex('c0 af')),
+        property.contentType(hex('c0 af'))]) {
         await t.expectBytesRefused(
           publish({ version: 5, topic: t.topic('a'), properties: [one] }), [0x81, 0x82, 0x90]);
       }
@@ -217,7 +222,8 @@ const aliases: CaseRow[] = [
   {
     name: 'alias 0 closes the connection (0x94)', on: { 5: ['3.3.2-8', '4.13.1-1'] },
     run: async (t) => void (await t.expectBytesRefused(publish({
-      version: 5, topic: t.topic('a'), properties: [property.topicAlias(0)] }), [0x94, 0x81, 0x82])),
+      version: 5, topic: t.topic('a'), properties: [property.topicAlias(0)] }),
+        [0x94, 0x81, 0x82])),
   },
   {
     name: 'an alias above the announced maximum closes the connection (0x94)',
@@ -226,7 +232,8 @@ const aliases: CaseRow[] = [
       const peer = await t.connect();
       const above = t.announced(peer, PROPERTY.topicAliasMaximum, 0) + 1;
       if (above > 65_535) return;
-      peer.send(publish({ version: 5, topic: t.topic('a'), properties: [property.topicAlias(above)] }));
+      peer.send(
+        publish({ version: 5, topic: t.topic('a'), properties: [property.topicAlias(above)] }));
       await t.expectRefused(peer, [0x94, 0x81, 0x82]);
     },
   },
@@ -234,7 +241,8 @@ const aliases: CaseRow[] = [
     name: 'an alias nobody has set closes the connection',
     on: { 5: ['4.13.1-1'] },
     run: async (t) => void (await t.expectBytesRefused(publish({
-      version: 5, topic: '', payload: 'x', properties: [property.topicAlias(1)] }), [0x82, 0x94, 0x81])),
+      version: 5, topic: '', payload: 'x', properties: [property.topicAlias(1)] }),
+        [0x82, 0x94, 0x81])),
   },
   {
     name: 'aliases die with the connection', on: { 5: ['3.3.2-7'] }, kind: 'easily-wrong',
@@ -245,12 +253,13 @@ const aliases: CaseRow[] = [
       await t.publish(peer, t.topic('a'), 'x', { properties: [property.topicAlias(1)] });
       await t.cut(peer);
       const back = await t.connect(options);
-      back.send(publish({ version: 5, topic: '', payload: 'x', properties: [property.topicAlias(1)] }));
+      back.send(
+        publish({ version: 5, topic: '', payload: 'x', properties: [property.topicAlias(1)] }));
       await t.expectRefused(back, [0x82, 0x94, 0x81]);
     },
   },
   {
-    name: 'the server keeps to the client\'s topic alias maximum, and its aliases mean what they say',
+    name: 'the server keeps to the topic alias maximum, and its aliases mean what they say',
     on: { 5: ['3.1.2-26', '3.3.2-11', '3.3.2-8', '3.3.2-7'] },
     run: async (t) => {
       const peer = await t.connect({ properties: [property.topicAliasMaximum(2)] });
@@ -272,7 +281,8 @@ const aliases: CaseRow[] = [
     name: 'the server uses no alias when the client allows none',
     on: { 5: ['3.1.2-27', '3.3.2-11'] },
     run: async (t) => {
-      const peers = [await t.connect(), await t.connect({ properties: [property.topicAliasMaximum(0)] })];
+      const peers =
+        [await t.connect(), await t.connect({ properties: [property.topicAliasMaximum(0)] })];
       for (const peer of peers) await t.subscribed(peer, t.topic('a'));
       const publisher = await t.connect();
       for (let at = 0; at < 3; at++) {
@@ -334,7 +344,8 @@ const flow: CaseRow[] = [
       const peer = await t.connect({ properties: [property.receiveMaximum(1)] });
       await t.subscribed(peer, t.topic('a'), 2);
       const publisher = await t.connect();
-      for (const payload of ['1', '2']) await t.publish(publisher, t.topic('a'), payload, { qos: 1 });
+      for (const payload of ['1', '2']) await t.publish(publisher, t.topic('a'), payload,
+        { qos: 1 });
       await peer.expectPacket('PUBLISH', { payload: '1' });
       await t.fence(peer);
       await t.publish(peer, t.topic('b'), 'x', { qos: 1 });

@@ -1,10 +1,10 @@
 /** PUBLISH before properties: flags, QoS exchanges, order, retained messages. */
 import { expand } from '../case.js';
 import type { CaseRow } from '../case.js';
-import { OPTION } from '../kit.js';
+import { retainedRows } from './retained.js';
 import { ExpectationError } from '../wire/peer.js';
 import { cat, packet, str, u16, u8 } from '../wire/bytes.js';
-import { puback, pubcomp, publish, pubrec, pubrel, subscribe } from '../wire/packets.js';
+import { puback, pubcomp, publish, pubrec, pubrel } from '../wire/packets.js';
 
 const flags: CaseRow[] = [
   {
@@ -73,7 +73,8 @@ const flags: CaseRow[] = [
 const exchanges: CaseRow[] = [
   {
     name: 'QoS 0 gets no answer, QoS 1 PUBACK, QoS 2 PUBREC',
-    on: { 3: [], 4: ['3.3.4-1', '4.3.2-2', '4.3.3-2'], 5: ['3.3.4-1', '4.3.2-4', '4.3.3-8', '3.4.2-1', '3.5.2-1'] },
+    on: { 3: [], 4: ['3.3.4-1', '4.3.2-2', '4.3.3-2'],
+      5: ['3.3.4-1', '4.3.2-4', '4.3.3-8', '3.4.2-1', '3.5.2-1'] },
     run: async (t) => {
       const peer = await t.connect();
       t.send(peer, t.topic('a'), 'x');
@@ -216,10 +217,12 @@ const exchanges: CaseRow[] = [
         for (const packetId of list) await peer.expectPacket(name, { packetId: packetId * qos });
       }
       await t.subscribed(subscriber, topic, 2);
-      for (const payload of list) await t.publish(peer, topic, `${payload}`, { qos: 2, packetId: 99 });
+      for (const payload of list) await t.publish(peer, topic, `${payload}`,
+        { qos: 2, packetId: 99 });
       const identifiers = [];
       for (const payload of list) {
-        identifiers.push((await subscriber.expectPacket('PUBLISH', { payload: `${payload}` })).packetId);
+        identifiers.push(
+          (await subscriber.expectPacket('PUBLISH', { payload: `${payload}` })).packetId);
       }
       const order = [...identifiers].reverse();
       subscriber.send(...order.map((packetId) => pubrec(packetId)));
@@ -235,14 +238,16 @@ const exchanges: CaseRow[] = [
       const [subscriber, publisher] = [await t.connect(), await t.connect()];
       await t.subscribed(subscriber, [[t.topic('#'), qos]]);
       const list = Array.from({ length: 30 }, (_, at) => at + 1);
-      const all = list.map((at) => publish({ version, topic, payload: `${at}`, qos, packetId: at }));
+      const all =
+        list.map((at) => publish({ version, topic, payload: `${at}`, qos, packetId: at }));
       const half = Math.min(list.length, 10);
       for (let at = 0; at < all.length; at += half) {
         publisher.send(...all.slice(at, at + half));
         if (qos === 2) publisher.send(...list.slice(at, at + half).map((id) => pubrel(id)));
         for (const id of list.slice(at, at + half)) {
           await t.receive(subscriber, { payload: `${id}` });
-          if (qos > 0) await publisher.awaitPacket(qos === 1 ? 'PUBACK' : 'PUBCOMP', { packetId: id });
+          if (qos > 0) await publisher.awaitPacket(qos === 1 ? 'PUBACK' : 'PUBCOMP',
+            { packetId: id });
         }
       }
     },
@@ -278,7 +283,8 @@ const exchanges: CaseRow[] = [
           throw new ExpectationError(`answered by ${reply.name}`);
         }
         if (t.version === 5 && qos > 0 && reply && reply.reasonCode !== 0x87) {
-          throw new ExpectationError(`Reason Code 0x${reply.reasonCode.toString(16)}, expected 0x87`);
+          throw new ExpectationError(
+            `Reason Code 0x${reply.reasonCode.toString(16)}, expected 0x87`);
         }
         if (!reply && qos > 0 && !peer.closed) throw new ExpectationError('neither');
       }
@@ -325,180 +331,6 @@ const overlapping: CaseRow[] = [
   },
 ];
 
-const retained: CaseRow[] = [
-  {
-    name: 'a retained message is stored with its QoS and sent to new subscribers with RETAIN 1',
-    on: { 3: [], 4: ['3.3.1-5', '3.3.1-6', '3.3.1-8'], 5: ['3.3.1-5', '3.3.1-9'] },
-    run: async (t) => {
-      const publisher = await t.connect();
-      for (const qos of [0, 1, 2]) {
-        await t.publish(publisher, t.topic(`q${qos}`), `${qos}`, { qos, retain: true });
-      }
-      const subscriber = await t.connect();
-      await t.subscribed(subscriber, t.topic('+'), 2);
-      for (const qos of [0, 1, 2]) {
-        const message = await subscriber.awaitPacket('PUBLISH', { topic: t.topic(`q${qos}`) });
-        if (!message.retain || message.qos !== qos || message.payload.toString() !== `${qos}`) {
-          throw new ExpectationError(`got ${message.raw.toString('hex')}`);
-        }
-        await t.acknowledge(subscriber, message);
-      }
-      await subscriber.expectNothing();
-    },
-  },
-  {
-    name: 'the last retained message of a topic is the one that counts',
-    on: { 3: [], 4: ['3.3.1-6', '3.3.1-7'], 5: ['3.3.1-5'] },
-    run: async (t) => {
-      const publisher = await t.connect();
-      await t.publish(publisher, t.topic('a'), 'old', { qos: 1, retain: true });
-      await t.publish(publisher, t.topic('a'), 'new', { retain: true });
-      const subscriber = await t.connect();
-      await t.subscribed(subscriber, t.topic('a'), 1);
-      // Storing a retained QoS 0 message is recommended, dropping the old one is required.
-      const message = await subscriber.next(SETTLE_MS).catch(() => undefined);
-      if (message && message.payload.toString() !== 'new') throw new ExpectationError('the old one');
-      await subscriber.expectNothing();
-    },
-  },
-  {
-    name: 'an existing subscription gets RETAIN 0',
-    on: { 3: [], 4: ['3.3.1-9'], 5: ['3.3.1-12'] },
-    run: async (t) => {
-      const [subscriber, publisher] = [await t.connect(), await t.connect()];
-      await t.subscribed(subscriber, t.topic('a'), 1);
-      await t.publish(publisher, t.topic('a'), 'x', { qos: 1, retain: true });
-      await t.receive(subscriber, { payload: 'x', retain: false });
-    },
-  },
-  {
-    name: 'an empty retained message removes the old one, is passed on and not stored',
-    on: { 3: [], 4: ['3.3.1-10', '3.3.1-11'], 5: ['3.3.1-6', '3.3.1-7'] },
-    run: async (t) => {
-      const publisher = await t.connect();
-      await t.publish(publisher, t.topic('a'), 'x', { qos: 1, retain: true });
-      const before = await t.connect();
-      await t.subscribed(before, t.topic('a'), 1);
-      await t.receive(before, { payload: 'x', retain: true });
-      await t.publish(publisher, t.topic('a'), '', { qos: 1, retain: true });
-      await t.receive(before, { payload: '', retain: false });
-      const after = await t.connect();
-      await t.subscribed(after, t.topic('a'), 1);
-      await after.expectNothing();
-    },
-  },
-  {
-    name: 'a message with RETAIN 0 leaves the retained one alone, an empty one too',
-    on: { 3: [], 4: ['3.3.1-12'], 5: ['3.3.1-8'] },
-    run: async (t) => {
-      const publisher = await t.connect();
-      await t.publish(publisher, t.topic('never'), 'x', { qos: 1 });
-      await t.publish(publisher, t.topic('a'), 'kept', { qos: 1, retain: true });
-      await t.publish(publisher, t.topic('a'), 'other', { qos: 1 });
-      await t.publish(publisher, t.topic('a'), '', { qos: 1 });
-      const subscriber = await t.connect();
-      await t.subscribed(subscriber, t.topic('#'), 1);
-      await t.receive(subscriber, { payload: 'kept', retain: true });
-      await subscriber.expectNothing();
-    },
-  },
-  {
-    name: 'subscribing again sends the retained messages again',
-    on: { 3: [], 4: ['3.8.4-3', '3.3.1-6'], 5: ['3.3.1-9', '3.8.4-4'] },
-    run: async (t) => {
-      const peer = await t.connect();
-      await t.publish(peer, t.topic('a'), 'x', { qos: 1, retain: true });
-      for (let at = 0; at < 3; at++) {
-        await t.subscribed(peer, t.topic('a'), 1);
-        const message = await peer.awaitPacket('PUBLISH', { payload: 'x', retain: true });
-        await t.acknowledge(peer, message);
-      }
-    },
-  },
-  {
-    name: 'retained messages match wildcards, one for every topic',
-    on: { 3: [], 4: ['3.3.1-6'], 5: ['3.3.1-9'] }, kind: 'non-normative',
-    run: async (t) => {
-      const publisher = await t.connect();
-      const names = ['x', 'x/y', 'x/', 'x/y/z', '/x', 'x//z'];
-      for (const name of names) await t.publish(publisher, t.topic(name), name, { retain: true, qos: 1 });
-      for (const [filter, expected] of [
-        ['x/#', ['x', 'x/y', 'x/', 'x/y/z', 'x//z']], ['x/+', ['x/y', 'x/']], ['+', ['x']],
-        ['x/+/z', ['x/y/z', 'x//z']], ['+/x', ['/x']], ['#', names],
-      ] as const) {
-        const subscriber = await t.connect();
-        await t.subscribed(subscriber, t.topic(filter), 0);
-        const got = new Set<string>();
-        for (let at = 0; at < expected.length; at++) {
-          const message = await subscriber.expectPacket('PUBLISH', { retain: true });
-          got.add(message.payload.toString());
-        }
-        const missing = expected.filter((name) => !got.has(name));
-        if (missing.length > 0) throw new ExpectationError(`${filter}: no ${missing.join(' ')}`);
-        await subscriber.expectNothing(100);
-      }
-    },
-  },
-  {
-    name: 'retain handling 0, 1 and 2',
-    on: { 5: ['3.3.1-9', '3.3.1-10', '3.3.1-11', '3.8.4-4'] },
-    run: async (t) => {
-      const peer = await t.connect();
-      await t.publish(peer, t.topic('a'), 'x', { qos: 1, retain: true });
-      const expectRetained = async (options: number, count: number): Promise<void> => {
-        await t.subscribed(peer, t.topic('a'), options);
-        for (let at = 0; at < count; at++) {
-          await peer.expectPacket('PUBLISH', { payload: 'x', retain: true });
-        }
-        await peer.expectNothing();
-      };
-      await expectRetained(OPTION.retainHandling2, 0);
-      await expectRetained(OPTION.retainHandling1, 0); // it exists already
-      await expectRetained(0, 1);
-      await expectRetained(0, 1);
-      await t.unsubscribe(peer, t.topic('a'));
-      await expectRetained(OPTION.retainHandling1, 1);
-      await expectRetained(OPTION.retainHandling1, 0);
-      await expectRetained(OPTION.retainHandling2, 0);
-    },
-  },
-  {
-    name: 'retain as published 1 keeps RETAIN, 0 clears it',
-    on: { 5: ['3.3.1-12', '3.3.1-13'] },
-    run: async (t) => {
-      const [kept, cleared] = [await t.connect(), await t.connect()];
-      await t.subscribed(kept, t.topic('a'), OPTION.retainAsPublished);
-      await t.subscribed(cleared, t.topic('a'), 0);
-      for (const retain of [true, false]) {
-        await t.publish(await t.connect(), t.topic('a'), `${retain}`, { retain });
-        await kept.expectPacket('PUBLISH', { payload: `${retain}`, retain });
-        await cleared.expectPacket('PUBLISH', { payload: `${retain}`, retain: false });
-      }
-    },
-  },
-  {
-    name: 'a replaced subscription loses no message',
-    on: { 3: [], 4: ['3.8.4-3'], 5: ['3.8.4-4', '3.8.4-3'] },
-    run: async (t) => {
-      const { version } = t;
-      const [subscriber, publisher] = [await t.connect(), await t.connect()];
-      await t.subscribed(subscriber, t.topic('a'), 1);
-      for (let at = 0; at < 10; at++) {
-        t.send(publisher, t.topic('a'), `${at}`, { qos: 1 });
-        subscriber.send(subscribe(version, 100 + at, [[t.topic('a'), at % 2]]));
-      }
-      for (let at = 0; at < 10; at++) {
-        const message = await subscriber.awaitPacket('PUBLISH', { payload: `${at}` });
-        await t.acknowledge(subscriber, message);
-      }
-      await subscriber.expectNothing(100, (reply) => reply.name === 'PUBLISH');
-    },
-  },
-];
-
-/** How long a message that may be missing is waited for. */
-const SETTLE_MS = 500;
-
 export const publishCases = expand('PUBLISH, QoS and retained messages', [
-  ...flags, ...exchanges, ...overlapping, ...retained,
+  ...flags, ...exchanges, ...overlapping, ...retainedRows,
 ]);

@@ -275,7 +275,8 @@ const redelivery: CaseRow[] = [
   },
   {
     name: 'after PUBREC the PUBREL comes again, never the PUBLISH',
-    on: { 3: [], 4: ['4.4.0-1', '4.3.3-1', '2.3.1-6'], 5: ['4.4.0-1', '4.3.3-5', '4.3.3-6', '4.3.3-4'] },
+    on: { 3: [], 4: ['4.4.0-1', '4.3.3-1', '2.3.1-6'],
+      5: ['4.4.0-1', '4.3.3-5', '4.3.3-6', '4.3.3-4'] },
     run: async (t) => {
       const options = { ...t.persistent(), clientId: t.clientId() };
       const peer = await t.connect(options);

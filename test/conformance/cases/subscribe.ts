@@ -4,16 +4,18 @@ import type { CaseRow } from '../case.js';
 import { OPTION, PROPERTY } from '../kit.js';
 import { ExpectationError } from '../wire/peer.js';
 import { packet, str, u16, u8 } from '../wire/bytes.js';
-import { property, puback, pubcomp, publish, pubrec, subscribe, unsubscribe } from '../wire/packets.js';
+import { property, puback, pubcomp, publish, pubrec, subscribe,
+  unsubscribe } from '../wire/packets.js';
 import { valueOf } from '../wire/reader.js';
 
 const BAD = [0x81, 0x82];
 
 const answers: CaseRow[] = [
   {
-    name: 'SUBSCRIBE is answered by SUBACK with its identifier and one code for each filter, in order',
+    name: 'SUBACK has the identifier of SUBSCRIBE and one code for each filter, in order',
     on: {
-      3: [], 4: ['3.8.4-1', '3.8.4-2', '3.8.4-5', '3.8.4-6', '3.9.3-1', '3.9.3-2', '2.3.1-7', '3.8.4-4'],
+      3: [], 4: ['3.8.4-1', '3.8.4-2', '3.8.4-5', '3.8.4-6', '3.9.3-1', '3.9.3-2', '2.3.1-7',
+        '3.8.4-4'],
       5: ['3.8.4-1', '3.8.4-2', '3.8.4-6', '3.8.4-7', '3.9.3-1', '3.9.3-2', '2.2.1-6', '3.8.4-5'],
     },
     run: async (t) => {
@@ -81,7 +83,8 @@ const answers: CaseRow[] = [
   },
   {
     name: 'a refused subscription has a failure code and stands for nothing',
-    on: { 4: ['3.8.4-6', '3.9.3-2', '3.8.4-5'], 5: ['3.8.4-7', '3.9.3-2', '3.8.4-6'] }, variant: 'guarded',
+    on: { 4: ['3.8.4-6', '3.9.3-2', '3.8.4-5'], 5: ['3.8.4-7', '3.9.3-2', '3.8.4-6'] },
+      variant: 'guarded',
     run: async (t) => {
       const alice = { username: 'alice', password: 'secret' };
       const peer = await t.connect(alice);
@@ -165,12 +168,14 @@ const unsubscribing: CaseRow[] = [
     },
   },
   {
-    name: 'UNSUBACK has one code for each filter, in order', on: { 5: ['3.11.3-1', '3.11.3-2', '2.2.2-1'] },
+    name: 'UNSUBACK has one code for each filter, in order',
+      on: { 5: ['3.11.3-1', '3.11.3-2', '2.2.2-1'] },
     run: async (t) => {
       const peer = await t.connect();
       await t.subscribed(peer, [[t.topic('a'), 0], [t.topic('b'), 0]]);
       const { reasonCodes } = await t.unsubscribe(peer, t.topic('a'), t.topic('x'), t.topic('b'));
-      if (reasonCodes.join() !== [0, 0x11, 0].join()) throw new ExpectationError(reasonCodes.join());
+      if (reasonCodes.join() !== [0, 0x11, 0].join()) throw new ExpectationError(
+        reasonCodes.join());
     },
   },
   {
@@ -277,7 +282,8 @@ const smallPackets: CaseRow[] = [
   },
   {
     name: 'refusals keep within a small Maximum Packet Size, reason strings left out',
-    on: { 5: ['3.4.2-2', '3.4.2-3', '3.5.2-2', '3.5.2-3', '3.9.2-1', '3.9.2-2'] }, variant: 'guarded',
+    on: { 5: ['3.4.2-2', '3.4.2-3', '3.5.2-2', '3.5.2-3', '3.9.2-1', '3.9.2-2'] },
+      variant: 'guarded',
     run: async (t) => {
       const alice = { username: 'alice', password: 'secret' };
       const peer = await t.connect({ ...alice, maximumPacketSize: SMALL });
@@ -297,15 +303,17 @@ const smallPackets: CaseRow[] = [
       peer.send(publish({ version: 5, topic: t.topic('+'), payload: 'x' }));
       const replies = await t.expectRefused(peer, [0x81, 0x82, 0x90]);
       const last = replies.findIndex((reply) => reply.name === 'DISCONNECT');
-      if (last >= 0 && last < replies.length - 1) throw new ExpectationError('packet after DISCONNECT');
+      if (last >= 0 && last < replies.length - 1) throw new ExpectationError(
+        'packet after DISCONNECT');
     },
   },
   {
-    name: 'with request problem information 0 only CONNACK, PUBLISH and DISCONNECT explain themselves',
+    name: 'with request problem information 0 no acknowledgement explains itself',
     on: { 5: ['3.1.2-29'] }, variant: 'guarded',
     run: async (t) => {
       const alice = { username: 'alice', password: 'secret' };
-      const peer = await t.connect({ ...alice, properties: [property.requestProblemInformation(0)] });
+      const peer =
+        await t.connect({ ...alice, properties: [property.requestProblemInformation(0)] });
       peer.send(subscribe(5, 1, [[`forbidden/${t.root}`, 1]]), unsubscribe(5, 2, [t.topic('x')]),
         publish({ version: 5, topic: `forbidden/${t.root}`, qos: 1, packetId: 3 }),
         publish({ version: 5, topic: `forbidden/${t.root}`, qos: 2, packetId: 4 }),
@@ -313,7 +321,8 @@ const smallPackets: CaseRow[] = [
       for (let at = 0; at < 6; at++) {
         const reply = await peer.next();
         for (const id of [PROPERTY.reasonString, PROPERTY.user]) {
-          if (valueOf(reply, id) !== undefined) throw new ExpectationError(`${reply.name} explains`);
+          if (valueOf(reply, id) !== undefined) throw new ExpectationError(
+            `${reply.name} explains`);
         }
       }
     },

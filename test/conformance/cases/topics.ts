@@ -67,7 +67,8 @@ const matching: CaseRow[] = [
         await t.subscribed(peer, t.topic(filter));
         for (const [, topic, matches] of MATCHING.filter(([one]) => one === filter)) {
           await t.publish(publisher, t.topic(topic), topic);
-          if (matches) await peer.expectPacket('PUBLISH', { topic: t.topic(topic), payload: topic });
+          if (matches) await peer.expectPacket('PUBLISH',
+            { topic: t.topic(topic), payload: topic });
           else await peer.expectNothing(60);
         }
         peer.cut();

@@ -139,7 +139,8 @@ const version5: CaseRow[] = [
       const witness = await watcher(t);
       const clientId = t.clientId();
       const properties = [property.willDelay(1)];
-      await t.cut(await t.connect({ ...t.persistent(30), clientId, will: will(t, { properties }) }));
+      await t.cut(
+        await t.connect({ ...t.persistent(30), clientId, will: will(t, { properties }) }));
       await t.connect({ ...t.persistent(30), clientId });
       await witness.expectNothing(2200);
     },
@@ -175,7 +176,8 @@ const version5: CaseRow[] = [
       const witness = await watcher(t);
       const clientId = t.clientId();
       const properties = [property.willDelay(60)];
-      await t.cut(await t.connect({ ...t.persistent(120), clientId, will: will(t, { properties }) }));
+      await t.cut(
+        await t.connect({ ...t.persistent(120), clientId, will: will(t, { properties }) }));
       await t.connect({ clientId, cleanStart: true });
       await t.receive(witness, { payload: 'last words' });
     },

@@ -72,7 +72,8 @@ class Cursor {
       const byte = this.u8();
       value |= (byte & 0x7f) << shift;
       if (byte < 0x80) {
-        if (byte === 0 && shift > 0) throw new WireFault(`${this.where}: long integer [MQTT-1.5.5-1]`);
+        if (byte === 0 && shift > 0) throw new WireFault(
+          `${this.where}: long integer [MQTT-1.5.5-1]`);
         return value >>> 0;
       }
     }
@@ -116,11 +117,13 @@ function readProperties(outer: Cursor): ReadProperty[] {
 function checkCode(reply: Reply, code: number, version: Version): void {
   if (version === 5) {
     if (!REASON_CODES.get(reply.name)?.has(code)) {
-      throw new WireFault(`${reply.name}: Reason Code 0x${code.toString(16)} is not for this packet`);
+      throw new WireFault(
+        `${reply.name}: Reason Code 0x${code.toString(16)} is not for this packet`);
     }
     return;
   }
-  const known = reply.name === 'CONNACK' ? code <= 5 : code <= 2 || (code === 0x80 && version === 4);
+  const known =
+    reply.name === 'CONNACK' ? code <= 5 : code <= 2 || (code === 0x80 && version === 4);
   if (!known) throw new WireFault(`${reply.name}: Return Code 0x${code.toString(16)}`);
 }
 
