@@ -1,13 +1,15 @@
 /**
  * The block allocator: every byte that the core holds for longer than one call comes from here.
  *
- * Linear memory is fixed when the core starts. Its pool is cut into pages of 64 KiB. A page serves blocks of one size
- * class (four classes per doubling: 64, 80, 96, 112, 128, 160 ...), or belongs to a run of 2^k pages that serves one
- * large block. Runs are kept by the buddy method, so a page whose blocks are all free goes back and serves any class.
- * A block has no header: its page knows its size.
+ * Linear memory is fixed when the core starts. Its pool is cut into pages of 64 KiB. A page serves
+ * blocks of one size class (four classes per doubling: 64, 80, 96, 112, 128, 160 ...), or belongs
+ * to a run of 2^k pages that serves one large block. Runs are kept by the buddy method, so a page
+ * whose blocks are all free goes back and serves any class. A block has no header: its page knows
+ * its size.
  *
- * Invariants: a page in a partial list has at least one free or uncarved block; a free run of order k starts at a
- * multiple of 2^k pages; `used[class]` is the sum of `blockBytes` of the live blocks of that memory class.
+ * Invariants: a page in a partial list has at least one free or uncarved block; a free run of order
+ * k starts at a multiple of 2^k pages; `used[class]` is the sum of `blockBytes` of the live blocks
+ * of that memory class.
  */
 import { MEMORY_CLASSES } from '../shared/memory-class';
 
@@ -60,7 +62,10 @@ function pageAt(number: u32): Page {
   return changetype<Page>(pageTable + number * PAGE_RECORD_BYTES);
 }
 
-/** Size class of a small request: index into the row 16, 32, 48, 64, 80, 96, 112, 128, 160, ... 32768. */
+/**
+ * Size class of a small request: index into the row 16, 32, 48, 64, 80, 96, 112, 128, 160, ...
+ * 32768.
+ */
 @inline
 function sizeClassOf(bytes: u32): u32 {
   if (bytes <= 64) return ((bytes + 15) >> 4) - 1;
@@ -111,7 +116,10 @@ export function usedOf(memoryClass: u32): u32 {
 export function budgetOf(memoryClass: u32): u32 {
   return load<u32>(limitBytes + (memoryClass << 2));
 }
-/** Bytes that `memoryClass` may still take. Fragmentation can make a single large request fail earlier. */
+/**
+ * Bytes that `memoryClass` may still take. Fragmentation can make a single large request fail
+ * earlier.
+ */
 @inline
 export function roomOf(memoryClass: u32): u32 {
   const used = usedOf(memoryClass);

@@ -1,6 +1,7 @@
 /**
- * Copies. Packets are small and many: the call of a bulk copy costs more than the copy itself, so short ones are done 16 bytes
- * at a time and may write up to 15 bytes beyond their end (slabs keep slack for that).
+ * Copies. Packets are small and many: the call of a bulk copy costs more than the copy itself, so
+ * short ones are done 16 bytes at a time and may write up to 15 bytes beyond their end (slabs keep
+ * slack for that).
  */
 const SHORT_COPY_MAX: u32 = 256;
 

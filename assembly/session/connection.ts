@@ -1,6 +1,7 @@
 /**
- * A Network Connection as the core sees it: what arrived and is not yet whole, what is written and not yet sent, the
- * quotas and aliases that die with it. Everything that outlives it belongs to the session (session.ts).
+ * A Network Connection as the core sees it: what arrived and is not yet whole, what is written and
+ * not yet sent, the quotas and aliases that die with it. Everything that outlives it belongs to the
+ * session (session.ts).
  */
 import { MEMORY_CARRY, MEMORY_RECORD, MEMORY_SLAB } from '../shared/memory-class';
 import { allocate, allocateZeroed, release } from '../memory/blocks';
@@ -67,7 +68,9 @@ export class Connection {
 
 export const connectionTable: HandleTable = changetype<HandleTable>(memory.data(16));
 
-/** Cuts the handle table out of memory that starts at `at`; answers where the next region may begin. */
+/**
+ * Cuts the handle table out of memory that starts at `at`; answers where the next region may begin.
+ */
 export function initialiseConnections(at: u32, capacity: u32): u32 {
   connectionTable.slots = at;
   connectionTable.capacity = capacity;
@@ -105,7 +108,10 @@ export function createConnection(role: u32): u32 {
   return pointer;
 }
 
-/** Frees the record. Its acknowledgements and its session were taken from it before (see delivery.ts). */
+/**
+ * Frees the record. Its acknowledgements and its session were taken from it before (see
+ * delivery.ts).
+ */
 export function freeConnection(connection: Connection): void {
   if (connection.carry != 0) release(MEMORY_CARRY, connection.carry);
   dropAliases(connection);

@@ -1,8 +1,9 @@
 /**
  * Delivery: from a session's queue to its receiver, and the receiver's acknowledgements back.
  *
- * `pump` sends what may be sent: the queue in its order, within the receiver's Receive Maximum and while its slab is below
- * the watermark. `offer` takes a routed message in: straight to the wire when nothing waits before it, else to the queue.
+ * `pump` sends what may be sent: the queue in its order, within the receiver's Receive Maximum and
+ * while its slab is below the watermark. `offer` takes a routed message in: straight to the wire
+ * when nothing waits before it, else to the queue.
  */
 import {
   COUNT_PUBLISH_SENT, DROP_EXPIRED, DROP_MEMORY, DROP_PACKET_TOO_LARGE, DROP_QUEUE_FULL,
@@ -40,7 +41,8 @@ const PUBREL_BYTE: u8 = 0x62;
 export const OFFER_TAKEN: u32 = 0;
 export const OFFER_DROPPED: u32 = 1;
 
-// --- receivers that make publishers wait ---------------------------------------------------------------------------
+// --- receivers that make publishers wait
+// ---------------------------------------------------------------------------
 
 let holdingSessions: u32 = 0;
 export function firstHoldingSession(): u32 {
@@ -100,7 +102,10 @@ function stopHolding(session: Session, pointer: u32): void {
   releaseHold(hold, SUCCESS);
 }
 
-/** The queue has shrunk: publishers whose message is within the bound now need not wait longer, oldest first. */
+/**
+ * The queue has shrunk: publishers whose message is within the bound now need not wait longer,
+ * oldest first.
+ */
 function relax(session: Session): void {
   while (
     session.holdingCount != 0 &&
@@ -109,7 +114,10 @@ function relax(session: Session): void {
   ) stopHolding(session, session.holdingHead);
 }
 
-/** This receiver makes nobody wait any more: it is paused itself, offline, or had its time. Its queue stays. */
+/**
+ * This receiver makes nobody wait any more: it is paused itself, offline, or had its time. Its
+ * queue stays.
+ */
 export function releaseReceiverHolds(session: Session): void {
   session.noHold = 1;
   while (session.holdingCount != 0) stopHolding(session, session.holdingHead);
@@ -120,11 +128,13 @@ export function holdingSince(session: Session): f64 {
   return session.holdingHead == 0 ? clock : holdAt(entryAt(session.holdingHead).hold).since;
 }
 
-// --- taking a message in -------------------------------------------------------------------------------------------
+// --- taking a message in
+// -------------------------------------------------------------------------------------------
 
 /**
- * Queues a filled entry (message, qos, identifiers, flags set; it belongs to `session` from here on). OFFER_DROPPED when the
- * session is at its bound and may not make the publisher wait: the entry is freed then.
+ * Queues a filled entry (message, qos, identifiers, flags set; it belongs to `session` from here
+ * on). OFFER_DROPPED when the session is at its bound and may not make the publisher wait: the
+ * entry is freed then.
  */
 export function offerEntry(session: Session, pointer: u32): u32 {
   const entry = entryAt(pointer);
@@ -162,7 +172,8 @@ function dropOffered(session: Session, pointer: u32, reason: u32): void {
   freeEntry(session, pointer);
 }
 
-// --- sending -------------------------------------------------------------------------------------------------------
+// --- sending
+// -------------------------------------------------------------------------------------------------------
 
 /** Sends what the receiver can take now. */
 export function pump(session: Session): void {
@@ -225,7 +236,10 @@ function sendNext(session: Session, connection: Connection): bool {
   return true;
 }
 
-/** Gives an entry its Packet Identifier, or binds the one that it was stored with. False when it must wait. */
+/**
+ * Gives an entry its Packet Identifier, or binds the one that it was stored with. False when it
+ * must wait.
+ */
 export function hasIdentifier(session: Session, pointer: u32): bool {
   const entry = entryAt(pointer);
   if (entry.packetIdentifier != 0) return bindIdentifier(session, pointer, entry.packetIdentifier);
@@ -258,7 +272,8 @@ function sendPubrelAgain(session: Session, connection: Connection, entry: QueueE
   return true;
 }
 
-// --- the receiver's answers ----------------------------------------------------------------------------------------
+// --- the receiver's answers
+// ----------------------------------------------------------------------------------------
 
 /** The entry that was sent with this identifier and is in one of the states; 0 = none. */
 function sentEntry(session: Session, packetIdentifier: u32): u32 {
@@ -277,7 +292,10 @@ export function receivePuback(session: Session, packetIdentifier: u32, reasonCod
   return true;
 }
 
-/** PUBREC: answered with PUBREL [MQTT-4.3.3-4], or the end of the exchange when it refuses [MQTT-4.3.3-3]. */
+/**
+ * PUBREC: answered with PUBREL [MQTT-4.3.3-4], or the end of the exchange when it refuses
+ * [MQTT-4.3.3-3].
+ */
 export function receivePubrec(
   session: Session, connection: Connection, packetIdentifier: u32, reasonCode: u32,
 ): void {
@@ -331,7 +349,10 @@ function isUnsent(entry: QueueEntry): bool {
   return entry.state == ENTRY_PENDING || entry.state == ENTRY_RESEND;
 }
 
-/** An exchange is over: identifier and quota are free again [MQTT-4.9.0-1], and the next message may go. */
+/**
+ * An exchange is over: identifier and quota are free again [MQTT-4.9.0-1], and the next message may
+ * go.
+ */
 export function completeSent(session: Session, pointer: u32, reasonCode: u32): void {
   const entry = entryAt(pointer);
   session.inflightCount--;
@@ -376,11 +397,13 @@ export function dropForMemory(session: Session, qos: u32, topicAt: u32, topicLen
   tellDropped(session.handle, DROP_MEMORY, qos, topicAt, topicLength);
 }
 
-// --- connections come and go ---------------------------------------------------------------------------------------
+// --- connections come and go
+// ---------------------------------------------------------------------------------------
 
 /**
- * The connection of a session is gone (or taken over). Everything unacknowledged will be sent again, with its identifiers
- * and in its order, when a connection comes back [MQTT-4.4.0-1] [MQTT-4.6.0-1].
+ * The connection of a session is gone (or taken over). Everything unacknowledged will be sent
+ * again, with its identifiers and in its order, when a connection comes back [MQTT-4.4.0-1]
+ * [MQTT-4.6.0-1].
  */
 export function rewind(session: Session): void {
   releaseReceiverHolds(session);
@@ -395,7 +418,10 @@ export function rewind(session: Session): void {
   session.inflightCount = 0;
 }
 
-/** Binds a session to a connection that has been accepted. `pump` follows when CONNACK has been written. */
+/**
+ * Binds a session to a connection that has been accepted. `pump` follows when CONNACK has been
+ * written.
+ */
 export function attach(session: Session, connection: Connection): void {
   session.connection = changetype<u32>(connection);
   connection.session = changetype<u32>(session);
@@ -409,7 +435,10 @@ export function detach(session: Session): void {
   rewind(session);
 }
 
-/** An entry of a shared group moves from the member that left to another: a new delivery, without DUP. */
+/**
+ * An entry of a shared group moves from the member that left to another: a new delivery, without
+ * DUP.
+ */
 export function appendMoved(from: Session, to: Session, pointer: u32, identifier: u32): void {
   const entry = entryAt(pointer);
   const packetIdentifier = <u32>entry.packetIdentifier;
@@ -427,7 +456,10 @@ export function appendMoved(from: Session, to: Session, pointer: u32, identifier
   if (to.pendingHead == 0) to.pendingHead = pointer;
 }
 
-/** A stored entry joins its session's queue. It is never dropped; at the bound it keeps its publisher waiting. */
+/**
+ * A stored entry joins its session's queue. It is never dropped; at the bound it keeps its
+ * publisher waiting.
+ */
 export function offerStored(session: Session, pointer: u32, hold: u32): void {
   const entry = entryAt(pointer);
   const full = isAtBound(session, messageBytes(entry.message));

@@ -1,6 +1,6 @@
 /**
- * The end of things: a connection that closes, a session whose state is given up, a member that leaves a shared group. Long
- * queues are freed a piece per turn.
+ * The end of things: a connection that closes, a session whose state is given up, a member that
+ * leaves a shared group. Long queues are freed a piece per turn.
  */
 import { DROP_SESSION_ENDED } from '../shared/abi';
 import { SUCCESS } from '../shared/reason-code';
@@ -43,8 +43,9 @@ export function leave(session: Session): void {
 }
 
 /**
- * Unacknowledged QoS 1 messages of shared subscriptions go to another member; a QoS 2 message only if no part of its exchange
- * has begun: else it is completed to this client or to nobody [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+ * Unacknowledged QoS 1 messages of shared subscriptions go to another member; a QoS 2 message only
+ * if no part of its exchange has begun: else it is completed to this client or to nobody
+ * [MQTT-4.8.2-4] [MQTT-4.8.2-5].
  */
 function moveShared(session: Session): void {
   let pointer = session.queueHead;
@@ -114,8 +115,9 @@ function endEntry(session: Session, pointer: u32): void {
 }
 
 /**
- * Client role: the server has lost the session [MQTT-3.2.2-5]. What was not acknowledged is published anew, with fresh
- * identifiers; an exchange that the server had taken over (PUBREC) is complete.
+ * Client role: the server has lost the session [MQTT-3.2.2-5]. What was not acknowledged is
+ * published anew, with fresh identifiers; an exchange that the server had taken over (PUBREC) is
+ * complete.
  */
 export function restartExchanges(session: Session): void {
   rewind(session);

@@ -1,6 +1,6 @@
 /**
- * The one place where a peer is shown the door by the core: it writes the last packet that MQTT asks for, stops reading,
- * and tells the host, who closes when the last bytes have left.
+ * The one place where a peer is shown the door by the core: it writes the last packet that MQTT
+ * asks for, stops reading, and tells the host, who closes when the last bytes have left.
  */
 import { ROLE_CLIENT } from '../shared/abi';
 import { CLIENT_IDENTIFIER_NOT_VALID, UNSUPPORTED_PROTOCOL_VERSION } from '../shared/reason-code';
@@ -14,7 +14,8 @@ const RETURN_CODE_VERSION: u8 = 1;
 const RETURN_CODE_IDENTIFIER: u8 = 2;
 
 /**
- * Closes for a fault of the peer. MQTT 5: CONNACK or DISCONNECT with the Reason Code [MQTT-4.13.1-1] [MQTT-4.13.2-1]
+ * Closes for a fault of the peer. MQTT 5: CONNACK or DISCONNECT with the Reason Code
+ * [MQTT-4.13.1-1] [MQTT-4.13.2-1]
  * [MQTT-3.14.0-1]; 3.x knows neither, except that an unknown version [MQTT-3.1.2-2] and an
  * identifier that is not allowed are answered.
  */

@@ -1,6 +1,7 @@
 /**
- * Delivery to handlers in this process: a message becomes a row for the host. `credit` is how many more the handler takes at
- * once; the rest waits in the session's queue, as it does for a slow socket.
+ * Delivery to handlers in this process: a message becomes a row for the host. `credit` is how many
+ * more the handler takes at once; the rest waits in the session's queue, as it does for a slow
+ * socket.
  */
 import {
   DELIVER_EXPIRY, DELIVER_FLAGS, DELIVER_IDENTIFIER, DELIVER_MESSAGE, DELIVER_PAYLOAD_AT,
@@ -53,7 +54,10 @@ export function forgetStarved(session: Session): void {
   session.starved = 0;
 }
 
-/** QoS 0, straight from the source: no entry, no block of its own. False when the host must read first. */
+/**
+ * QoS 0, straight from the source: no entry, no block of its own. False when the host must read
+ * first.
+ */
 export function deliverSourceToHandler(
   session: Session, topic: u32, flags: u32, identifier: u32, publisher: u32, message: u32,
 ): bool {
@@ -79,7 +83,10 @@ export function deliverSourceToHandler(
   return true;
 }
 
-/** A queued entry becomes a row. QoS 1 and 2 carry a token that `settle` names. False when it must wait. */
+/**
+ * A queued entry becomes a row. QoS 1 and 2 carry a token that `settle` names. False when it must
+ * wait.
+ */
 export function deliverEntryToHandler(session: Session, pointer: u32): bool {
   const entry = entryAt(pointer);
   if (entry.qos != 0 && !hasIdentifier(session, pointer)) return false;

@@ -1,13 +1,14 @@
 /**
- * Handles: what the host holds instead of a pointer. A handle names a slot and the generation of its tenant, so that an
- * answer for a connection or session that is gone finds nobody.
+ * Handles: what the host holds instead of a pointer. A handle names a slot and the generation of
+ * its tenant, so that an answer for a connection or session that is gone finds nobody.
  * ```
  *  31           20 19                    0
  *  +--------------+-----------------------+
  *  | generation   | slot (1 ...)          |
  *  +--------------+-----------------------+
  * ```
- * A table is a row of slots, 8 bytes each: pointer of the tenant (or the next free slot), generation.
+ * A table is a row of slots, 8 bytes each: pointer of the tenant (or the next free slot),
+ * generation.
  */
 const SLOT_BITS: u32 = 20;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;

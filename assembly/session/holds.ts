@@ -1,10 +1,12 @@
 /**
- * Holds: acknowledgements that wait. A publisher's PUBACK or PUBREC leaves when everybody it must wait for has agreed:
- * receivers at their bound, handlers that have not settled. Acknowledgements of one connection leave in the order in which
- * the messages came [MQTT-4.6.0-2] [MQTT-4.6.0-3], so a ready one waits behind one that is not.
+ * Holds: acknowledgements that wait. A publisher's PUBACK or PUBREC leaves when everybody it must
+ * wait for has agreed: receivers at their bound, handlers that have not settled. Acknowledgements
+ * of one connection leave in the order in which the messages came [MQTT-4.6.0-2] [MQTT-4.6.0-3], so
+ * a ready one waits behind one that is not.
  *
- * A hold outlives its connection (as an *orphan* of the publisher's session) while somebody is still at work on the message:
- * a DUP that arrives after a resume joins it instead of being routed again.
+ * A hold outlives its connection (as an *orphan* of the publisher's session) while somebody is
+ * still at work on the message: a DUP that arrives after a resume joins it instead of being routed
+ * again.
  */
 import { MEMORY_RECORD } from '../shared/memory-class';
 import { allocate, release } from '../memory/blocks';
@@ -52,7 +54,10 @@ export function holdAt(pointer: u32): Hold {
   return changetype<Hold>(pointer);
 }
 
-/** A hold that waits for nobody yet. It counts `bytes` against its publisher. 0 when memory is exhausted. */
+/**
+ * A hold that waits for nobody yet. It counts `bytes` against its publisher. 0 when memory is
+ * exhausted.
+ */
 function createHold(): u32 {
   const pointer = allocate(MEMORY_RECORD, offsetof<Hold>());
   if (pointer == 0) return 0;
@@ -96,7 +101,8 @@ export function chargeHold(connection: Connection, pointer: u32, bytes: u32): vo
   if (!connection.paused && connection.heldBytes > limitOf(LIMIT_HELD_BYTES)) {
     connection.paused = 1;
     tellPause(connection, PAUSE_ON);
-    // A paused connection never makes another publisher wait: its own acknowledgements could not be read.
+    // A paused connection never makes another publisher wait: its own acknowledgements could not be
+    // read.
     if (connection.session != 0) releaseReceiverHolds(sessionAt(connection.session));
   }
 }
@@ -191,9 +197,13 @@ const ACK_PLAIN: u32 = 4;
 const ACK_WITH_REASON: u32 = 5;
 if (ACK_WITH_REASON > ACKNOWLEDGEMENT_BYTES_MAX) ERROR('layout drift: acknowledgement');
 
-// --- the end of a connection, and its return -----------------------------------------------------------------------
+// --- the end of a connection, and its return
+// -----------------------------------------------------------------------
 
-/** The connection is gone. What still waits for somebody becomes an orphan of the session; the rest is forgotten. */
+/**
+ * The connection is gone. What still waits for somebody becomes an orphan of the session; the rest
+ * is forgotten.
+ */
 export function orphanHolds(connection: Connection): void {
   let pointer = connection.ackHead;
   while (pointer != 0) {
@@ -227,7 +237,10 @@ function unlinkOrphan(session: Session, pointer: u32): void {
   else holdAt(before).next = holdAt(pointer).next;
 }
 
-/** A PUBLISH with DUP whose first copy is still at work: its answer waits for that one. True when it was so. */
+/**
+ * A PUBLISH with DUP whose first copy is still at work: its answer waits for that one. True when it
+ * was so.
+ */
 export function adoptOrphan(connection: Connection, kind: u32, packetIdentifier: u32): bool {
   const session = sessionAt(connection.session);
   let pointer = session.orphanHead;

@@ -1,4 +1,7 @@
-/** The limits in force and the counters, both in static memory. The host sets the one and reads the other. */
+/**
+ * The limits in force and the counters, both in static memory. The host sets the one and reads the
+ * other.
+ */
 import { COUNTERS, LIMIT_COUNT } from '../shared/abi';
 
 const limits: usize = memory.data(72); // one u32 per LIMIT_*
@@ -22,7 +25,10 @@ export function counterTable(): u32 {
   return <u32>counters;
 }
 
-/** The clock of the current call, in milliseconds, monotonic. Every export that depends on time sets it first. */
+/**
+ * The clock of the current call, in milliseconds, monotonic. Every export that depends on time sets
+ * it first.
+ */
 export let clock: f64 = 0;
 export function setClock(now: f64): void {
   if (now > clock) clock = now;

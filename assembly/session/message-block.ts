@@ -1,6 +1,7 @@
 /**
- * A message block holds one Application Message for all who still need it: queue entries, the retained index, rows that the
- * host has not read. It is counted by reference and freed with the last one.
+ * A message block holds one Application Message for all who still need it: queue entries, the
+ * retained index, rows that the host has not read. It is counted by reference and freed with the
+ * last one.
  */
 import { MEMORY_MESSAGE } from '../shared/memory-class';
 import { allocate, release } from '../memory/blocks';
@@ -9,9 +10,11 @@ import { clock } from './limits';
 
 /**
  * ```
- *  0      4               8               12           14    15     16          24       32          36   40
+ *  0      4               8               12           14    15     16          24       32
+ *   36   40
  *  +------+---------------+---------------+------------+-----+------+-----------+--------+-----------+----+-------
- *  | refs | payloadLength | forwardLength | topicLength| qos |retain| expiresAt | number | publisher |    | bytes
+ *  | refs | payloadLength | forwardLength | topicLength| qos |retain| expiresAt | number |
+ *  publisher |    | bytes
  *  +------+---------------+---------------+------------+-----+------+-----------+--------+-----------+----+-------
  *  bytes: Topic Name | properties that are forwarded unaltered | payload
  * ```

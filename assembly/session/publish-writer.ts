@@ -1,7 +1,7 @@
 /**
- * Writes PUBLISH packets. The message to be written stands in this file's globals (the *source*): set once per message,
- * used for every receiver that needs a packet of its own. Receivers that can share one encoding use a *template*
- * (templates.ts) instead.
+ * Writes PUBLISH packets. The message to be written stands in this file's globals (the *source*):
+ * set once per message, used for every receiver that needs a packet of its own. Receivers that can
+ * share one encoding use a *template* (templates.ts) instead.
  */
 import { EXPIRY_NONE } from '../shared/abi';
 import { PUBLISH } from '../shared/control-packet';
@@ -140,7 +140,8 @@ function writeProperties(start: u32): u32 {
     storeTwoBytes(at + 1, frameAlias);
     at += ALIAS_PROPERTY_BYTES;
   }
-  // [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]: unaltered, in order
+  // [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]:
+  // unaltered, in order
   copyWithSlack(at, sourceForwardAt, sourceForwardLength);
   at += sourceForwardLength;
   // [MQTT-3.3.4-3] [MQTT-3.3.4-4] [MQTT-3.3.4-5]: the identifiers of all subscriptions that matched

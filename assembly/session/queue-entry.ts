@@ -1,5 +1,6 @@
 /**
- * A queue entry is one message on its way to one session: waiting, sent, or half through the QoS 2 exchange.
+ * A queue entry is one message on its way to one session: waiting, sent, or half through the QoS 2
+ * exchange.
  */
 import { MEMORY_MESSAGE } from '../shared/memory-class';
 import { allocate, release } from '../memory/blocks';
@@ -62,7 +63,9 @@ export function createEntry(): u32 {
   return pointer;
 }
 
-/** Appends `entry` to the queue of `session`. Its message counts against the bounds from here on. */
+/**
+ * Appends `entry` to the queue of `session`. Its message counts against the bounds from here on.
+ */
 export function appendEntry(session: Session, pointer: u32): void {
   const entry = entryAt(pointer);
   entry.prev = session.queueTail;
@@ -95,7 +98,10 @@ export function releaseEntryMessage(session: Session, entry: QueueEntry): void {
   entry.message = 0;
 }
 
-/** Takes an entry out of its session's list. Its message, identifier, group and hold stay the caller's business. */
+/**
+ * Takes an entry out of its session's list. Its message, identifier, group and hold stay the
+ * caller's business.
+ */
 export function unlinkEntry(session: Session, pointer: u32): void {
   const entry = entryAt(pointer);
   if (entry.prev != 0) entryAt(entry.prev).next = entry.next;
@@ -111,7 +117,8 @@ export function unlinkEntry(session: Session, pointer: u32): void {
 /** The entry's number in the durable store; 0 = not stored. */
 export function storedNumber(session: Session, entry: QueueEntry): f64 {
   if (!session.durable) return 0;
-  // A released entry has no message, group or identifiers any more: the number stands in their place.
+  // A released entry has no message, group or identifiers any more: the number stands in their
+  // place.
   if (entry.message == 0) return load<f64>(changetype<u32>(entry), RELEASED_NUMBER_OFFSET);
   const number = messageAt(entry.message).number;
   return number == 0 ? 0 : number + <f64>entry.copy;
@@ -121,7 +128,10 @@ export function setReleasedNumber(entry: QueueEntry, number: f64): void {
 }
 const RELEASED_NUMBER_OFFSET: usize = 12; // identifiers and group
 
-/** Frees an entry that is in no list any more, with all that it holds except its acknowledgement hold. */
+/**
+ * Frees an entry that is in no list any more, with all that it holds except its acknowledgement
+ * hold.
+ */
 export function freeEntry(session: Session, pointer: u32): void {
   const entry = entryAt(pointer);
   const packetIdentifier = <u32>entry.packetIdentifier;

@@ -1,7 +1,8 @@
 /**
- * Replays of retained messages: a new subscription is sent what is retained under its filter [MQTT-3.3.1-9]. A replay is a walk
- * of the retained index that goes on while the receiver has room, a piece at a time; nobody waits for it. Messages stored after
- * it began are passed over: the subscription itself brought those.
+ * Replays of retained messages: a new subscription is sent what is retained under its filter
+ * [MQTT-3.3.1-9]. A replay is a walk of the retained index that goes on while the receiver has
+ * room, a piece at a time; nobody waits for it. Messages stored after it began are passed over: the
+ * subscription itself brought those.
  */
 import { MEMORY_RECORD } from '../shared/memory-class';
 import { SESSION_HANDLER, LIMIT_SLAB_WATERMARK } from '../shared/abi';
@@ -14,7 +15,10 @@ import { holdMessage, isExpired, messageAt } from './message-block';
 import { FLAG_RETAIN, createEntry, entryAt } from './queue-entry';
 import { Session, sessionAt } from './session';
 
-/** Steps of the walk that one piece may take, and messages that may wait in the queue before it pauses. */
+/**
+ * Steps of the walk that one piece may take, and messages that may wait in the queue before it
+ * pauses.
+ */
 const STEPS_PER_PIECE: u32 = 512;
 const QUEUED_MAX: u32 = 64;
 

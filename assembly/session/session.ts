@@ -1,8 +1,10 @@
 /**
- * Session State: what the server keeps for a client beyond its Network Connection [MQTT-4.1.0-1]. Subscriptions, messages
- * that wait or are not yet acknowledged, Packet Identifiers of both directions.
+ * Session State: what the server keeps for a client beyond its Network Connection [MQTT-4.1.0-1].
+ * Subscriptions, messages that wait or are not yet acknowledged, Packet Identifiers of both
+ * directions.
  *
- * A *handler session* is a subscriber in this process: it has no connection, its deliveries become rows for the host.
+ * A *handler session* is a subscriber in this process: it has no connection, its deliveries become
+ * rows for the host.
  */
 import { MEMORY_RECORD } from '../shared/memory-class';
 import { allocateZeroed, release } from '../memory/blocks';
@@ -98,34 +100,43 @@ export function createSession(kind: u32, credit: u32, queueMessagesMax: u32): u3
   return pointer;
 }
 
-/** Voids the handle: from here on the host cannot reach the session. The record lives until its queue is freed. */
+/**
+ * Voids the handle: from here on the host cannot reach the session. The record lives until its
+ * queue is freed.
+ */
 export function voidSession(session: Session): void {
   giveHandle(sessionTable, session.handle);
   session.handle = 0;
   count(COUNT_SESSIONS, -1);
 }
 
-// --- Packet Identifiers of outgoing messages -----------------------------------------------------------------------
+// --- Packet Identifiers of outgoing messages
+// -----------------------------------------------------------------------
 
 const IDENTIFIERS_FIRST: u32 = 8;
 const IDENTIFIERS_MAX: u32 = 65536;
 
 /**
- * The table is a ring: the entry with Packet Identifier p stands at slot p & mask, so a look-up is one load. An identifier
- * whose slot is taken is skipped; the ring doubles before it is half full.
+ * The table is a ring: the entry with Packet Identifier p stands at slot p & mask, so a look-up is
+ * one load. An identifier whose slot is taken is skipped; the ring doubles before it is half full.
  */
 @inline
 function slotOf(session: Session, packetIdentifier: u32): u32 {
   return session.identifiers + ((packetIdentifier & session.identifierMask) << 2);
 }
 
-/** The entry that was sent with this identifier, or 0. The caller compares the identifier itself. */
+/**
+ * The entry that was sent with this identifier, or 0. The caller compares the identifier itself.
+ */
 @inline
 export function entryInSlot(session: Session, packetIdentifier: u32): u32 {
   return session.identifiers == 0 ? 0 : load<u32>(slotOf(session, packetIdentifier));
 }
 
-/** An identifier that is not in use [MQTT-2.2.1-3], bound to `entry`; 0 when memory is exhausted or all are in use. */
+/**
+ * An identifier that is not in use [MQTT-2.2.1-3], bound to `entry`; 0 when memory is exhausted or
+ * all are in use.
+ */
 export function takeIdentifier(session: Session, entry: u32, inUse: u32): u32 {
   const size: u32 = session.identifiers == 0 ? 0 : session.identifierMask + 1;
   if (inUse << 1 >= size && size < IDENTIFIERS_MAX) {
@@ -146,13 +157,19 @@ export function takeIdentifier(session: Session, entry: u32, inUse: u32): u32 {
   return 0;
 }
 
-/** The identifier that the next stored entry will use. It is bound (`bindIdentifier`) when the entry is sent. */
+/**
+ * The identifier that the next stored entry will use. It is bound (`bindIdentifier`) when the entry
+ * is sent.
+ */
 export function nextStoredIdentifier(session: Session): u32 {
   session.identifierNext = session.identifierNext >= 0xffff ? 1 : session.identifierNext + 1;
   return session.identifierNext;
 }
 
-/** Binds an identifier that was fixed when the entry was stored. False while another exchange uses it. */
+/**
+ * Binds an identifier that was fixed when the entry was stored. False while another exchange uses
+ * it.
+ */
 export function bindIdentifier(session: Session, entry: u32, packetIdentifier: u32): bool {
   while (true) {
     const size: u32 = session.identifiers == 0 ? 0 : session.identifierMask + 1;
@@ -191,11 +208,12 @@ function growIdentifiers(session: Session, size: u32): bool {
 /** Where a queue entry keeps its Packet Identifier; checked in queue-entry.ts. */
 export const ENTRY_IDENTIFIER_OFFSET: usize = 24;
 
-// --- Packet Identifiers of incoming QoS 2 messages -----------------------------------------------------------------
+// --- Packet Identifiers of incoming QoS 2 messages
+// -----------------------------------------------------------------
 
 /**
- * A set of 65,536 bits in pages of 64 bytes, made when needed: 128 page pointers, one page for 512 identifiers. A peer that
- * scatters its identifiers costs 8.5 KiB at most.
+ * A set of 65,536 bits in pages of 64 bytes, made when needed: 128 page pointers, one page for 512
+ * identifiers. A peer that scatters its identifiers costs 8.5 KiB at most.
  */
 const INBOUND_DIRECTORY_BYTES: u32 = 512;
 const INBOUND_PAGE_BYTES: u32 = 64;

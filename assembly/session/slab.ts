@@ -1,7 +1,8 @@
 /**
- * The slab of a connection: bytes on their way to its socket, as a chain of chunks. Packets are appended to the last chunk
- * during a turn; once a turn the host is given every new chunk (`flush`), and gives each one back when the transport no
- * longer needs its memory. A chunk that was given to the host is never written to again.
+ * The slab of a connection: bytes on their way to its socket, as a chain of chunks. Packets are
+ * appended to the last chunk during a turn; once a turn the host is given every new chunk
+ * (`flush`), and gives each one back when the transport no longer needs its memory. A chunk that
+ * was given to the host is never written to again.
  */
 import { MEMORY_SLAB } from '../shared/memory-class';
 import { COUNT_BYTES_SENT, FLUSH_WORDS } from '../shared/abi';
@@ -40,8 +41,8 @@ export function isDirty(): bool {
 }
 
 /**
- * Room for `length` more bytes in one piece: the place to write to, or 0 when memory is exhausted. The bytes count as
- * written from here on.
+ * Room for `length` more bytes in one piece: the place to write to, or 0 when memory is exhausted.
+ * The bytes count as written from here on.
  */
 @inline
 export function reserve(connection: Connection, length: u32): u32 {
@@ -98,14 +99,18 @@ function markDirty(connection: Connection): void {
 }
 
 /**
- * What one connection may hold: `slabBytesMax`, but never more than half of what is still free for slabs, so that many
- * frozen receivers share what there is (dynamic thresholds, Choudhury and Hahne 1998).
+ * What one connection may hold: `slabBytesMax`, but never more than half of what is still free for
+ * slabs, so that many frozen receivers share what there is (dynamic thresholds, Choudhury and Hahne
+ * 1998).
  */
 export function slabLimit(slabBytesMax: u32): u32 {
   return min(slabBytesMax, min(roomOf(MEMORY_SLAB), freePoolBytes()) >> 1);
 }
 
-/** Writes flush rows for dirty connections to `out`, at most `rowsMax`; answers their number. Call until it answers 0. */
+/**
+ * Writes flush rows for dirty connections to `out`, at most `rowsMax`; answers their number. Call
+ * until it answers 0.
+ */
 export function collectFlush(out: u32, rowsMax: u32): u32 {
   let rows: u32 = 0;
   while (dirtyHead != 0 && rows < rowsMax) {
@@ -141,7 +146,9 @@ function shrinkHint(connection: Connection): void {
   }
 }
 
-/** The transport no longer needs `block`. Chunks come back in the order in which they were given. */
+/**
+ * The transport no longer needs `block`. Chunks come back in the order in which they were given.
+ */
 export function giveChunk(connection: Connection, block: u32): void {
   if (block != connection.chunkHead) return;
   const chunk = changetype<Chunk>(block);
@@ -151,7 +158,10 @@ export function giveChunk(connection: Connection, block: u32): void {
   release(MEMORY_SLAB, block);
 }
 
-/** Takes a closing connection out of the dirty list and frees its slab: its transport holds no view any more. */
+/**
+ * Takes a closing connection out of the dirty list and frees its slab: its transport holds no view
+ * any more.
+ */
 export function dropSlab(connection: Connection): void {
   if (connection.dirty) {
     const pointer = changetype<u32>(connection);

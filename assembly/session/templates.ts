@@ -1,8 +1,10 @@
 /**
- * Templates: one encoding of a message per layout, shared by all receivers that need nothing of their own but the Packet
- * Identifier and the flags of the first byte. A packet that arrived in the layout that leaves is its own template.
+ * Templates: one encoding of a message per layout, shared by all receivers that need nothing of
+ * their own but the Packet Identifier and the flags of the first byte. A packet that arrived in the
+ * layout that leaves is its own template.
  *
- * Four layouts: 3.x or 5.0, without or with a Packet Identifier. A template is made when the first receiver needs it.
+ * Four layouts: 3.x or 5.0, without or with a Packet Identifier. A template is made when the first
+ * receiver needs it.
  */
 import { copyWithSlack, storeTwoBytes } from '../memory/bytes';
 import { PUBLISH } from '../shared/control-packet';
@@ -14,7 +16,9 @@ import {
 import { reserve } from './slab';
 
 const LAYOUTS: u32 = 4;
-/** Heads longer than this are written for each receiver; there is nothing to gain from sharing them. */
+/**
+ * Heads longer than this are written for each receiver; there is nothing to gain from sharing them.
+ */
 const HEAD_BYTES_MAX: u32 = 1024;
 /** Up to here head and payload stand in one piece and are copied in one go. */
 const WHOLE_BYTES_MAX: u32 = 2048;
@@ -25,7 +29,8 @@ const scratch: usize = memory.data(12544, 16);
 if (LAYOUTS * TEMPLATE_STRIDE > 12544) ERROR('layout drift: templates');
 
 /**
- * Per layout: `at` (0 = not made), `length` (of the part in one piece), `identifierOffset`, `tail` (payload bytes that follow).
+ * Per layout: `at` (0 = not made), `length` (of the part in one piece), `identifierOffset`, `tail`
+ * (payload bytes that follow).
  */
 const table: usize = memory.data(64);
 
@@ -47,7 +52,10 @@ export function clearTemplates(): void {
   v128.store(table, i64x2.splat(0), 48);
 }
 
-/** The packet as it arrived is the template of its own layout. `identifierOffset` is counted from its first byte. */
+/**
+ * The packet as it arrived is the template of its own layout. `identifierOffset` is counted from
+ * its first byte.
+ */
 export function adoptTemplate(layout: u32, at: u32, length: u32, identifierOffset: u32): void {
   const row = rowOf(layout);
   store<u32>(row, at);
@@ -96,7 +104,10 @@ export function hasTemplate(layout: u32): bool {
   return load<u32>(rowOf(layout)) != 0 || makeTemplate(layout);
 }
 
-/** Appends the template to a slab: flags and identifier are the receiver's own. False when memory is exhausted. */
+/**
+ * Appends the template to a slab: flags and identifier are the receiver's own. False when memory is
+ * exhausted.
+ */
 @inline
 export function appendTemplate(
   connection: Connection, layout: u32, flags: u32, qos: u32, packetIdentifier: u32,

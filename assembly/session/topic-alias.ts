@@ -1,6 +1,7 @@
 /**
- * Topic Aliases. Incoming ones are a row of interned topics per connection; outgoing ones a direct-mapped table: the topic
- * with serial number s owns alias s mod maximum + 1, and takes it over from another topic by sending its name again.
+ * Topic Aliases. Incoming ones are a row of interned topics per connection; outgoing ones a
+ * direct-mapped table: the topic with serial number s owns alias s mod maximum + 1, and takes it
+ * over from another topic by sending its name again.
  */
 import { MEMORY_RECORD } from '../shared/memory-class';
 import { allocateZeroed } from '../memory/blocks';
@@ -13,7 +14,10 @@ export function topicOfAlias(connection: Connection, alias: u32): u32 {
   return connection.aliasIn == 0 ? 0 : load<u32>(connection.aliasIn + ((alias - 1) << 2));
 }
 
-/** Binds `alias` to a topic until it is bound anew or the connection ends. False when memory is exhausted. */
+/**
+ * Binds `alias` to a topic until it is bound anew or the connection ends. False when memory is
+ * exhausted.
+ */
 export function bindAlias(connection: Connection, alias: u32, entry: u32): bool {
   if (connection.aliasIn == 0) {
     connection.aliasIn = allocateZeroed(MEMORY_RECORD, <u32>connection.aliasInMax << 2);
@@ -28,8 +32,8 @@ export function bindAlias(connection: Connection, alias: u32, entry: u32): bool 
 }
 
 /**
- * Chooses the alias of the next frame to this connection: known, new, or none. The alias counts as known only after
- * `aliasWasSent`, because a frame may still be refused.
+ * Chooses the alias of the next frame to this connection: known, new, or none. The alias counts as
+ * known only after `aliasWasSent`, because a frame may still be refused.
  */
 export function chooseAlias(connection: Connection, topicAt: u32, topicLength: u32): u32 {
   setFrameAlias(0, 0);

@@ -1,8 +1,10 @@
 /**
- * Cached verdicts of the publish policy: may this connection publish to this topic, with this QoS and RETAIN? The control
- * plane is asked once; its answer is kept per connection and topic until the rules change.
+ * Cached verdicts of the publish policy: may this connection publish to this topic, with this QoS
+ * and RETAIN? The control plane is asked once; its answer is kept per connection and topic until
+ * the rules change.
  *
- * A direct-mapped table of 64 slots, 8 bytes each: serial number of the topic, rules it was decided by (low 16 bits), one bit
+ * A direct-mapped table of 64 slots, 8 bytes each: serial number of the topic, rules it was decided
+ * by (low 16 bits), one bit
  * *known* and one bit *allowed* for each of the 6 combinations of QoS and RETAIN.
  */
 import { MEMORY_RECORD } from '../shared/memory-class';

@@ -1,6 +1,7 @@
 /**
- * The border between the core and its host: layouts of the rows that the core writes and the host reads, and the
- * numbers that both know. Compiled by asc (the core) and by tsc (lib/core): one source, no drift.
+ * The border between the core and its host: layouts of the rows that the core writes and the host
+ * reads, and the numbers that both know. Compiled by asc (the core) and by tsc (lib/core): one
+ * source, no drift.
  */
 export const ABI_VERSION: u32 = 1;
 
@@ -18,7 +19,10 @@ export const ROW_KIND: u32 = 0;
 /** Connection of the event; for a delivery the session. */
 export const ROW_HANDLE: u32 = 1;
 
-/** A control packet was checked; its body lies at [3], [4] bytes long. [2] is the first byte of the packet. Waits. */
+/**
+ * A control packet was checked; its body lies at [3], [4] bytes long. [2] is the first byte of the
+ * packet. Waits.
+ */
 export const ROW_PACKET: u32 = 1;
 /** [2] QoS, [3] retain, [4] [5] topic name. Waits. */
 export const ROW_AUTHORIZE: u32 = 2;
@@ -28,31 +32,54 @@ export const ROW_DELIVER: u32 = 3;
 export const ROW_PUBLISHED: u32 = 4;
 /** [2] reason code, [3] detail. The connection reads nothing more. */
 export const ROW_FAILED: u32 = 5;
-/** [2] reason, [3] QoS, [4] [5] topic name, [6] message to release. ROW_HANDLE is the session, 0 when there is none. */
+/**
+ * [2] reason, [3] QoS, [4] [5] topic name, [6] message to release. ROW_HANDLE is the session, 0
+ * when there is none.
+ */
 export const ROW_DROPPED: u32 = 6;
 /** This connection has kept publishers waiting for too long. */
 export const ROW_WITHHELD: u32 = 7;
 /** [2] is PAUSE_ON or PAUSE_OFF: too many bytes of this publisher are held. */
 export const ROW_PAUSE: u32 = 8;
-/** Client role: [2] first byte of a packet that needs no answer (CONNACK, SUBACK ...), body at [3], [4] bytes long. */
+/**
+ * Client role: [2] first byte of a packet that needs no answer (CONNACK, SUBACK ...), body at [3],
+ * [4] bytes long.
+ */
 export const ROW_NOTICE: u32 = 9;
 
 
 // Rows of the durable gate: only when `setDurable` was called.
 /**
- * A message must be stored before it is delivered. ROW_HANDLE: the publisher's session, [2] gate, [3] message, [4] queue entries,
- * [5] GATE_* bits, [6] incoming QoS 2 identifier to store with it or 0. Answer with `commitGate` or `abortGate`.
+ * A message must be stored before it is delivered. ROW_HANDLE: the publisher's session, [2] gate,
+ * [3] message, [4] queue entries,
+ * [5] GATE_* bits, [6] incoming QoS 2 identifier to store with it or 0. Answer with `commitGate` or
+ * `abortGate`.
  */
 export const ROW_APPEND: u32 = 10;
-/** A retained message of QoS 0 changed: [2] message, 0 = deleted; [4] [5] topic name; [6] message that the row holds. */
+/**
+ * A retained message of QoS 0 changed: [2] message, 0 = deleted; [4] [5] topic name; [6] message
+ * that the row holds.
+ */
 export const ROW_RETAINED: u32 = 11;
-/** A stored entry is done with. ROW_HANDLE: session; [2] 1 = it was released (QoS 2); number as f64 at [4]. */
+/**
+ * A stored entry is done with. ROW_HANDLE: session; [2] 1 = it was released (QoS 2); number as f64
+ * at [4].
+ */
 export const ROW_DONE: u32 = 12;
-/** PUBREC came. ROW_HANDLE: session; [2] packet identifier; number as f64 at [4]. Answer with `commitRelease`. */
+/**
+ * PUBREC came. ROW_HANDLE: session; [2] packet identifier; number as f64 at [4]. Answer with
+ * `commitRelease`.
+ */
 export const ROW_RELEASE: u32 = 13;
-/** PUBREL came. ROW_HANDLE: connection; [2] packet identifier; [3] session. Answer with `commitPubrel`. */
+/**
+ * PUBREL came. ROW_HANDLE: connection; [2] packet identifier; [3] session. Answer with
+ * `commitPubrel`.
+ */
 export const ROW_PUBREL: u32 = 14;
-/** An entry moved to another member of its group. ROW_HANDLE: its new session (0 = not stored); [2] the old; [3] entry; number at [4]. */
+/**
+ * An entry moved to another member of its group. ROW_HANDLE: its new session (0 = not stored); [2]
+ * the old; [3] entry; number at [4].
+ */
 export const ROW_MOVED: u32 = 15;
 export const GATE_RETAINED: u32 = 1; // the message is the retained one of its topic now
 export const GATE_RETAINED_DELETED: u32 = 2;
@@ -79,12 +106,18 @@ export const DELIVER_IDENTIFIER: u32 = 14;
 export const DELIVER_EXPIRY: u32 = 15;
 export const EXPIRY_NONE: u32 = 0xffff_ffff;
 
-/** Flush row: 4 words: connection handle, address of the bytes, their number, the chunk to give back. */
+/**
+ * Flush row: 4 words: connection handle, address of the bytes, their number, the chunk to give
+ * back.
+ */
 export const FLUSH_WORDS: u32 = 4;
 
 /** What `ingest`, `resume` and `ingestCarry` answer. */
 export const INGEST_DONE: u32 = 0;
-/** A packet waits for an answer, or the rows must be read first; then call `resume` (or `park` when the answer is not there). */
+/**
+ * A packet waits for an answer, or the rows must be read first; then call `resume` (or `park` when
+ * the answer is not there).
+ */
 export const INGEST_STOPPED: u32 = 1;
 /** The peer is to be closed. */
 export const INGEST_FAILED: u32 = 2;
@@ -98,7 +131,10 @@ export const POLICY_ASK: u32 = 2;
 
 export const SESSION_SOCKET: u32 = 0;
 export const SESSION_HANDLER: u32 = 1;
-/** The publisher's acknowledgement waits until the receiver has settled (handlers) or acknowledged (an uplink). */
+/**
+ * The publisher's acknowledgement waits until the receiver has settled (handlers) or acknowledged
+ * (an uplink).
+ */
 export const SESSION_HOLDS: u32 = 2;
 
 /** Why a message was dropped; the order is that of DROP_REASONS in lib/core. */

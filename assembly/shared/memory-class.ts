@@ -1,6 +1,7 @@
 /**
- * What linear memory is spent on. Every class has a budget of its own, so that a flood of one kind (retained messages,
- * subscriptions, a frozen receiver's slabs) is refused with a reason and cannot starve the others.
+ * What linear memory is spent on. Every class has a budget of its own, so that a flood of one kind
+ * (retained messages, subscriptions, a frozen receiver's slabs) is refused with a reason and cannot
+ * starve the others.
  */
 export const MEMORY_RECORD: u32 = 0; // connections, sessions, acknowledgement holds
 export const MEMORY_SLAB: u32 = 1; // bytes on their way to a socket

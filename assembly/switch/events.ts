@@ -1,6 +1,7 @@
 /**
- * Event rows: how the core tells its host what happened. A row, and the bytes that it points to, are valid until
- * `releaseRows`; the host reads all rows in order and releases them before the next chunk comes in.
+ * Event rows: how the core tells its host what happened. A row, and the bytes that it points to,
+ * are valid until `releaseRows`; the host reads all rows in order and releases them before the next
+ * chunk comes in.
  */
 import {
   COUNT_DROPPED, LIMIT_DROP_ROWS, ROW_DELIVER, ROW_DONE, ROW_DROPPED, ROW_FAILED,
@@ -40,7 +41,10 @@ export function setColumn(row: u32, column: u32, value: u32): void {
   store<u32>(row + (column << 2), value);
 }
 
-/** A new row for a control event. The reserve makes this practically certain; 0 when even that is gone. */
+/**
+ * A new row for a control event. The reserve makes this practically certain; 0 when even that is
+ * gone.
+ */
 export function addRow(kind: u32, handle: u32): u32 {
   if (rowCount >= ROWS_MAX) return 0;
   const row = rowsAt + rowCount * ROW_WORDS * 4;
@@ -70,7 +74,8 @@ export function tellPublished(token: u32, reasonCode: u32): void {
   setColumn(row, 3, reasonCode);
 }
 
-// --- the durable gate ----------------------------------------------------------------------------------------------
+// --- the durable gate
+// ----------------------------------------------------------------------------------------------
 
 export function tellDone(session: u32, number: f64, released: u32): void {
   const row = addRow(ROW_DONE, session);
@@ -103,7 +108,10 @@ function setNumber(row: u32, number: f64): void {
 }
 const NUMBER_COLUMN: u32 = 4;
 
-/** Counts a dropped message, and tells about it unless this turn has told enough. The topic is copied. */
+/**
+ * Counts a dropped message, and tells about it unless this turn has told enough. The topic is
+ * copied.
+ */
 export function tellDropped(session: u32, reason: u32, qos: u32, topicAt: u32, topicLength: u32): void {
   count(COUNT_DROPPED + reason, 1);
   if (dropRows >= limitOf(LIMIT_DROP_ROWS) || rowCount >= ROWS_MAX - ROWS_RESERVED) return;

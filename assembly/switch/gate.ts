@@ -1,11 +1,14 @@
 /**
- * The gate before durable sessions: what they get with QoS 1 or 2 is stored before it is delivered and acknowledged.
+ * The gate before durable sessions: what they get with QoS 1 or 2 is stored before it is delivered
+ * and acknowledged.
  *
- * A message is matched once. Entries for durable sessions are frozen here, with their Packet Identifiers (so that a crash cannot
- * give one message two of them); a row tells the host what to store; when the commit is reported the entries are delivered and
- * the publisher's acknowledgement may leave. Receivers that are not durable got theirs at once: they do not outlive a crash.
+ * A message is matched once. Entries for durable sessions are frozen here, with their Packet
+ * Identifiers (so that a crash cannot give one message two of them); a row tells the host what to
+ * store; when the commit is reported the entries are delivered and the publisher's acknowledgement
+ * may leave. Receivers that are not durable got theirs at once: they do not outlive a crash.
  *
- * Commits are reported in the order of the rows, so every durable session gets its messages in the order of their routing.
+ * Commits are reported in the order of the rows, so every durable session gets its messages in the
+ * order of their routing.
  */
 import { MEMORY_RECORD } from '../shared/memory-class';
 import { GATE_RETAINED, GATE_RETAINED_DELETED, ROW_APPEND, ROW_RETAINED } from '../shared/abi';
@@ -130,7 +133,10 @@ export function firstOfGate(pointer: u32): u32 {
   return changetype<Gate>(pointer).first;
 }
 
-/** It is stored: the frozen entries are delivered, in their order, and the publisher may be answered. */
+/**
+ * It is stored: the frozen entries are delivered, in their order, and the publisher may be
+ * answered.
+ */
 export function openGate(pointer: u32): void {
   const gate = changetype<Gate>(pointer);
   let at = gate.first;

@@ -1,6 +1,7 @@
 /**
- * Bytes in. One call takes one chunk of one connection, frames and checks every packet in it, and acts on it: PUBLISH and the
- * acknowledgements within the core, everything else as a row for the control plane.
+ * Bytes in. One call takes one chunk of one connection, frames and checks every packet in it, and
+ * acts on it: PUBLISH and the acknowledgements within the core, everything else as a row for the
+ * control plane.
  *
  * ```
  *            headroom (64 KiB)            RX window (256 KiB)
@@ -9,11 +10,12 @@
  *   ........+------------------------+------------------------------------+
  *                  ^ windowAt                                  ^ windowEnd
  * ```
- * A packet that was split over two chunks becomes whole by copying its first part below the new chunk. Packets larger than the
- * headroom are collected in a block of their own, which grows as bytes arrive.
+ * A packet that was split over two chunks becomes whole by copying its first part below the new
+ * chunk. Packets larger than the headroom are collected in a block of their own, which grows as
+ * bytes arrive.
  *
- * A row that needs an answer stops the connection (`waiting`): the host answers and calls `resume`, or calls `park`, and
- * `ingestCarry` when the answer has come.
+ * A row that needs an answer stops the connection (`waiting`): the host answers and calls `resume`,
+ * or calls `park`, and `ingestCarry` when the answer has come.
  */
 import { MEMORY_CARRY } from '../shared/memory-class';
 import {
@@ -56,7 +58,10 @@ export const HEADROOM_BYTES: u32 = 65536;
 export const WINDOW_BYTES: u32 = 262144;
 const WINDOW_SLACK: u32 = 64;
 export const INGEST_BYTES: u32 = HEADROOM_BYTES + WINDOW_BYTES + WINDOW_SLACK;
-/** A peer that sends and never reads is closed when its answers alone fill a slab this far beyond the limit. */
+/**
+ * A peer that sends and never reads is closed when its answers alone fill a slab this far beyond
+ * the limit.
+ */
 const ANSWERS_BYTES_MAX: u32 = 1048576;
 const PINGRESP_BYTES: u16 = 0x00d0; // D0 00
 
@@ -231,7 +236,10 @@ function isTooLarge(connection: Connection, bytes: u32): bool {
   return true;
 }
 
-/** May a packet of this type come now? Known from its first byte, so nobody waits for the rest of a wrong one. */
+/**
+ * May a packet of this type come now? Known from its first byte, so nobody waits for the rest of a
+ * wrong one.
+ */
 function isWelcome(connection: Connection, type: u32): bool {
   let detail: u32 = DETAIL_UNEXPECTED_PACKET;
   if (connection.role == ROLE_CLIENT) {
@@ -359,7 +367,10 @@ function controlReason(connection: Connection, type: u32, bodyAt: u32, end: u32)
   }
 }
 
-/** From CONNECT on the connection speaks this version; an unknown one is answered in the nearest form. */
+/**
+ * From CONNECT on the connection speaks this version; an unknown one is answered in the nearest
+ * form.
+ */
 function takeVersion(connection: Connection): void {
   if (connect.version != 0) connection.version = <u8>connect.version;
   else if (connectVersionUnsupported > 5) connection.version = 5;

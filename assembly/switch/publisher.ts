@@ -1,6 +1,7 @@
 /**
- * The publisher of the message that is being routed: who is told when all receivers have agreed. A hold is made only when
- * somebody asks to be waited for; it counts the router itself until the fan-out is complete, so that it cannot end before.
+ * The publisher of the message that is being routed: who is told when all receivers have agreed. A
+ * hold is made only when somebody asks to be waited for; it counts the router itself until the
+ * fan-out is complete, so that it cannot end before.
  */
 import { connectionAt } from '../session/connection';
 import {
@@ -23,7 +24,10 @@ export function beginPeerPublish(from: u32, answer: u32, identifier: u32): void 
   hold = 0;
 }
 
-/** A message of the host is being routed; `name` 0 = it does not want to know. QoS 0 publishes come this way too. */
+/**
+ * A message of the host is being routed; `name` 0 = it does not want to know. QoS 0 publishes come
+ * this way too.
+ */
 export function beginHostPublish(name: u32): void {
   connection = 0;
   token = name;
@@ -39,7 +43,10 @@ export function makeHold(): u32 {
   return hold;
 }
 
-/** The fan-out is complete. The answer leaves now, or when the last of those that must be waited for agrees. */
+/**
+ * The fan-out is complete. The answer leaves now, or when the last of those that must be waited for
+ * agrees.
+ */
 export function endPublish(reasonCode: u32, bytes: u32): void {
   const made = hold;
   hold = 0;

@@ -8,7 +8,8 @@
  *  5. may it?                               -> asked once per topic; refused with 0x87
  *  6. payload format, when that is checked  -> 0x99
  *  7. retained message stored or deleted    -> 0x97 when there is no room
- *  8. routed                                -> 0x97 when no receiver has room, 0x10 when there is none
+ *  8. routed                                -> 0x97 when no receiver has room, 0x10 when there is
+ *  none
  *  9. acknowledged, now or when all have agreed
  */
 import {
@@ -57,7 +58,9 @@ import {
 
 /** The packet is done with; read on. */
 export const PUBLISH_DONE: u32 = 0;
-/** The control plane must say whether this is allowed: the packet is read again after its answer. */
+/**
+ * The control plane must say whether this is allowed: the packet is read again after its answer.
+ */
 export const PUBLISH_ASK: u32 = 1;
 
 const SYS: u32 = 0x53595324; // "$SYS", little-endian
@@ -104,7 +107,8 @@ export function receivePublish(
   return PUBLISH_DONE;
 }
 
-// --- steps ---------------------------------------------------------------------------------------------------------
+// --- steps
+// ---------------------------------------------------------------------------------------------------------
 
 /** The interned Topic Name, by name or by alias; 0 when the connection was closed for it. */
 function topicOfPacket(connection: Connection): u32 {
@@ -145,8 +149,8 @@ function keepsPromises(connection: Connection): bool {
 }
 
 /**
- * A message that was received before: QoS 2 whose identifier is not released [MQTT-4.3.3-10], or a DUP whose first copy is
- * still at work. Counts against our Receive Maximum unless it is known.
+ * A message that was received before: QoS 2 whose identifier is not released [MQTT-4.3.3-10], or a
+ * DUP whose first copy is still at work. Counts against our Receive Maximum unless it is known.
  */
 function isRepeated(connection: Connection): bool {
   const session = sessionAt(connection.session);
@@ -199,7 +203,10 @@ function verdictFor(connection: Connection): u32 {
   return VERDICT_UNKNOWN;
 }
 
-/** The control plane answers for the PUBLISH that waits; `keep` lets later ones of the topic go by the same answer. */
+/**
+ * The control plane answers for the PUBLISH that waits; `keep` lets later ones of the topic go by
+ * the same answer.
+ */
 export function answerPublish(connection: Connection, reasonCode: u32, keep: u32): void {
   const isVerdict = reasonCode == SUCCESS || reasonCode == NOT_AUTHORIZED;
   connection.answered = keep && isVerdict ? ANSWER_KEPT : ANSWER_ONCE;
@@ -270,7 +277,10 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
   endPublish(connection.version == 5 ? reason : SUCCESS, bytes);
 }
 
-/** From here on the message is ours: it counts against our Receive Maximum, and a QoS 2 identifier is remembered. */
+/**
+ * From here on the message is ours: it counts against our Receive Maximum, and a QoS 2 identifier
+ * is remembered.
+ */
 function acceptQos(connection: Connection): void {
   connection.inboundOpen++;
   if (qos == 2 && !addInbound(sessionAt(connection.session), publishPacketIdentifier)) {

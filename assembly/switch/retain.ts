@@ -15,7 +15,10 @@ export function bytesRetained(): f64 {
   return retainedBytes;
 }
 
-/** Stores the message in hand, or deletes what is stored when it is empty. False when there is no room. */
+/**
+ * Stores the message in hand, or deletes what is stored when it is empty. False when there is no
+ * room.
+ */
 export function storeRetained(topicAt: u32, topicLength: u32): bool {
   if (sourcePayloadLength == 0) { // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
     deleteRetained(topicAt, topicLength);

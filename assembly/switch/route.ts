@@ -1,9 +1,10 @@
 /**
  * Routing: one message to all who subscribe to its topic.
  *
- * In this order: (1) match; (2) when the message has QoS 1 or 2, make every queue entry that its receivers need, so that
- * exhaustion is a refusal and never half a fan-out; (3) give it to each receiver: straight into its slab when nothing
- * waits before it, as a row for a handler, or into its queue.
+ * In this order: (1) match; (2) when the message has QoS 1 or 2, make every queue entry that its
+ * receivers need, so that exhaustion is a refusal and never half a fan-out; (3) give it to each
+ * receiver: straight into its slab when nothing waits before it, as a row for a handler, or into
+ * its queue.
  */
 import { MEMORY_MESSAGE } from '../shared/memory-class';
 import {
@@ -51,7 +52,10 @@ let publisherHandle: u32 = 0;
 let messageQos: u32 = 0;
 let messageRetain: u32 = 0;
 let messageExpiresAt: f64 = 0;
-/** Handlers with another owner do not get this message: 0 for the broker, the uplink's session for a client. */
+/**
+ * Handlers with another owner do not get this message: 0 for the broker, the uplink's session for a
+ * client.
+ */
 let owner: u32 = 0;
 /** The block that queue entries share; 0 while nobody needs one. */
 export let routedMessage: u32 = 0;
@@ -105,7 +109,10 @@ export function setRoutedOwner(session: u32): void {
   owner = session;
 }
 
-/** The block of the message in hand, made from the source when it is needed first; 0 when memory is exhausted. */
+/**
+ * The block of the message in hand, made from the source when it is needed first; 0 when memory is
+ * exhausted.
+ */
 export function ensureMessage(): u32 {
   if (routedMessage != 0) return routedMessage;
   const pointer = createMessage(sourceTopicLength, sourceForwardLength, sourcePayloadLength);
@@ -146,9 +153,13 @@ export function route(): bool {
   return fine;
 }
 
-// --- who gets it, and how ------------------------------------------------------------------------------------------
+// --- who gets it, and how
+// ------------------------------------------------------------------------------------------
 
-/** Sets the `to...` globals for a receiver that is no group. False when it does not get this message. */
+/**
+ * Sets the `to...` globals for a receiver that is no group. False when it does not get this
+ * message.
+ */
 function resolve(found: Receiver): bool {
   let receiver = found;
   if (publisher != 0 && receiver.session == publisher) {
@@ -196,9 +207,13 @@ function setSingleIdentifier(identifier: u32): void {
   toIdentifiersLength = writeVbi(at + 1, identifier) - at;
 }
 
-// --- entries, made before anything changes -------------------------------------------------------------------------
+// --- entries, made before anything changes
+// -------------------------------------------------------------------------
 
-/** Entries in the order in which `deliver` needs them, chained by `next`; a group's chosen member stands in `hold`. */
+/**
+ * Entries in the order in which `deliver` needs them, chained by `next`; a group's chosen member
+ * stands in `hold`.
+ */
 let preparedHead: u32 = 0;
 let preparedTail: u32 = 0;
 
@@ -266,7 +281,8 @@ function takePrepared(): u32 {
   return pointer;
 }
 
-// --- giving it -----------------------------------------------------------------------------------------------------
+// --- giving it
+// -----------------------------------------------------------------------------------------------------
 
 function deliver(receiver: Receiver): void {
   let entry: u32 = 0;
@@ -333,7 +349,9 @@ function pumpAside(session: Session): void {
   setSource(topicAt, topicLength, forwardAt, forwardLength, payloadAt, payloadLength, expiry);
 }
 
-/** A durable session gets it when it is stored; an offline one at its bound does not get it at all. */
+/**
+ * A durable session gets it when it is stored; an offline one at its bound does not get it at all.
+ */
 function freeze(session: Session, pointer: u32): void {
   if (session.connection == 0 && isAtBound(session, sourcePayloadLength)) {
     tellDropped(session.handle, DROP_QUEUE_FULL, messageQos, sourceTopicAt, sourceTopicLength);
@@ -344,7 +362,10 @@ function freeze(session: Session, pointer: u32): void {
   routedTaken++;
 }
 
-/** The common case: nothing waits, the receiver needs nothing of its own. False when `pump` must look closer. */
+/**
+ * The common case: nothing waits, the receiver needs nothing of its own. False when `pump` must
+ * look closer.
+ */
 @inline
 function sendAtOnce(session: Session, connection: Connection, pointer: u32): bool {
   const entry = entryAt(pointer);

@@ -1,6 +1,7 @@
 /**
- * Who of a shared group gets the next message [MQTT-4.8.2-1]: exactly one member. A member that is connected and has room
- * comes before one that is full, and that before one that is offline, whatever the strategy says.
+ * Who of a shared group gets the next message [MQTT-4.8.2-1]: exactly one member. A member that is
+ * connected and has room comes before one that is full, and that before one that is offline,
+ * whatever the strategy says.
  */
 import {
   LIMIT_SHARED_STRATEGY, SESSION_HANDLER, STRATEGY_HASH_CLIENT, STRATEGY_HASH_TOPIC,

@@ -1,12 +1,14 @@
 /**
- * What the core (WebAssembly) and the control plane say to each other. The class `Core` (core.ts) implements
- * `CoreControl`; the broker and the client implement `CoreEvents`. No pointer crosses this seam: packets that need a
- * decision arrive as plain objects, and connections and sessions are handles (numbers with a generation inside, so that
- * an answer for one that is gone is ignored, never misapplied).
+ * What the core (WebAssembly) and the control plane say to each other. The class `Core` (core.ts)
+ * implements `CoreControl`; the broker and the client implement `CoreEvents`. No pointer crosses
+ * this seam: packets that need a decision arrive as plain objects, and connections and sessions are
+ * handles (numbers with a generation inside, so that an answer for one that is gone is ignored,
+ * never misapplied).
  *
- * Order: events are told while `receive`, `publish`, `tick` or a method that frees room runs, in the order in which they
- * happened. An event that says "waits" stops its connection (its later bytes are kept) until it is answered; the answer may
- * come within the call or at any later time. Time is passed in: milliseconds, monotonic unless it says otherwise.
+ * Order: events are told while `receive`, `publish`, `tick` or a method that frees room runs, in
+ * the order in which they happened. An event that says "waits" stops its connection (its later
+ * bytes are kept) until it is answered; the answer may come within the call or at any later time.
+ * Time is passed in: milliseconds, monotonic unless it says otherwise.
  */
 import type { Transport } from '../listener/transport.js';
 
@@ -16,7 +18,10 @@ export type Qos = 0 | 1 | 2;
 export type ProtocolVersion = 3 | 4 | 5;
 export type UserProperties = readonly (readonly [string, string])[];
 
-/** Properties of an Application Message that travel from publisher to receiver unaltered, plus its expiry. */
+/**
+ * Properties of an Application Message that travel from publisher to receiver unaltered, plus its
+ * expiry.
+ */
 export interface MessageProperties {
   readonly payloadFormatIndicator?: 0 | 1;
   readonly messageExpiryInterval?: number;
@@ -121,7 +126,10 @@ export interface ReasonFields {
   readonly userProperties?: UserProperties;
 }
 
-/** A message for a subscriber in this process. Valid until the callback returns; take what you keep (`payload` is a copy). */
+/**
+ * A message for a subscriber in this process. Valid until the callback returns; take what you keep
+ * (`payload` is a copy).
+ */
 export interface Delivery {
   readonly topicName: string;
   readonly payload: Buffer;
@@ -133,18 +141,27 @@ export interface Delivery {
   readonly subscriptionIdentifiers: readonly number[];
   /** Session of the publisher, 0 when the broker itself published. */
   readonly publisher: SessionHandle;
-  /** 0 for QoS 0. Else name it in `settle`; until then the publisher's acknowledgement waits (when the session asked for that). */
+  /**
+   * 0 for QoS 0. Else name it in `settle`; until then the publisher's acknowledgement waits (when
+   * the session asked for that).
+   */
   readonly token: number;
 }
 
-/** Why a message did not reach a receiver, or a publisher was refused. Counters and events carry the same names. */
+/**
+ * Why a message did not reach a receiver, or a publisher was refused. Counters and events carry the
+ * same names.
+ */
 export type DropReason =
   | 'queue-full' | 'slab-full' | 'memory' | 'expired' | 'packet-too-large' | 'not-authorized' | 'no-receiver-room'
   | 'session-ended' | 'retained-full' | 'refused-by-receiver';
 
 /** What the core tells. */
 export interface CoreEvents {
-  /** Waits. Answer with `accept` or `refuse` (or `sendAuth` in an enhanced exchange, whose next packet is `auth`). */
+  /**
+   * Waits. Answer with `accept` or `refuse` (or `sendAuth` in an enhanced exchange, whose next
+   * packet is `auth`).
+   */
   connect(connection: ConnectionHandle, packet: ConnectPacket): void;
   /** Waits. Answer with `answerSubscribe`. */
   subscribe(connection: ConnectionHandle, packet: SubscribePacket): void;
@@ -154,22 +171,32 @@ export interface CoreEvents {
   disconnect(connection: ConnectionHandle, packet: DisconnectPacket): void;
   /** Waits. Answer with `sendAuth`, `accept`, `reauthenticated` or `disconnect`. */
   auth(connection: ConnectionHandle, packet: AuthPacket): void;
-  /** Waits. The verdict for this connection and topic is not cached: answer with `answerPublish`. */
+  /**
+   * Waits. The verdict for this connection and topic is not cached: answer with `answerPublish`.
+   */
   authorizePublish(connection: ConnectionHandle, topicName: string, qos: Qos, retain: boolean): void;
   /** A message for a session of `createHandlerSession`. */
   deliver(session: SessionHandle, delivery: Delivery): void;
-  /** The exchange of a message given to `publish` (client role) or `publishWithToken` is complete. */
+  /**
+   * The exchange of a message given to `publish` (client role) or `publishWithToken` is complete.
+   */
   published(token: number, reasonCode: number): void;
   /**
-   * The peer broke the protocol or a limit. The core has already written the DISCONNECT or CONNACK that MQTT asks for and
-   * reads nothing more; call `closeAfterFlush`. `detail` says in words what was wrong.
+   * The peer broke the protocol or a limit. The core has already written the DISCONNECT or CONNACK
+   * that MQTT asks for and reads nothing more; call `closeAfterFlush`. `detail` says in words what
+   * was wrong.
    */
   failed(connection: ConnectionHandle, reasonCode: number, detail: string): void;
   /** Counted always; told at most `dropEventsPerTurnMax` times a turn. */
   dropped(session: SessionHandle, topicName: string, qos: Qos, reason: DropReason): void;
-  /** This receiver has made publishers wait for `withholdSecondsMax`: disconnect it (its session keeps its queue). */
+  /**
+   * This receiver has made publishers wait for `withholdSecondsMax`: disconnect it (its session
+   * keeps its queue).
+   */
   withheldTooLong(connection: ConnectionHandle): void;
-  /** The Transport is gone. The handle is void after this call; the session (if any) is detached. */
+  /**
+   * The Transport is gone. The handle is void after this call; the session (if any) is detached.
+   */
   closed(connection: ConnectionHandle, error?: Error): void;
   // Client role only:
   connack(connection: ConnectionHandle, packet: ConnackFields): void;
@@ -229,21 +256,33 @@ export interface CoreControl {
   closeAfterFlush(connection: ConnectionHandle): void;
   /** Destroys the Transport at once; `closed` follows. */
   destroy(connection: ConnectionHandle): void;
-  /** Time of the last whole Control Packet from the peer; NaN when the handle is void. Paused connections answer `now`. */
+  /**
+   * Time of the last whole Control Packet from the peer; NaN when the handle is void. Paused
+   * connections answer `now`.
+   */
   lastReceived(connection: ConnectionHandle, now: number): number;
   bytesIn(connection: ConnectionHandle): number;
 
   accept(connection: ConnectionHandle, session: SessionHandle, options: AcceptOptions): void;
-  /** CONNACK with a failure code (mapped for 3.x; none where 3.x has none), then the connection is ended. */
+  /**
+   * CONNACK with a failure code (mapped for 3.x; none where 3.x has none), then the connection is
+   * ended.
+   */
   refuse(connection: ConnectionHandle, reasonCode: number, fields?: ReasonFields): void;
   /** DISCONNECT for MQTT 5 (nothing is sent to 3.x), then the connection is ended. */
   disconnect(connection: ConnectionHandle, reasonCode: number, fields?: ReasonFields): void;
   sendAuth(connection: ConnectionHandle, packet: AuthPacket): void;
-  /** After a successful re-authentication (AUTH 0x00 was sent by `sendAuth`): the connection goes on. */
+  /**
+   * After a successful re-authentication (AUTH 0x00 was sent by `sendAuth`): the connection goes
+   * on.
+   */
   reauthenticated(connection: ConnectionHandle): void;
   answerSubscribe(connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[], fields?: ReasonFields): void;
   answerUnsubscribe(connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[], fields?: ReasonFields): void;
-  /** `reasonCode` 0 = allowed; else QoS 1/2 of MQTT 5 gets it in PUBACK/PUBREC, QoS 0 is dropped, 3.x is acknowledged and dropped. */
+  /**
+   * `reasonCode` 0 = allowed; else QoS 1/2 of MQTT 5 gets it in PUBACK/PUBREC, QoS 0 is dropped,
+   * 3.x is acknowledged and dropped.
+   */
   answerPublish(connection: ConnectionHandle, reasonCode: number, options?: { readonly cache: 'yes' | 'no' }): void;
   setPublishPolicy(connection: ConnectionHandle, policy: 'allow' | 'deny' | 'ask'): void;
   /** Forgets every cached publish verdict. */
@@ -251,7 +290,9 @@ export interface CoreControl {
 
   createSession(): SessionHandle;
   createHandlerSession(options: HandlerSessionOptions): SessionHandle;
-  /** Ends Session State: subscriptions, queue, exchanges. Incremental; the handle is void at once. */
+  /**
+   * Ends Session State: subscriptions, queue, exchanges. Incremental; the handle is void at once.
+   */
   endSession(session: SessionHandle): void;
   /** The session that a connection serves (0 = none) and the other way round (0 = offline). */
   sessionOf(connection: ConnectionHandle): SessionHandle;
@@ -260,23 +301,33 @@ export interface CoreControl {
   detach(session: SessionHandle): void;
   sessionInfo(session: SessionHandle): SessionInfo | undefined;
 
-  /** Adds or replaces a subscription of a session and starts the replay of retained messages that `retainHandling` asks for. Throws CoreMemoryError. */
+  /**
+   * Adds or replaces a subscription of a session and starts the replay of retained messages that
+   * `retainHandling` asks for. Throws CoreMemoryError.
+   */
   subscribe(session: SessionHandle, filter: string, options: SubscribeOptions): { readonly existed: boolean };
   unsubscribe(session: SessionHandle, filter: string, shareName?: string): boolean;
   /** Filters as sent (with `$share/...`) and options. */
   subscriptionsOf(session: SessionHandle): { topicFilter: string; options: SubscribeOptions }[];
 
   /**
-   * Routes a message of the broker itself: `broker.publish`, wills, `$SYS`. Answers the Reason Code (0, 0x10 no matching
-   * subscribers, 0x97 quota exceeded). With a token, `published(token, code)` tells when every receiver that must be waited for has taken it.
+   * Routes a message of the broker itself: `broker.publish`, wills, `$SYS`. Answers the Reason Code
+   * (0, 0x10 no matching subscribers, 0x97 quota exceeded). With a token, `published(token, code)`
+   * tells when every receiver that must be waited for has taken it.
    */
   publish(message: OutgoingMessage, token?: number): number;
-  /** A handler is done with a QoS 1/2 delivery. `reasonCode` >= 0x80 reaches an MQTT 5 publisher; the worst of several wins. */
+  /**
+   * A handler is done with a QoS 1/2 delivery. `reasonCode` >= 0x80 reaches an MQTT 5 publisher;
+   * the worst of several wins.
+   */
   settle(session: SessionHandle, token: number, reasonCode: number): void;
   /** A handler is done with a QoS 0 delivery: frees one place of its concurrency. */
   grant(session: SessionHandle): void;
 
-  /** Sweeps: withheld acknowledgements, expired messages, incremental endings. Call at least every second; answers when it wants to be called again (ms from now). */
+  /**
+   * Sweeps: withheld acknowledgements, expired messages, incremental endings. Call at least every
+   * second; answers when it wants to be called again (ms from now).
+   */
   tick(now: number, wallClockMs: number): number;
   stats(): CoreStats;
   close(): void;
@@ -296,7 +347,9 @@ export interface CoreStats {
   readonly memoryUsedBytes: Readonly<Record<'record' | 'slab' | 'message' | 'retained' | 'index' | 'carry', number>>;
 }
 
-/** Limits that the core enforces. The broker's table of options names, describes and defaults them. */
+/**
+ * Limits that the core enforces. The broker's table of options names, describes and defaults them.
+ */
 export interface CoreOptions {
   readonly memoryBytes: number;
   readonly hashSeed?: bigint;
@@ -314,7 +367,9 @@ export interface CoreOptions {
   readonly unauthenticatedBytesMax: number;
   readonly queueMessagesMax: number;
   readonly queueBytesMax: number;
-  /** Bytes on their way to one socket beyond which QoS 0 is dropped and QoS 1/2 stays in the queue. */
+  /**
+   * Bytes on their way to one socket beyond which QoS 0 is dropped and QoS 1/2 stays in the queue.
+   */
   readonly slabBytesMax: number;
   readonly slabWatermarkBytes: number;
   readonly heldBytesMax: number;

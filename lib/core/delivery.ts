@@ -1,4 +1,7 @@
-/** A message on its way to a handler: what the row said, copied out; strings and properties are made when asked for. */
+/**
+ * A message on its way to a handler: what the row said, copied out; strings and properties are made
+ * when asked for.
+ */
 import { EXPIRY_NONE } from '../../assembly/shared/abi.js';
 import type { Delivery, MessageProperties, Qos, SessionHandle } from './contract.js';
 import { readMessageProperties } from './packet-reader.js';

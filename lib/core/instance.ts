@@ -1,10 +1,15 @@
-/** The compiled core: one module per process, one instance (with its own linear memory) per Core. */
+/**
+ * The compiled core: one module per process, one instance (with its own linear memory) per Core.
+ */
 import { randomBytes } from 'node:crypto';
 import { ABI_VERSION } from '../../assembly/shared/abi.js';
 import { CoreError } from './errors.js';
 import { WASM_BASE64 } from './wasm-binary.generated.js';
 
-/** The exports of assembly/index.ts. Booleans arrive as 0 and 1, addresses as signed numbers: use `>>> 0`. */
+/**
+ * The exports of assembly/index.ts. Booleans arrive as 0 and 1, addresses as signed numbers: use
+ * `>>> 0`.
+ */
 export interface CoreExports {
   readonly memory: WebAssembly.Memory;
   abiVersion(): number;

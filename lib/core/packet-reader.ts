@@ -1,6 +1,7 @@
 /**
- * Reads control packets that the core has checked already: lengths, strings and properties are known to be right. Only packets
- * that need a decision come this way; PUBLISH and acknowledgements never do.
+ * Reads control packets that the core has checked already: lengths, strings and properties are
+ * known to be right. Only packets that need a decision come this way; PUBLISH and acknowledgements
+ * never do.
  */
 import {
   ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONTENT_TYPE, CORRELATION_DATA,
@@ -112,7 +113,10 @@ function readRange(cursor: Cursor, end: number): Properties {
   return properties;
 }
 
-/** Properties with their length in front; none at the end of a packet that leaves them out, or below version 5. */
+/**
+ * Properties with their length in front; none at the end of a packet that leaves them out, or below
+ * version 5.
+ */
 function readProperties(cursor: Cursor, version: ProtocolVersion): Properties {
   if (version < 5 || cursor.at >= cursor.end) return new Properties();
   const length = cursor.variableByteInteger();
@@ -261,7 +265,8 @@ export function readAuth(bytes: Buffer, at: number, length: number): AuthPacket 
   };
 }
 
-// --- what a server sends -------------------------------------------------------------------------------------------
+// --- what a server sends
+// -------------------------------------------------------------------------------------------
 
 export function readConnack(
   bytes: Buffer, at: number, length: number, version: ProtocolVersion,

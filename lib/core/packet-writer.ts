@@ -1,6 +1,7 @@
 /**
- * Builds the bodies of control packets. The core frames them (fixed header, Remaining Length) when they are appended to a
- * connection's slab. PUBLISH and acknowledgements are written by the core itself.
+ * Builds the bodies of control packets. The core frames them (fixed header, Remaining Length) when
+ * they are appended to a connection's slab. PUBLISH and acknowledgements are written by the core
+ * itself.
  */
 import {
   ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONTENT_TYPE, CORRELATION_DATA,
@@ -103,7 +104,10 @@ class PropertyList {
   }
 }
 
-/** The properties that travel with a message unaltered, as they stand in the packet. Expiry is the core's. */
+/**
+ * The properties that travel with a message unaltered, as they stand in the packet. Expiry is the
+ * core's.
+ */
 export function encodeForwarded(properties: MessageProperties | undefined): Buffer {
   if (properties === undefined) return EMPTY;
   return new PropertyList()
@@ -116,7 +120,10 @@ export function encodeForwarded(properties: MessageProperties | undefined): Buff
 }
 const EMPTY = Buffer.alloc(0);
 
-/** Return Codes of 3.x for the Reason Codes of MQTT 5; what has none is "server unavailable" [MQTT-3.2.2-5]. */
+/**
+ * Return Codes of 3.x for the Reason Codes of MQTT 5; what has none is "server unavailable"
+ * [MQTT-3.2.2-5].
+ */
 const RETURN_CODES = new Map<number, number>([
   [0x00, 0], [0x84, 1], [0x85, 2], [0x88, 3], [0x89, 3], [0x8b, 3], [0x97, 3], [0x9f, 3], [0x86, 4], [0x8c, 4],
   [0x87, 5], [0x8a, 5],
@@ -189,7 +196,8 @@ export function authBody(packet: AuthPacket): Buffer {
   return body.view();
 }
 
-// --- what a client sends -------------------------------------------------------------------------------------------
+// --- what a client sends
+// -------------------------------------------------------------------------------------------
 
 function willProperties(will: WillMessage): PropertyList {
   const list = new PropertyList()

@@ -1,6 +1,6 @@
 /**
- * Where a Transport meets its connection in the core. One small object per connection: it hears the transport, and knows
- * which chunks of linear memory the transport still reads.
+ * Where a Transport meets its connection in the core. One small object per connection: it hears the
+ * transport, and knows which chunks of linear memory the transport still reads.
  */
 import type { Transport, TransportOwner } from '../listener/transport.js';
 import type { ConnectionHandle } from './contract.js';
@@ -21,11 +21,16 @@ export const PORT_CLOSED = 3;
 
 export class Port implements TransportOwner {
   state = PORT_OPEN;
-  /** A packet waits for an answer that did not come at once: reading is paused, bytes are carried. */
+  /**
+   * A packet waits for an answer that did not come at once: reading is paused, bytes are carried.
+   */
   parked = false;
   /** Reading is paused because too many messages of this publisher are held. */
   held = false;
-  /** Chunks that the transport still reads, oldest first; made with the first write that does not end at once. */
+  /**
+   * Chunks that the transport still reads, oldest first; made with the first write that does not
+   * end at once.
+   */
   private chunks: number[] | undefined;
   private doneFunction: (() => void) | undefined;
 

@@ -31,7 +31,10 @@ export interface RowTarget {
 }
 
 export class RowReader {
-  /** Topic Names as strings, by the slot of the interned topic; a serial number tells whether it is still that one. */
+  /**
+   * Topic Names as strings, by the slot of the interned topic; a serial number tells whether it is
+   * still that one.
+   */
   private readonly topicSerials: number[] = [];
   private readonly topicNames: string[] = [];
 

@@ -16,7 +16,10 @@ export class Subscriptions {
     this.exchange = x.exchangeAt() >>> 0;
   }
 
-  /** Writes a string to the exchange area; answers its length, -1 when it is longer than MQTT can say. */
+  /**
+   * Writes a string to the exchange area; answers its length, -1 when it is longer than MQTT can
+   * say.
+   */
   private put(text: string, offset = 0): number {
     const length = Buffer.byteLength(text);
     if (length > STRING_BYTES_MAX) return -1;

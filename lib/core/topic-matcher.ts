@@ -1,4 +1,7 @@
-/** A set of Topic Filters of its own, matched by the core's index: for ACL rules and whatever else asks "does it match". */
+/**
+ * A set of Topic Filters of its own, matched by the core's index: for ACL rules and whatever else
+ * asks "does it match".
+ */
 import { CoreError } from './errors.js';
 import { instantiate, type CoreExports } from './instance.js';
 

@@ -1,0 +1,193 @@
+/** The durable gate (switch/gate.ts), and restoring what was stored. */
+import { writeVbi } from '../codec/variable-byte-integer';
+import { Subscription } from '../index/subscription';
+import { allocate } from '../memory/blocks';
+import { connectionAt, connectionOf } from '../session/connection';
+import { offerStored } from '../session/delivery';
+import { sendAck } from '../session/holds';
+import { clock, setClock } from '../session/limits';
+import { messageAt, topicOf } from '../session/message-block';
+import { setSourceFromMessage } from '../session/publish-writer';
+import {
+  ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, FLAG_DUP, FLAG_IDENTIFIERS, FLAG_RETAIN,
+  appendReleased, createEntry, entryAt, setReleasedNumber,
+} from '../session/queue-entry';
+import { addInbound, bindIdentifier, entryInSlot, sessionAt, sessionOf } from '../session/session';
+import { PUBCOMP, PUBREL } from '../shared/control-packet';
+import { MEMORY_MESSAGE } from '../shared/memory-class';
+import { SUBSCRIPTION_IDENTIFIER } from '../shared/property';
+import { SUCCESS } from '../shared/reason-code';
+import { abortGate, firstOfGate, numberGate, openGate, setGateClosed } from '../switch/gate';
+import { storeRetained } from '../switch/retain';
+import { releaseRouted, setRouted } from '../switch/route';
+import { exchangeArea } from './exchange';
+
+/**
+ * From here on messages for durable sessions wait for `commitGate`. Before the first connection.
+ */
+export function setDurable(): void {
+  setGateClosed();
+}
+/** This session is kept by the engine (1), or no longer (0). */
+export function markDurable(handle: u32, kept: u32): void {
+  const pointer = sessionOf(handle);
+  if (pointer != 0) sessionAt(pointer).durable = kept;
+}
+export function setGateNumber(gate: u32, number: f64): void {
+  numberGate(gate, number);
+}
+export function commitGate(gate: u32, now: f64): void {
+  setClock(now);
+  openGate(gate);
+}
+export function refuseGate(gate: u32, reasonCode: u32, now: f64): void {
+  setClock(now);
+  abortGate(gate, reasonCode);
+}
+/** The first frozen entry of a gate, and the one after; 0 = none. */
+export function gateEntry(gate: u32): u32 {
+  return firstOfGate(gate);
+}
+export function nextGateEntry(entry: u32): u32 {
+  return entryAt(entry).next;
+}
+/** Session of a frozen entry. */
+export function entrySession(entry: u32): u32 {
+  return entryAt(entry).prev;
+}
+/** QoS in bits 0-1, retain in bit 2, copy in bit 3, Packet Identifier in the upper half. */
+export function entryFacts(entry: u32): u32 {
+  const facts = entryAt(entry);
+  return <u32>facts.qos | (<u32>(facts.flags & FLAG_RETAIN) << 2) | (<u32>facts.copy << 3) |
+    (<u32>facts.packetIdentifier << 16);
+}
+/**
+ * Encoded Subscription Identifier properties of an entry, written to the exchange area; answers
+ * their length.
+ */
+export function entryIdentifiers(entry: u32): u32 {
+  const facts = entryAt(entry);
+  if (facts.flags & FLAG_IDENTIFIERS) {
+    const length = load<u32>(facts.identifiers);
+    memory.copy(exchangeArea, facts.identifiers + 4, length);
+    return length;
+  }
+  if (facts.identifiers == 0) return 0;
+  store<u8>(exchangeArea, SUBSCRIPTION_IDENTIFIER);
+  return writeVbi(exchangeArea + 1, facts.identifiers) - exchangeArea;
+}
+export function entryMessage(entry: u32): u32 {
+  return entryAt(entry).message;
+}
+export function messageTopicLength(message: u32): u32 {
+  return messageAt(message).topicLength;
+}
+export function messageForwardLength(message: u32): u32 {
+  return messageAt(message).forwardLength;
+}
+export function messagePayloadLength(message: u32): u32 {
+  return messageAt(message).payloadLength;
+}
+/** QoS in bits 0-1, retain in bit 2. */
+export function messageFlags(message: u32): u32 {
+  return <u32>messageAt(message).qos | (<u32>messageAt(message).retain << 2);
+}
+/** Milliseconds on the core's clock; 0 = never. */
+export function messageExpiresAt(message: u32): f64 {
+  return messageAt(message).expiresAt;
+}
+/** PUBREC is on disk: PUBREL leaves. */
+export function commitRelease(handle: u32, packetIdentifier: u32, now: f64): void {
+  setClock(now);
+  const pointer = sessionOf(handle);
+  if (pointer == 0 || sessionAt(pointer).connection == 0) return;
+  const entry = entryInSlot(sessionAt(pointer), packetIdentifier);
+  if (entry == 0 || entryAt(entry).state != ENTRY_RELEASED) return;
+  sendAck(connectionAt(sessionAt(pointer).connection), PUBREL, packetIdentifier, SUCCESS);
+}
+/** PUBREL is on disk: PUBCOMP leaves. */
+export function commitPubrel(handle: u32, packetIdentifier: u32, now: f64): void {
+  setClock(now);
+  const pointer = connectionOf(handle);
+  if (pointer != 0) sendAck(connectionAt(pointer), PUBCOMP, packetIdentifier, SUCCESS);
+}
+
+/** Fills a message made with `allocateMessage`. `expiresAt` is on the core's clock, 0 = never. */
+export function restoreMessage(
+  message: u32, qos: u32, retain: u32, expiresAt: f64, number: f64,
+): void {
+  const block = messageAt(message);
+  block.qos = <u8>qos;
+  block.retain = <u8>retain;
+  block.expiresAt = expiresAt;
+  block.number = number;
+}
+/**
+ * `facts` as in `entryFacts`; encoded Subscription Identifiers stand at the exchange area. False =
+ * no memory.
+ */
+export function restoreEntry(
+  handle: u32, message: u32, facts: u32, sent: u32, identifiersLength: u32,
+): bool {
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return false;
+  const made = createEntry();
+  if (made == 0) return false;
+  const entry = entryAt(made);
+  entry.message = message;
+  messageAt(message).references++;
+  entry.qos = <u8>(facts & 3);
+  entry.copy = <u8>((facts >> 3) & 1);
+  entry.packetIdentifier = <u16>(facts >> 16);
+  entry.flags = facts & 4 ? FLAG_RETAIN : 0;
+  if (sent) {
+    entry.state = ENTRY_RESEND;
+    entry.flags |= FLAG_DUP;
+  }
+  if (identifiersLength != 0 && !restoreIdentifiers(made, identifiersLength)) return false;
+  offerStored(sessionAt(pointer), made, 0);
+  return true;
+}
+function restoreIdentifiers(pointer: u32, length: u32): bool {
+  const block = allocate(MEMORY_MESSAGE, length + 4 + IDENTIFIER_SLACK);
+  if (block == 0) return false;
+  store<u32>(block, length);
+  memory.copy(block + 4, exchangeArea, length);
+  entryAt(pointer).identifiers = block;
+  entryAt(pointer).flags |= FLAG_IDENTIFIERS;
+  return true;
+}
+const IDENTIFIER_SLACK: u32 = 16;
+/** An outgoing QoS 2 exchange that waits for PUBCOMP. */
+export function restoreReleased(handle: u32, packetIdentifier: u32, number: f64): bool {
+  const pointer = sessionOf(handle);
+  const made = pointer == 0 ? 0 : createEntry();
+  if (made == 0) return false;
+  const entry = entryAt(made);
+  entry.qos = 2;
+  entry.state = ENTRY_RERELEASE;
+  entry.packetIdentifier = <u16>packetIdentifier;
+  setReleasedNumber(entry, number);
+  appendReleased(sessionAt(pointer), made);
+  return bindIdentifier(sessionAt(pointer), made, packetIdentifier);
+}
+export function restoreInbound(handle: u32, packetIdentifier: u32): bool {
+  const pointer = sessionOf(handle);
+  return pointer != 0 && addInbound(sessionAt(pointer), packetIdentifier);
+}
+/** The identifier that the next stored entry of this session gets is the one after this. */
+export function setLastIdentifier(handle: u32, packetIdentifier: u32): void {
+  const pointer = sessionOf(handle);
+  if (pointer != 0) sessionAt(pointer).identifierNext = packetIdentifier;
+}
+export function lastIdentifier(handle: u32): u32 {
+  const pointer = sessionOf(handle);
+  return pointer == 0 ? 0 : sessionAt(pointer).identifierNext;
+}
+export function restoreRetained(message: u32): bool {
+  setSourceFromMessage(message);
+  setRouted(0, 0, 0, 0, 1, 0, message);
+  const stored = storeRetained(topicOf(message), messageAt(message).topicLength);
+  releaseRouted();
+  return stored;
+}

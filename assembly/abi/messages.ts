@@ -1,0 +1,159 @@
+/** Messages of the host itself, and what its handlers say to theirs. */
+import { internTopic } from '../index/topic-intern';
+import { STATE_OPEN, connectionAt } from '../session/connection';
+import { completeSent, offerEntry, pump } from '../session/delivery';
+import { clock, limitOf, setClock } from '../session/limits';
+import { createMessage, messageAt, releaseMessage, topicOf } from '../session/message-block';
+import {
+  frameBytes, setFrameAlias, setFrameIdentifiers, setSourceFromMessage, writeFrame,
+} from '../session/publish-writer';
+import { ENTRY_SENT, FLAG_RETAIN, createEntry, entryAt } from '../session/queue-entry';
+import { entryInSlot, sessionAt, sessionOf } from '../session/session';
+import { reserve, slabLimit } from '../session/slab';
+import { clearTemplates } from '../session/templates';
+import { LIMIT_SLAB_BYTES } from '../shared/abi';
+import { NO_MATCHING_SUBSCRIBERS, QUOTA_EXCEEDED, SUCCESS } from '../shared/reason-code';
+import { closeGate, isDurable, retainedBits, tellRetained } from '../switch/gate';
+import { beginHostPublish, endPublish, makeHold } from '../switch/publisher';
+import { storeRetained } from '../switch/retain';
+import { releaseRouted, route, routedMatched, routedTaken, setRouted } from '../switch/route';
+
+/**
+ * A block for a message; the host writes topic, properties and payload to `messageBody` in this
+ * order. 0 = no memory.
+ */
+export function allocateMessage(topicLength: u32, propertiesLength: u32, payloadLength: u32): u32 {
+  return createMessage(topicLength, propertiesLength, payloadLength);
+}
+export function messageBody(message: u32): u32 {
+  return topicOf(message);
+}
+export function freeMessage(message: u32): void {
+  releaseMessage(message);
+}
+
+function fillMessage(
+  message: u32, qos: u32, retain: u32, expirySeconds: f64, publisher: u32,
+): void {
+  const block = messageAt(message);
+  block.qos = <u8>qos;
+  block.retain = <u8>retain;
+  block.expiresAt = expirySeconds < 0 ? 0 : clock + expirySeconds * 1000;
+  block.publisher = publisher;
+}
+
+/**
+ * Routes a message of the host and takes its block over. Answers a Reason Code; `token` is told
+ * when all have agreed.
+ */
+export function publish(
+  message: u32, qos: u32, retain: u32, expirySeconds: f64, publisher: u32, token: u32, now: f64,
+): u32 {
+  setClock(now);
+  fillMessage(message, qos, retain, expirySeconds, publisher);
+  const topic = internTopic(topicOf(message), messageAt(message).topicLength);
+  if (topic == 0) {
+    releaseMessage(message);
+    return QUOTA_EXCEEDED;
+  }
+  setSourceFromMessage(message);
+  clearTemplates();
+  setRouted(topic, sessionOf(publisher), publisher, qos, retain, messageAt(message).expiresAt, message);
+  beginHostPublish(qos == 0 ? 0 : token);
+  let reason = SUCCESS;
+  if (retain && !storeRetained(topicOf(message), messageAt(message).topicLength)) reason = QUOTA_EXCEEDED;
+  else if (!route()) reason = QUOTA_EXCEEDED;
+  else if (routedMatched == 0) reason = NO_MATCHING_SUBSCRIBERS;
+  else if (routedTaken == 0 && qos != 0) reason = QUOTA_EXCEEDED;
+  if (isDurable() && reason != QUOTA_EXCEEDED) storeHostMessage(message, qos, retain);
+  releaseRouted();
+  if (qos != 0) endPublish(reason, 0);
+  return reason;
+}
+
+function storeHostMessage(message: u32, qos: u32, retain: u32): void {
+  const block = messageAt(message);
+  if (qos != 0) {
+    closeGate(block.publisher, message, retain ? retainedBits(block.payloadLength) : 0, 0);
+  } else if (retain) {
+    tellRetained(block.payloadLength == 0 ? 0 : message, topicOf(message), block.topicLength);
+  }
+}
+
+/**
+ * Client role: gives a message to the session of an uplink, to be published to its server. QoS 0
+ * leaves now or not at all; QoS 1 and 2 wait in the session's queue, and `token` is told how the
+ * exchange ended. Takes the block over.
+ */
+export function publishTo(
+  handle: u32, message: u32, qos: u32, retain: u32, expirySeconds: f64, token: u32, now: f64,
+): u32 {
+  setClock(now);
+  fillMessage(message, qos, retain, expirySeconds, 0);
+  const pointer = sessionOf(handle);
+  let reason = QUOTA_EXCEEDED;
+  if (pointer != 0) {
+    reason = qos == 0 ? publishNow(pointer, message, retain) : publishQueued(pointer, message, qos, retain, token);
+  }
+  releaseMessage(message);
+  return reason;
+}
+
+function publishNow(pointer: u32, message: u32, retain: u32): u32 {
+  const session = sessionAt(pointer);
+  if (session.connection == 0) return QUOTA_EXCEEDED;
+  const connection = connectionAt(session.connection);
+  if (connection.state != STATE_OPEN || connection.txBytes > slabLimit(limitOf(LIMIT_SLAB_BYTES))) {
+    return QUOTA_EXCEEDED;
+  }
+  setSourceFromMessage(message);
+  setFrameAlias(0, 0);
+  setFrameIdentifiers(0, 0);
+  const at = reserve(connection, frameBytes(connection.version, 0));
+  if (at == 0) return QUOTA_EXCEEDED;
+  writeFrame(at, connection.version, retain, 0, 0);
+  return SUCCESS;
+}
+
+function publishQueued(pointer: u32, message: u32, qos: u32, retain: u32, token: u32): u32 {
+  const session = sessionAt(pointer);
+  if (session.queueCount >= session.queueMessagesMax) return QUOTA_EXCEEDED;
+  const made = createEntry();
+  if (made == 0) return QUOTA_EXCEEDED;
+  const entry = entryAt(made);
+  entry.message = message;
+  messageAt(message).references++;
+  entry.qos = <u8>qos;
+  if (retain) entry.flags = FLAG_RETAIN;
+  beginHostPublish(token);
+  makeHold();
+  offerEntry(session, made);
+  endPublish(SUCCESS, 0);
+  pump(session);
+  return SUCCESS;
+}
+
+/**
+ * A handler is done with a QoS 1 or 2 delivery: its publisher may be answered, its place is free.
+ */
+export function settle(handle: u32, token: u32, reasonCode: u32, now: f64): bool {
+  setClock(now);
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return false;
+  const session = sessionAt(pointer);
+  const entry = entryInSlot(session, token);
+  if (entry == 0 || entryAt(entry).packetIdentifier != token || entryAt(entry).state != ENTRY_SENT) {
+    return false;
+  }
+  session.credit++;
+  completeSent(session, entry, reasonCode);
+  return true;
+}
+/** A handler is done with a QoS 0 delivery. */
+export function grant(handle: u32, now: f64): void {
+  setClock(now);
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return;
+  sessionAt(pointer).credit++;
+  pump(sessionAt(pointer));
+}

@@ -1,0 +1,122 @@
+/** Sessions and their subscriptions. Topic Filters stand at the exchange area. */
+import { Subscription } from '../index/subscription';
+import {
+  findSubscription, subscribe as indexSubscribe, subscribeExisted,
+  unsubscribe as indexUnsubscribe, writeTopicFilter,
+} from '../index/subscription-index';
+import { connectionAt } from '../session/connection';
+import { endSession, leave, restartExchanges } from '../session/ending';
+import { limitOf, setClock } from '../session/limits';
+import { startReplay } from '../session/replay';
+import { createSession, sessionAt, sessionOf } from '../session/session';
+import { LIMIT_QUEUE_MESSAGES } from '../shared/abi';
+import { parseTopicFilter } from '../topic/topic-filter';
+import { isTopicName } from '../topic/topic-name';
+import { exchangeArea } from './exchange';
+
+/** A handle, 0 when memory or the table is exhausted. */
+export function openSession(kind: u32, credit: u32, queueMessagesMax: u32, owner: u32): u32 {
+  const bound = queueMessagesMax == 0 ? limitOf(LIMIT_QUEUE_MESSAGES) : queueMessagesMax;
+  const pointer = createSession(kind, credit, bound);
+  if (pointer == 0) return 0;
+  const session = sessionAt(pointer);
+  if (owner != 0) session.owner = sessionOf(owner);
+  return session.handle;
+}
+export function closeSession(handle: u32, now: f64): void {
+  setClock(now);
+  const pointer = sessionOf(handle);
+  if (pointer != 0) endSession(sessionAt(pointer));
+}
+export function detachSession(handle: u32): void {
+  const pointer = sessionOf(handle);
+  if (pointer != 0) leave(sessionAt(pointer));
+}
+export function restartSession(handle: u32): void {
+  const pointer = sessionOf(handle);
+  if (pointer != 0) restartExchanges(sessionAt(pointer));
+}
+export function connectionOfSession(handle: u32): u32 {
+  const pointer = sessionOf(handle);
+  if (pointer == 0 || sessionAt(pointer).connection == 0) return 0;
+  return connectionAt(sessionAt(pointer).connection).handle;
+}
+export function queuedMessages(handle: u32): u32 {
+  const pointer = sessionOf(handle);
+  return pointer == 0 ? 0 : sessionAt(pointer).queueCount;
+}
+export function queuedBytes(handle: u32): u32 {
+  const pointer = sessionOf(handle);
+  return pointer == 0 ? 0 : sessionAt(pointer).queueBytes;
+}
+export function inflightMessages(handle: u32): u32 {
+  const pointer = sessionOf(handle);
+  return pointer == 0 ? 0 : sessionAt(pointer).inflightCount;
+}
+export function sessionExists(handle: u32): bool {
+  return sessionOf(handle) != 0;
+}
+
+export const SUBSCRIBED_NEW: u32 = 0;
+export const SUBSCRIBED_AGAIN: u32 = 1;
+export const SUBSCRIBE_NO_MEMORY: u32 = 2;
+export const SUBSCRIBE_NO_SESSION: u32 = 3;
+
+/** The filter stands at the exchange area, the share name (length 0 = none) right behind it. */
+export function subscribe(
+  handle: u32, filterLength: u32, shareNameLength: u32, options: u32, identifier: u32,
+): u32 {
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return SUBSCRIBE_NO_SESSION;
+  const made = indexSubscribe(
+    exchangeArea, filterLength, exchangeArea + filterLength, shareNameLength, pointer, <u8>options,
+    identifier, handle,
+  );
+  if (made == 0) return SUBSCRIBE_NO_MEMORY;
+  if (!subscribeExisted) sessionAt(pointer).subscriptions++;
+  return subscribeExisted ? SUBSCRIBED_AGAIN : SUBSCRIBED_NEW;
+}
+export function unsubscribe(handle: u32, filterLength: u32, shareNameLength: u32): bool {
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return false;
+  const found = findSubscription(
+    exchangeArea, filterLength, exchangeArea + filterLength, shareNameLength, pointer,
+  );
+  if (found == 0) return false;
+  indexUnsubscribe(found);
+  sessionAt(pointer).subscriptions--;
+  return true;
+}
+/** Starts the replay of retained messages under the filter at the exchange area. */
+export function replayRetained(handle: u32, filterLength: u32, qos: u32, identifier: u32): bool {
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return false;
+  return startReplay(sessionAt(pointer), exchangeArea, filterLength, qos, identifier);
+}
+export function subscriptionsOf(handle: u32): u32 {
+  const pointer = sessionOf(handle);
+  return pointer == 0 ? 0 : sessionAt(pointer).subscriptions;
+}
+/** Walks a session's subscriptions: start with 0; answers the next one's address, 0 at the end. */
+export function nextSubscription(handle: u32, after: u32): u32 {
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return 0;
+  return after == 0 ? load<u32>(pointer) : changetype<Subscription>(after).nextOfSession;
+}
+/** Writes the filter as it was sent to the exchange area; answers its length. */
+export function describeSubscription(subscription: u32): u32 {
+  return writeTopicFilter(subscription, exchangeArea);
+}
+export function subscriptionOptions(subscription: u32): u32 {
+  return changetype<Subscription>(subscription).options;
+}
+export function subscriptionIdentifier(subscription: u32): u32 {
+  return changetype<Subscription>(subscription).identifier;
+}
+/** Reason Code of the filter at the exchange area: 0 = valid. */
+export function checkTopicFilter(length: u32): u32 {
+  return parseTopicFilter(exchangeArea, length);
+}
+export function checkTopicName(length: u32): bool {
+  return isTopicName(exchangeArea, length);
+}

@@ -1,0 +1,151 @@
+/** Control packets of both roles: what the control plane answers and asks. The core frames them. */
+import {
+  POLICY_ALLOW, POLICY_ASK, POLICY_DENY, ROLE_CLIENT, ROLE_SERVER,
+} from '../../assembly/shared/abi.js';
+import {
+  AUTH, CONNACK, CONNECT, DISCONNECT, PINGREQ, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
+} from '../../assembly/shared/control-packet.js';
+import type { Transport } from '../listener/transport.js';
+import type {
+  AcceptOptions, AuthPacket, ConnackFields, ConnectionHandle, ConnectPacket, ProtocolVersion,
+  ReasonFields, SessionHandle, SubscriptionRequest, UserProperties,
+} from './contract.js';
+import {
+  authBody, codesBody, connackBody, connectBody, disconnectBody, subscribeBody, unsubscribeBody,
+} from './packet-writer.js';
+import { CoreRuntime } from './core-runtime.js';
+
+const POLICIES = { allow: POLICY_ALLOW, deny: POLICY_DENY, ask: POLICY_ASK } as const;
+
+export abstract class ControlPackets extends CoreRuntime {
+  open(transport: Transport, now = this.now()): ConnectionHandle {
+    return this.bind(transport, this.x.openConnection(ROLE_SERVER, 0, now) >>> 0);
+  }
+
+  /** Client role: binds a Transport to a connection that starts with CONNECT. */
+  openUplink(transport: Transport, packet: ConnectPacket): ConnectionHandle {
+    const handle = this.x.openConnection(ROLE_CLIENT, packet.protocolVersion, this.now()) >>> 0;
+    this.bind(transport, handle);
+    this.send(handle, (CONNECT << 4), connectBody(packet));
+    return handle;
+  }
+
+  private versionOf(connection: ConnectionHandle): ProtocolVersion {
+    return this.x.versionOf(connection) as ProtocolVersion;
+  }
+
+  /** Appends a packet to the slab. A connection that cannot even be answered is closed. */
+  private send(connection: ConnectionHandle, firstByte: number, body: Buffer): void {
+    if (this.failure !== undefined || this.portOf(connection) === undefined) return;
+    const at = this.x.beginPacket(connection, firstByte, body.length) >>> 0;
+    if (at === 0) this.destroy(connection);
+    else this.heap.set(body, at);
+    this.afterwards();
+  }
+
+  accept(connection: ConnectionHandle, session: SessionHandle, options: AcceptOptions): void {
+    const version = this.versionOf(connection);
+    if (this.portOf(connection) === undefined) return;
+    const aliasIn = version === 5 ? this.options.topicAliasMaximum : 0;
+    const taken = this.x.acceptConnection(
+      connection, session, options.receiveMaximum, options.maximumPacketSize, options.topicAliasMaximum, aliasIn,
+      POLICIES[options.publishPolicy],
+    );
+    if (!taken) return;
+    this.send(connection, CONNACK << 4, connackBody(options.connack, version));
+    this.x.pumpSession(session);
+    this.answered(connection);
+  }
+
+  /** Client role: the server has accepted. What the session has for the server goes out. */
+  acceptUplink(
+    connection: ConnectionHandle, session: SessionHandle, options: Omit<AcceptOptions, 'connack' | 'keepAliveMs'>,
+  ): void {
+    const taken = this.x.acceptConnection(
+      connection, session, options.receiveMaximum, options.maximumPacketSize, options.topicAliasMaximum,
+      this.versionOf(connection) === 5 ? this.options.topicAliasMaximum : 0, POLICY_ALLOW,
+    );
+    if (!taken) return;
+    this.x.pumpSession(session);
+    this.answered(connection);
+  }
+
+  refuse(connection: ConnectionHandle, reasonCode: number, fields: ReasonFields = {}): void {
+    const version = this.versionOf(connection);
+    if (this.portOf(connection) === undefined) return;
+    const connack: ConnackFields = { reasonCode, sessionPresent: false, ...fields };
+    this.send(connection, CONNACK << 4, connackBody(connack, version));
+    this.closeAfterFlush(connection);
+  }
+
+  disconnect(connection: ConnectionHandle, reasonCode: number, fields?: ReasonFields): void {
+    if (this.versionOf(connection) === 5) {
+      this.send(connection, DISCONNECT << 4, disconnectBody(reasonCode, fields));
+    }
+    this.closeAfterFlush(connection);
+  }
+
+  /** Client role: the goodbye of either version. */
+  sayGoodbye(connection: ConnectionHandle, reasonCode: number, fields?: ReasonFields): void {
+    const plain = this.versionOf(connection) < 5 || (reasonCode === 0 && fields === undefined);
+    this.send(connection, DISCONNECT << 4, plain ? Buffer.alloc(0) : disconnectBody(reasonCode, fields));
+    this.closeAfterFlush(connection);
+  }
+
+  sendAuth(connection: ConnectionHandle, packet: AuthPacket): void {
+    this.send(connection, AUTH << 4, authBody(packet));
+    this.answered(connection);
+  }
+  reauthenticated(connection: ConnectionHandle): void {
+    this.answered(connection);
+  }
+
+  answerSubscribe(
+    connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[], fields?: ReasonFields,
+  ): void {
+    const version = this.versionOf(connection);
+    if (this.portOf(connection) === undefined) return;
+    this.send(connection, SUBACK << 4, codesBody(packetIdentifier, reasonCodes, version, fields));
+    this.answered(connection);
+  }
+  answerUnsubscribe(
+    connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[], fields?: ReasonFields,
+  ): void {
+    const version = this.versionOf(connection);
+    if (this.portOf(connection) === undefined) return;
+    const codes = version === 5 ? reasonCodes : [];
+    this.send(connection, UNSUBACK << 4, codesBody(packetIdentifier, codes, version, fields));
+    this.answered(connection);
+  }
+
+  sendSubscribe(
+    connection: ConnectionHandle, packetIdentifier: number, subscriptions: readonly SubscriptionRequest[],
+    options?: { readonly subscriptionIdentifier?: number; readonly userProperties?: UserProperties },
+  ): void {
+    const body = subscribeBody(packetIdentifier, subscriptions, this.versionOf(connection), options);
+    this.send(connection, (SUBSCRIBE << 4) | 2, body);
+  }
+  sendUnsubscribe(
+    connection: ConnectionHandle, packetIdentifier: number, topicFilters: readonly string[],
+    userProperties?: UserProperties,
+  ): void {
+    const body = unsubscribeBody(packetIdentifier, topicFilters, this.versionOf(connection), userProperties);
+    this.send(connection, (UNSUBSCRIBE << 4) | 2, body);
+  }
+  sendPingreq(connection: ConnectionHandle): void {
+    this.send(connection, PINGREQ << 4, Buffer.alloc(0));
+  }
+
+  answerPublish(
+    connection: ConnectionHandle, reasonCode: number, options?: { readonly cache: 'yes' | 'no' },
+  ): void {
+    this.x.answerPublish(connection, reasonCode, options?.cache === 'no' ? 0 : 1);
+    this.answered(connection);
+  }
+  setPublishPolicy(connection: ConnectionHandle, policy: 'allow' | 'deny' | 'ask'): void {
+    this.x.setPolicy(connection, POLICIES[policy]);
+  }
+  invalidateVerdicts(): void {
+    this.x.invalidateVerdicts();
+  }
+}

@@ -1,0 +1,303 @@
+/**
+ * The host side of the core: feeds it bytes and time, turns its event rows into calls, and hands
+ * its slabs to the transports.
+ *
+ * Re-entrancy. Rows point into memory that the next chunk overwrites, so while rows are being read
+ * (`drain`) no chunk is fed: what arrives then waits in `deferred`. A handler that publishes while
+ * rows are read appends rows behind those being read; the outermost `drain` reads them too. A trap
+ * inside the core is our bug: the instance is never called again (`broken`).
+ */
+import { COUNTERS, FLUSH_WORDS, INGEST_STOPPED, ROW_WORDS } from '../../assembly/shared/abi.js';
+import type { Transport } from '../listener/transport.js';
+import type { ConnectionHandle, CoreEvents, CoreOptions } from './contract.js';
+import { CoreError } from './errors.js';
+import { instantiate } from './instance.js';
+import type { CoreExports } from './instance.js';
+import { applyLimits } from './limits.js';
+import { Port, PORT_CLOSED, PORT_ENDED, PORT_ENDING, PORT_OPEN } from './port.js';
+import type { PortOwner } from './port.js';
+import { RowReader } from './rows.js';
+
+const SLOT_MASK = 0xfffff;
+const WINDOW_BYTES = 262_144;
+const END_DEADLINE_MS = 5000;
+/** Rounds of one flush: a receiver that drains as fast as it is filled must not keep the loop. */
+const FLUSH_ROUNDS_MAX = 32;
+
+/** Monotonic milliseconds. */
+export type Now = () => number;
+
+export interface CoreHost {
+  /** Defaults to `performance.now`. */
+  readonly now?: Now;
+  /** Runs `fn` once the current turn has done its work. Defaults to `setImmediate`. */
+  readonly defer?: (fn: () => void) => void;
+  /** Called once when the core has trapped: nothing works any more, every connection is closed. */
+  readonly broken?: (error: unknown) => void;
+}
+
+export abstract class CoreRuntime implements PortOwner {
+  protected readonly x: CoreExports;
+  protected readonly heap: Buffer;
+  protected readonly counters: Float64Array;
+  private readonly flushRows: Uint32Array;
+  private readonly rows: RowReader;
+  protected readonly ports: (Port | undefined)[] = [];
+  private readonly rxWindow: number;
+  protected readonly now: Now;
+  private readonly deferTurn: (fn: () => void) => void;
+  private readonly runFlush = () => this.flushTurn();
+  private ending: Port[] = [];
+  private deferred: (() => void)[] = [];
+  protected flushScheduled = false;
+  private draining = false;
+  protected failure: unknown;
+
+  constructor(
+    protected readonly options: CoreOptions,
+    private readonly events: CoreEvents,
+    private readonly host: CoreHost = {},
+  ) {
+    this.now = host.now ?? (() => performance.now());
+    this.deferTurn = host.defer ?? ((fn) => void setImmediate(fn));
+    this.x = instantiate({
+      memoryBytes: options.memoryBytes,
+      hashSeed: options.hashSeed,
+      connectionsMax: options.connectionsMax ?? 131_072,
+      sessionsMax: options.sessionsMax ?? 262_144,
+    });
+    applyLimits(this.x, options);
+    const memory = this.x.memory.buffer;
+    this.heap = Buffer.from(memory);
+    this.counters = new Float64Array(memory, this.x.countersAt(), COUNTERS);
+    this.flushRows = new Uint32Array(memory, this.x.flushAt(), 4096 * FLUSH_WORDS);
+    this.rxWindow = this.x.rxWindowAt() >>> 0;
+    const rowWords = new Uint32Array(memory, this.x.rowsAt(), 16_384 * ROW_WORDS);
+    this.rows = new RowReader(this.x, this.heap, rowWords, events, this);
+  }
+
+  // --- transports
+  // --------------------------------------------------------------------------------------------------
+
+  protected bind(transport: Transport, handle: ConnectionHandle): ConnectionHandle {
+    if (handle === 0) {
+      throw new CoreError('NIDO_CORE_CONNECTIONS', 'no memory or no slot for another connection');
+    }
+    const port = new Port(this, handle, transport);
+    this.ports[handle & SLOT_MASK] = port;
+    transport.open(port);
+    return handle;
+  }
+
+  protected portOf(handle: ConnectionHandle): Port | undefined {
+    const port = this.ports[handle & SLOT_MASK];
+    return port !== undefined && port.handle === handle ? port : undefined;
+  }
+
+  transportOf(handle: ConnectionHandle): Transport | undefined {
+    return this.portOf(handle)?.transport;
+  }
+
+  portData(port: Port, chunk: Uint8Array): void {
+    if (this.draining) {
+      const kept = Uint8Array.prototype.slice.call(chunk);
+      this.deferred.push(() => this.feed(port, kept));
+      return;
+    }
+    this.feed(port, chunk);
+  }
+
+  private feed(port: Port, chunk: Uint8Array): void {
+    if (this.failure !== undefined) return;
+    try {
+      for (let at = 0; at < chunk.length && port.state === PORT_OPEN; at += WINDOW_BYTES) {
+        const piece = chunk.length > WINDOW_BYTES ? chunk.subarray(at, at + WINDOW_BYTES) : chunk;
+        this.heap.set(piece, this.rxWindow);
+        this.follow(port, this.x.ingest(port.handle, piece.length, this.now()));
+      }
+    } catch (error) {
+      this.trap(error);
+    }
+    this.afterwards();
+  }
+
+  /**
+   * Reads rows and goes on until the core has read the chunk, or waits for an answer that is not
+   * there.
+   */
+  private follow(port: Port, first: number): void {
+    let status = first;
+    for (;;) {
+      this.drain();
+      if (status !== INGEST_STOPPED || port.state === PORT_CLOSED) return;
+      if (this.x.isWaiting(port.handle)) {
+        this.x.park();
+        port.parked = true;
+        port.pauseReading();
+        return;
+      }
+      status = this.x.resume(this.now());
+    }
+  }
+
+  /** An answer has come. Within the events of a chunk `follow` goes on by itself. */
+  protected answered(handle: ConnectionHandle): void {
+    this.x.clearWaiting(handle);
+    const port = this.portOf(handle);
+    if (port === undefined || !port.parked) {
+      this.afterwards();
+      return;
+    }
+    if (this.draining) this.deferred.push(() => this.unpark(port));
+    else this.unpark(port);
+  }
+
+  private unpark(port: Port): void {
+    if (!port.parked || port.state === PORT_CLOSED) return;
+    port.parked = false;
+    try {
+      this.follow(port, this.x.ingestCarry(port.handle, this.now()));
+    } catch (error) {
+      this.trap(error);
+    }
+    port.resumeReading();
+    this.afterwards();
+  }
+
+  portClosed(port: Port, error?: Error): void {
+    if (this.draining) {
+      this.deferred.push(() => this.portClosed(port, error));
+      return;
+    }
+    if (port.state === PORT_CLOSED) return;
+    port.state = PORT_CLOSED;
+    if (this.failure === undefined) {
+      this.x.dropConnection(port.handle, this.now());
+      this.drain();
+    }
+    if (this.ports[port.handle & SLOT_MASK] === port) this.ports[port.handle & SLOT_MASK] = undefined;
+    this.events.closed(port.handle, error);
+    this.afterwards();
+  }
+
+  portWritten(port: Port, chunk: number): void {
+    if (this.failure !== undefined) return;
+    this.x.written(port.handle, chunk, this.now());
+    this.afterwards();
+  }
+
+  // --- rows
+  // --------------------------------------------------------------------------------------------------------
+
+  private drain(): void {
+    if (this.draining || this.x.rows() === 0) return;
+    this.draining = true;
+    try {
+      do {
+        for (let row = 0; row < this.x.rows(); row++) this.rows.tell(row);
+      } while (this.x.releaseRows() !== 0);
+    } finally {
+      this.draining = false;
+    }
+  }
+
+  /**
+   * What every call from outside ends with: rows are read, deferred work is done, a flush is
+   * planned.
+   */
+  protected afterwards(): void {
+    if (this.draining || this.failure !== undefined) return;
+    this.drain();
+    while (this.deferred.length !== 0) {
+      const work = this.deferred;
+      this.deferred = [];
+      for (const fn of work) fn();
+    }
+    if (!this.flushScheduled && (this.x.needsFlush() || this.ending.length !== 0)) this.scheduleFlush();
+  }
+
+  /** ROW_PAUSE: too many bytes of this publisher are held, or no longer. */
+  setHeld(handle: ConnectionHandle, held: 'held' | 'free'): void {
+    const port = this.portOf(handle);
+    if (port === undefined) return;
+    port.held = held === 'held';
+    if (port.held) port.pauseReading();
+    else port.resumeReading();
+  }
+
+  // --- flush
+  // -------------------------------------------------------------------------------------------------------
+
+  protected scheduleFlush(): void {
+    this.flushScheduled = true;
+    this.deferTurn(this.runFlush);
+  }
+
+  private flushTurn(): void {
+    this.flushScheduled = false;
+    if (this.failure !== undefined) return;
+    const now = this.now();
+    const more = this.x.advance(now) !== 0;
+    this.drain();
+    let rounds = 0;
+    for (let rows = this.x.flush(); rows !== 0; rows = this.x.flush()) {
+      for (let row = 0; row < rows; row++) this.writeRow(row * FLUSH_WORDS, now);
+      if (++rounds === FLUSH_ROUNDS_MAX) break;
+    }
+    this.endPorts();
+    this.afterwards();
+    if (!this.flushScheduled && (more || rounds === FLUSH_ROUNDS_MAX)) this.scheduleFlush();
+  }
+
+  private writeRow(word: number, now: number): void {
+    const rows = this.flushRows;
+    const handle = rows[word];
+    const at = rows[word + 1];
+    const chunk = rows[word + 3];
+    const port = this.ports[handle & SLOT_MASK];
+    if (port === undefined || port.handle !== handle || port.state >= PORT_ENDED) return;
+    if (port.transport.write(this.heap.subarray(at, at + rows[word + 2]), port.done)) {
+      this.x.written(handle, chunk, now);
+    } else {
+      port.stillReads(chunk);
+    }
+  }
+
+  private endPorts(): void {
+    if (this.ending.length === 0) return;
+    const ports = this.ending;
+    this.ending = [];
+    for (const port of ports) {
+      if (port.state !== PORT_ENDING) continue;
+      port.state = PORT_ENDED;
+      port.transport.end(END_DEADLINE_MS);
+    }
+  }
+
+  closeAfterFlush(connection: ConnectionHandle): void {
+    const port = this.portOf(connection);
+    if (port === undefined || port.state !== PORT_OPEN) return;
+    port.state = PORT_ENDING;
+    this.x.closeForReading(connection);
+    this.ending.push(port);
+    this.afterwards();
+  }
+
+  destroy(connection: ConnectionHandle): void {
+    const port = this.portOf(connection);
+    if (port === undefined || port.state === PORT_CLOSED) return;
+    this.x.closeForReading(connection);
+    port.transport.destroy();
+  }
+
+  /**
+   * The core has trapped: it is never called again. Its connections are closed; the process goes
+   * on.
+   */
+  private trap(error: unknown): void {
+    if (this.failure !== undefined) return;
+    this.failure = error;
+    for (const port of this.ports) port?.transport.destroy();
+    this.host.broken?.(error);
+  }
+}

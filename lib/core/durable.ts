@@ -1,0 +1,241 @@
+/**
+ * The host side of the durable gate: what the core wants stored comes out here, what was stored is
+ * reported and restored here. Bytes that an event carries are valid until it returns.
+ */
+import {
+  GATE_RETAINED, GATE_RETAINED_DELETED, ROW_APPEND, ROW_DONE, ROW_HANDLE, ROW_KIND, ROW_MOVED,
+  ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
+} from '../../assembly/shared/abi.js';
+import type { ConnectionHandle, SessionHandle } from './contract.js';
+import type { CoreExports } from './instance.js';
+
+/** Bytes as they stand in the core: read them before the event returns. */
+export interface DurableMessage {
+  readonly topicName: Buffer;
+  /** Encoded properties that are forwarded unaltered. */
+  readonly properties: Buffer;
+  readonly payload: Buffer;
+  readonly qos: number;
+  readonly retain: boolean;
+  /** On the core's clock; 0 = never. */
+  readonly expiresAt: number;
+}
+export interface DurableEntry {
+  readonly session: SessionHandle;
+  readonly qos: number;
+  readonly retain: boolean;
+  /** The number of this entry is that of its message plus this. */
+  readonly copy: number;
+  readonly packetIdentifier: number;
+  /** Encoded Subscription Identifier properties. */
+  readonly subscriptionIdentifiers: Buffer;
+}
+export interface Append {
+  readonly gate: number;
+  /** 0 = this process. */
+  readonly publisher: SessionHandle;
+  readonly message: DurableMessage;
+  readonly entries: readonly DurableEntry[];
+  readonly retained: 'unchanged' | 'stored' | 'deleted';
+  /** Incoming QoS 2 Packet Identifier to store with it; 0 = none. */
+  readonly inboundIdentifier: number;
+}
+
+export interface DurableEvents {
+  /** Store it under the number that is answered; then `commit(gate)`, in the order of these calls. */
+  append(append: Append): number;
+  /** A retained message that nobody waits for; undefined = it is deleted. */
+  retained(topicName: Buffer, message: DurableMessage | undefined): void;
+  /** An entry is done with; `released` when only its identifier was left. */
+  done(session: SessionHandle, number: number, was: 'queued' | 'released'): void;
+  /** PUBREC came: store that, then `commitRelease`. */
+  release(session: SessionHandle, packetIdentifier: number, number: number): void;
+  /** PUBREL came: store that, then `commitPubrel`. */
+  pubrel(connection: ConnectionHandle, session: SessionHandle, packetIdentifier: number): void;
+  /** An entry went to another member of its group; undefined = to one that is not stored. */
+  moved(
+    from: SessionHandle, number: number, message: DurableMessage, entry: DurableEntry | undefined,
+  ): void;
+}
+
+export interface RestoredEntry extends Omit<DurableEntry, 'session'> {
+  /** `maybe-sent` is sent with DUP. */
+  readonly state: 'pending' | 'maybe-sent';
+}
+
+export interface DurableHost {
+  now(): number;
+  /** Reads rows and plans a flush. */
+  afterwards(): void;
+}
+
+const NUMBER_COLUMN = 4;
+const BYTES_PER_WORD = 4;
+const QOS_MASK = 3;
+const RETAIN_BIT = 4;
+const COPY_SHIFT = 3;
+const COPY_MASK = 15;
+const IDENTIFIER_SHIFT = 16;
+
+export class DurableSide {
+  readonly #exchange: number;
+  readonly #rowsAt: number;
+
+  constructor(
+    private readonly x: CoreExports, private readonly heap: Buffer,
+    private readonly words: Uint32Array, private readonly events: DurableEvents,
+    private readonly host: DurableHost,
+  ) {
+    this.#exchange = x.exchangeAt() >>> 0;
+    this.#rowsAt = x.rowsAt() >>> 0;
+    x.setDurable();
+  }
+
+  // --- events ----------------------------------------------------------------------------------
+
+  /** False when the row is none of the gate's. */
+  tell(row: number): boolean {
+    const { words, events } = this;
+    const handle = words[row + ROW_HANDLE];
+    switch (words[row + ROW_KIND]) {
+      case ROW_APPEND: this.#append(row, handle); return true;
+      case ROW_RETAINED: this.#retained(row); return true;
+      case ROW_DONE:
+        events.done(handle, this.#number(row), words[row + 2] === 1 ? 'released' : 'queued');
+        return true;
+      case ROW_RELEASE: events.release(handle, words[row + 2], this.#number(row)); return true;
+      case ROW_PUBREL: events.pubrel(handle, words[row + 3], words[row + 2]); return true;
+      case ROW_MOVED: this.#moved(row, handle); return true;
+      default: return false;
+    }
+  }
+  #number(row: number): number {
+    return this.heap.readDoubleLE(this.#rowsAt + (row + NUMBER_COLUMN) * BYTES_PER_WORD);
+  }
+
+  #append(row: number, publisher: SessionHandle): void {
+    const gate = this.words[row + 2];
+    const entries: DurableEntry[] = [];
+    let at = this.x.gateEntry(gate) >>> 0;
+    for (; at !== 0; at = this.x.nextGateEntry(at) >>> 0) {
+      entries.push(this.#entry(at, this.x.entrySession(at) >>> 0));
+    }
+    const bits = this.words[row + 5];
+    const number = this.events.append({
+      gate, publisher, entries, message: this.#message(this.words[row + 3]),
+      retained: retainedWord(bits), inboundIdentifier: this.words[row + 6],
+    });
+    this.x.setGateNumber(gate, number);
+  }
+  #retained(row: number): void {
+    const message = this.words[row + 2];
+    const at = this.words[row + 4];
+    const topicName = this.heap.subarray(at, at + this.words[row + 5]);
+    this.events.retained(topicName, message === 0 ? undefined : this.#message(message));
+  }
+  #moved(row: number, to: SessionHandle): void {
+    const at = this.words[row + 3];
+    const message = this.#message(this.x.entryMessage(at) >>> 0);
+    const entry = to === 0 ? undefined : this.#entry(at, to);
+    this.events.moved(this.words[row + 2], this.#number(row), message, entry);
+  }
+
+  #message(message: number): DurableMessage {
+    const topicAt = this.x.messageBody(message) >>> 0;
+    const propertiesAt = topicAt + this.x.messageTopicLength(message);
+    const payloadAt = propertiesAt + this.x.messageForwardLength(message);
+    const flags = this.x.messageFlags(message);
+    return {
+      topicName: this.heap.subarray(topicAt, propertiesAt),
+      properties: this.heap.subarray(propertiesAt, payloadAt),
+      payload: this.heap.subarray(payloadAt, payloadAt + this.x.messagePayloadLength(message)),
+      qos: flags & QOS_MASK,
+      retain: (flags & RETAIN_BIT) !== 0,
+      expiresAt: this.x.messageExpiresAt(message),
+    };
+  }
+  #entry(at: number, session: SessionHandle): DurableEntry {
+    const facts = this.x.entryFacts(at) >>> 0;
+    const length = this.x.entryIdentifiers(at);
+    return {
+      session, qos: facts & QOS_MASK, retain: (facts & RETAIN_BIT) !== 0,
+      copy: (facts >>> COPY_SHIFT) & COPY_MASK, packetIdentifier: facts >>> IDENTIFIER_SHIFT,
+      subscriptionIdentifiers: length === 0 ? NOTHING
+        : Buffer.from(this.heap.subarray(this.#exchange, this.#exchange + length)),
+    };
+  }
+
+  // --- answers ---------------------------------------------------------------------------------
+
+  /** What this session gets from now on is stored first. Before its first subscription. */
+  keep(session: SessionHandle): void {
+    this.x.markDurable(session, 1);
+  }
+  /** The answers of one batch are one turn: end them with `settle`. */
+  commit(gate: number): void {
+    this.x.commitGate(gate, this.host.now());
+  }
+  /** It cannot be stored: nobody gets it. The publisher is told when its version has a word. */
+  refuse(gate: number, reasonCode: number): void {
+    this.x.refuseGate(gate, reasonCode, this.host.now());
+  }
+  commitRelease(session: SessionHandle, packetIdentifier: number): void {
+    this.x.commitRelease(session, packetIdentifier, this.host.now());
+  }
+  commitPubrel(connection: ConnectionHandle, packetIdentifier: number): void {
+    this.x.commitPubrel(connection, packetIdentifier, this.host.now());
+  }
+  settle(): void {
+    this.host.afterwards();
+  }
+
+  // --- restoring -------------------------------------------------------------------------------
+
+  /** A message block that is held until `letGo`; 0 when there is no memory. */
+  restoreMessage(message: DurableMessage, number: number): number {
+    const { topicName, properties, payload } = message;
+    const { x } = this;
+    const block = x.allocateMessage(topicName.length, properties.length, payload.length) >>> 0;
+    if (block === 0) return 0;
+    const at = x.messageBody(block) >>> 0;
+    this.heap.set(topicName, at);
+    this.heap.set(properties, at + topicName.length);
+    this.heap.set(payload, at + topicName.length + properties.length);
+    x.restoreMessage(block, message.qos, Number(message.retain), message.expiresAt, number);
+    return block;
+  }
+  letGo(block: number): void {
+    this.x.freeMessage(block);
+  }
+  /** False when there is no memory. */
+  restoreEntry(session: SessionHandle, block: number, entry: RestoredEntry): boolean {
+    const { subscriptionIdentifiers: identifiers } = entry;
+    this.heap.set(identifiers, this.#exchange);
+    const facts = entry.qos | (entry.retain ? RETAIN_BIT : 0) | (entry.copy << COPY_SHIFT)
+      | (entry.packetIdentifier << IDENTIFIER_SHIFT);
+    const sent = entry.state === 'maybe-sent' ? 1 : 0;
+    return this.x.restoreEntry(session, block, facts, sent, identifiers.length) !== 0;
+  }
+  restoreReleased(session: SessionHandle, packetIdentifier: number, number: number): boolean {
+    return this.x.restoreReleased(session, packetIdentifier, number) !== 0;
+  }
+  restoreInbound(session: SessionHandle, packetIdentifier: number): boolean {
+    return this.x.restoreInbound(session, packetIdentifier) !== 0;
+  }
+  /** Takes the block over. */
+  restoreRetained(block: number): boolean {
+    return this.x.restoreRetained(block) !== 0;
+  }
+  lastIdentifier(session: SessionHandle): number {
+    return this.x.lastIdentifier(session);
+  }
+  setLastIdentifier(session: SessionHandle, packetIdentifier: number): void {
+    this.x.setLastIdentifier(session, packetIdentifier);
+  }
+}
+const NOTHING = Buffer.alloc(0);
+
+function retainedWord(bits: number): Append['retained'] {
+  if (bits & GATE_RETAINED) return 'stored';
+  return bits & GATE_RETAINED_DELETED ? 'deleted' : 'unchanged';
+}
