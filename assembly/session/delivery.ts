@@ -41,8 +41,7 @@ const PUBREL_BYTE: u8 = 0x62;
 export const OFFER_TAKEN: u32 = 0;
 export const OFFER_DROPPED: u32 = 1;
 
-// --- receivers that make publishers wait
-// ---------------------------------------------------------------------------
+// --- receivers that make publishers wait -------------------------------------------------------
 
 let holdingSessions: u32 = 0;
 export function firstHoldingSession(): u32 {
@@ -128,8 +127,7 @@ export function holdingSince(session: Session): f64 {
   return session.holdingHead == 0 ? clock : holdAt(entryAt(session.holdingHead).hold).since;
 }
 
-// --- taking a message in
-// -------------------------------------------------------------------------------------------
+// --- taking a message in -----------------------------------------------------------------------
 
 /**
  * Queues a filled entry (message, qos, identifiers, flags set; it belongs to `session` from here
@@ -172,8 +170,7 @@ function dropOffered(session: Session, pointer: u32, reason: u32): void {
   freeEntry(session, pointer);
 }
 
-// --- sending
-// -------------------------------------------------------------------------------------------------------
+// --- sending -----------------------------------------------------------------------------------
 
 /** Sends what the receiver can take now. */
 export function pump(session: Session): void {
@@ -272,8 +269,7 @@ function sendPubrelAgain(session: Session, connection: Connection, entry: QueueE
   return true;
 }
 
-// --- the receiver's answers
-// ----------------------------------------------------------------------------------------
+// --- the receiver's answers --------------------------------------------------------------------
 
 /** The entry that was sent with this identifier and is in one of the states; 0 = none. */
 function sentEntry(session: Session, packetIdentifier: u32): u32 {
@@ -397,8 +393,7 @@ export function dropForMemory(session: Session, qos: u32, topicAt: u32, topicLen
   tellDropped(session.handle, DROP_MEMORY, qos, topicAt, topicLength);
 }
 
-// --- connections come and go
-// ---------------------------------------------------------------------------------------
+// --- connections come and go -------------------------------------------------------------------
 
 /**
  * The connection of a session is gone (or taken over). Everything unacknowledged will be sent

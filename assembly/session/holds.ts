@@ -197,8 +197,7 @@ const ACK_PLAIN: u32 = 4;
 const ACK_WITH_REASON: u32 = 5;
 if (ACK_WITH_REASON > ACKNOWLEDGEMENT_BYTES_MAX) ERROR('layout drift: acknowledgement');
 
-// --- the end of a connection, and its return
-// -----------------------------------------------------------------------
+// --- the end of a connection, and its return ---------------------------------------------------
 
 /**
  * The connection is gone. What still waits for somebody becomes an orphan of the session; the rest

@@ -110,8 +110,7 @@ export function voidSession(session: Session): void {
   count(COUNT_SESSIONS, -1);
 }
 
-// --- Packet Identifiers of outgoing messages
-// -----------------------------------------------------------------------
+// --- Packet Identifiers of outgoing messages ---------------------------------------------------
 
 const IDENTIFIERS_FIRST: u32 = 8;
 const IDENTIFIERS_MAX: u32 = 65536;
@@ -208,8 +207,7 @@ function growIdentifiers(session: Session, size: u32): bool {
 /** Where a queue entry keeps its Packet Identifier; checked in queue-entry.ts. */
 export const ENTRY_IDENTIFIER_OFFSET: usize = 24;
 
-// --- Packet Identifiers of incoming QoS 2 messages
-// -----------------------------------------------------------------
+// --- Packet Identifiers of incoming QoS 2 messages ---------------------------------------------
 
 /**
  * A set of 65,536 bits in pages of 64 bytes, made when needed: 128 page pointers, one page for 512

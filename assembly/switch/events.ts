@@ -74,8 +74,7 @@ export function tellPublished(token: u32, reasonCode: u32): void {
   setColumn(row, 3, reasonCode);
 }
 
-// --- the durable gate
-// ----------------------------------------------------------------------------------------------
+// --- the durable gate --------------------------------------------------------------------------
 
 export function tellDone(session: u32, number: f64, released: u32): void {
   const row = addRow(ROW_DONE, session);

@@ -107,8 +107,7 @@ export function receivePublish(
   return PUBLISH_DONE;
 }
 
-// --- steps
-// ---------------------------------------------------------------------------------------------------------
+// --- steps -------------------------------------------------------------------------------------
 
 /** The interned Topic Name, by name or by alias; 0 when the connection was closed for it. */
 function topicOfPacket(connection: Connection): u32 {

@@ -153,8 +153,7 @@ export function route(): bool {
   return fine;
 }
 
-// --- who gets it, and how
-// ------------------------------------------------------------------------------------------
+// --- who gets it, and how ----------------------------------------------------------------------
 
 /**
  * Sets the `to...` globals for a receiver that is no group. False when it does not get this
@@ -207,8 +206,7 @@ function setSingleIdentifier(identifier: u32): void {
   toIdentifiersLength = writeVbi(at + 1, identifier) - at;
 }
 
-// --- entries, made before anything changes
-// -------------------------------------------------------------------------
+// --- entries, made before anything changes -----------------------------------------------------
 
 /**
  * Entries in the order in which `deliver` needs them, chained by `next`; a group's chosen member
@@ -281,8 +279,7 @@ function takePrepared(): u32 {
   return pointer;
 }
 
-// --- giving it
-// -----------------------------------------------------------------------------------------------------
+// --- giving it ---------------------------------------------------------------------------------
 
 function deliver(receiver: Receiver): void {
   let entry: u32 = 0;

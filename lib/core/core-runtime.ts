@@ -76,8 +76,7 @@ export abstract class CoreRuntime implements PortOwner {
     this.rows = new RowReader(this.x, this.heap, rowWords, events, this);
   }
 
-  // --- transports
-  // --------------------------------------------------------------------------------------------------
+  // --- transports ------------------------------------------------------------------------------
 
   protected bind(transport: Transport, handle: ConnectionHandle): ConnectionHandle {
     if (handle === 0) {
@@ -186,8 +185,7 @@ export abstract class CoreRuntime implements PortOwner {
     this.afterwards();
   }
 
-  // --- rows
-  // --------------------------------------------------------------------------------------------------------
+  // --- rows ------------------------------------------------------------------------------------
 
   private drain(): void {
     if (this.draining || this.x.rows() === 0) return;
@@ -225,8 +223,7 @@ export abstract class CoreRuntime implements PortOwner {
     else port.resumeReading();
   }
 
-  // --- flush
-  // -------------------------------------------------------------------------------------------------------
+  // --- flush -----------------------------------------------------------------------------------
 
   protected scheduleFlush(): void {
     this.flushScheduled = true;

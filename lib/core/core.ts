@@ -29,8 +29,7 @@ export class Core extends ControlPackets implements CoreControl {
     this.filters = new Subscriptions(this.x, this.heap);
   }
 
-  // --- sessions
-  // ----------------------------------------------------------------------------------------------------
+  // --- sessions --------------------------------------------------------------------------------
 
   createSession(): SessionHandle {
     return this.newSession(SESSION_SOCKET, 0, 0, 0);
@@ -103,8 +102,7 @@ export class Core extends ControlPackets implements CoreControl {
     return this.filters.isTopicName(topicName);
   }
 
-  // --- messages
-  // ----------------------------------------------------------------------------------------------------
+  // --- messages --------------------------------------------------------------------------------
 
   /** Writes a message block; 0 when there is no memory. */
   private messageFrom(message: OutgoingMessage): number {
@@ -156,8 +154,7 @@ export class Core extends ControlPackets implements CoreControl {
     this.afterwards();
   }
 
-  // --- time and figures
-  // --------------------------------------------------------------------------------------------
+  // --- time and figures ------------------------------------------------------------------------
 
   tick(now: number, _wallClockMs: number): number {
     if (this.failure !== undefined) return Infinity;

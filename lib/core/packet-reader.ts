@@ -265,8 +265,7 @@ export function readAuth(bytes: Buffer, at: number, length: number): AuthPacket 
   };
 }
 
-// --- what a server sends
-// -------------------------------------------------------------------------------------------
+// --- what a server sends -----------------------------------------------------------------------
 
 export function readConnack(
   bytes: Buffer, at: number, length: number, version: ProtocolVersion,

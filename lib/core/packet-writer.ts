@@ -196,8 +196,7 @@ export function authBody(packet: AuthPacket): Buffer {
   return body.view();
 }
 
-// --- what a client sends
-// -------------------------------------------------------------------------------------------
+// --- what a client sends -----------------------------------------------------------------------
 
 function willProperties(will: WillMessage): PropertyList {
   const list = new PropertyList()
