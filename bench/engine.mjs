@@ -45,7 +45,7 @@ function rerunWithDelay() {
 
 const session = (sessionId) => ({
   sessionId, clientIdentifier: `client-${sessionId}`, epoch: 1, protocolVersion: 5,
-  sessionExpiryInterval: 3_600, detachedAt: 1, sentThrough: 0, nextPacketIdentifier: 1, attributes: EMPTY,
+  sessionExpiryInterval: 3_600, detachedAt: 1, sentThrough: 0, lastPacketIdentifier: 1, attributes: EMPTY,
 });
 const NOBODY = {
   session() {}, subscription() {}, will() {}, inbound() {}, released() {}, retained() {}, message() {},

@@ -10,6 +10,7 @@
  * bytes are kept) until it is answered; the answer may come within the call or at any later time.
  * Time is passed in: milliseconds, monotonic unless it says otherwise.
  */
+import type { DurableEvents, DurableSide } from './durable.js';
 import type { Transport } from '../listener/transport.js';
 
 export type ConnectionHandle = number;
@@ -316,6 +317,9 @@ export interface CoreControl {
    * tells when every receiver that must be waited for has taken it.
    */
   publish(message: OutgoingMessage, token?: number): number;
+
+  /** A durable engine is there: what its sessions get is stored first. Before anything else. */
+  closeGate?(events: DurableEvents): DurableSide;
   /**
    * A handler is done with a QoS 1/2 delivery. `reasonCode` >= 0x80 reaches an MQTT 5 publisher;
    * the worst of several wins.

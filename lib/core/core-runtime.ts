@@ -10,6 +10,8 @@
 import { COUNTERS, FLUSH_WORDS, INGEST_STOPPED, ROW_WORDS } from '../../assembly/shared/abi.js';
 import type { Transport } from '../listener/transport.js';
 import type { ConnectionHandle, CoreEvents, CoreOptions } from './contract.js';
+import { DurableSide } from './durable.js';
+import type { DurableEvents } from './durable.js';
 import { CoreError } from './errors.js';
 import { instantiate } from './instance.js';
 import type { CoreExports } from './instance.js';
@@ -74,6 +76,16 @@ export abstract class CoreRuntime implements PortOwner {
     this.rxWindow = this.x.rxWindowAt() >>> 0;
     const rowWords = new Uint32Array(memory, this.x.rowsAt(), 16_384 * ROW_WORDS);
     this.rows = new RowReader(this.x, this.heap, rowWords, events, this);
+  }
+
+  /**
+   * From here on what durable sessions get is stored first (see durable.ts). Before anything else.
+   */
+  closeGate(events: DurableEvents): DurableSide {
+    const words = new Uint32Array(this.x.memory.buffer, this.x.rowsAt(), 16_384 * ROW_WORDS);
+    const host = { now: () => this.now(), afterwards: () => this.afterwards() };
+    this.rows.durable = new DurableSide(this.x, this.heap, words, events, host);
+    return this.rows.durable;
   }
 
   // --- transports ------------------------------------------------------------------------------

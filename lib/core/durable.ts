@@ -34,7 +34,8 @@ export interface Append {
   readonly gate: number;
   /** 0 = this process. */
   readonly publisher: SessionHandle;
-  readonly message: DurableMessage;
+  /** undefined only when memory was too short for it; then there are no entries either. */
+  readonly message: DurableMessage | undefined;
   readonly entries: readonly DurableEntry[];
   readonly retained: 'unchanged' | 'stored' | 'deleted';
   /** Incoming QoS 2 Packet Identifier to store with it; 0 = none. */
@@ -42,7 +43,10 @@ export interface Append {
 }
 
 export interface DurableEvents {
-  /** Store it under the number that is answered; then `commit(gate)`, in the order of these calls. */
+  /**
+   * Store it under the number that is answered, then `commit(gate)`, in the order of these calls. 0:
+   * it cannot be stored, nobody gets it, and a publisher with MQTT 5 is told (Quota exceeded).
+   */
   append(append: Append): number;
   /** A retained message that nobody waits for; undefined = it is deleted. */
   retained(topicName: Buffer, message: DurableMessage | undefined): void;
@@ -69,6 +73,7 @@ export interface DurableHost {
   afterwards(): void;
 }
 
+const QUOTA_EXCEEDED = 0x97;
 const NUMBER_COLUMN = 4;
 const BYTES_PER_WORD = 4;
 const QOS_MASK = 3;
@@ -121,11 +126,13 @@ export class DurableSide {
       entries.push(this.#entry(at, this.x.entrySession(at) >>> 0));
     }
     const bits = this.words[row + 5];
+    const message = this.words[row + 3];
     const number = this.events.append({
-      gate, publisher, entries, message: this.#message(this.words[row + 3]),
+      gate, publisher, entries, message: message === 0 ? undefined : this.#message(message),
       retained: retainedWord(bits), inboundIdentifier: this.words[row + 6],
     });
-    this.x.setGateNumber(gate, number);
+    if (number === 0) this.x.refuseGate(gate, QUOTA_EXCEEDED, this.host.now());
+    else if (message !== 0) this.x.setGateNumber(gate, number);
   }
   #retained(row: number): void {
     const message = this.words[row + 2];
@@ -174,10 +181,6 @@ export class DurableSide {
   /** The answers of one batch are one turn: end them with `settle`. */
   commit(gate: number): void {
     this.x.commitGate(gate, this.host.now());
-  }
-  /** It cannot be stored: nobody gets it. The publisher is told when its version has a word. */
-  refuse(gate: number, reasonCode: number): void {
-    this.x.refuseGate(gate, reasonCode, this.host.now());
   }
   commitRelease(session: SessionHandle, packetIdentifier: number): void {
     this.x.commitRelease(session, packetIdentifier, this.host.now());

@@ -92,6 +92,35 @@ export interface CoreExports {
   settle(handle: number, token: number, reasonCode: number, now: number): number;
   grant(handle: number, now: number): void;
   tick(now: number): void;
+  setDurable(): void;
+  markDurable(session: number, kept: number): void;
+  setGateNumber(gate: number, number: number): void;
+  commitGate(gate: number, now: number): void;
+  refuseGate(gate: number, reasonCode: number, now: number): void;
+  gateEntry(gate: number): number;
+  nextGateEntry(entry: number): number;
+  entrySession(entry: number): number;
+  entryFacts(entry: number): number;
+  entryIdentifiers(entry: number): number;
+  entryMessage(entry: number): number;
+  messageTopicLength(message: number): number;
+  messageForwardLength(message: number): number;
+  messagePayloadLength(message: number): number;
+  messageFlags(message: number): number;
+  messageExpiresAt(message: number): number;
+  commitRelease(session: number, packetIdentifier: number, now: number): void;
+  commitPubrel(handle: number, packetIdentifier: number, now: number): void;
+  restoreMessage(
+    message: number, qos: number, retain: number, expiresAt: number, number: number,
+  ): void;
+  restoreEntry(
+    session: number, message: number, facts: number, sent: number, identifiersLength: number,
+  ): number;
+  restoreReleased(session: number, packetIdentifier: number, number: number): number;
+  restoreInbound(session: number, packetIdentifier: number): number;
+  setLastIdentifier(session: number, packetIdentifier: number): void;
+  lastIdentifier(session: number): number;
+  restoreRetained(message: number): number;
   createMatcher(): number;
   addToMatcher(matcher: number, filterLength: number, id: number): number;
   removeFromMatcher(matcher: number, filterLength: number, id: number): void;

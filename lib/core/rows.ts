@@ -11,6 +11,7 @@ import {
 } from '../../assembly/shared/control-packet.js';
 import type { ConnectionHandle, CoreEvents, ProtocolVersion, Qos } from './contract.js';
 import { HandlerDelivery } from './delivery.js';
+import type { DurableSide } from './durable.js';
 import type { CoreExports } from './instance.js';
 import { DROP_REASONS } from './limits.js';
 import {
@@ -31,6 +32,8 @@ export interface RowTarget {
 }
 
 export class RowReader {
+  /** Rows of the durable gate are its. */
+  durable: DurableSide | undefined;
   /**
    * Topic Names as strings, by the slot of the interned topic; a serial number tells whether it is
    * still that one.
@@ -67,7 +70,9 @@ export class RowReader {
         break;
       case ROW_WITHHELD: this.events.withheldTooLong(handle); break;
       case ROW_PAUSE: this.target.setHeld(handle, words[row + 2] === PAUSE_ON ? 'held' : 'free'); break;
-      default: throw new RangeError(`event row of unknown kind ${words[row + ROW_KIND]}`);
+      default:
+        if (this.durable?.tell(row)) break;
+        throw new RangeError(`event row of unknown kind ${words[row + ROW_KIND]}`);
     }
   }
 

@@ -100,6 +100,19 @@ export class EngineBatch {
     this.log.endPut();
   }
   /**
+   * The same message now waits for another session. Before the entry that it had is deleted: a
+   * shared body must not go with that one.
+   */
+  moveQueueEntry(message: StoredMessage, entry: QueueEntry): void {
+    if (this.#references.has(message.number)) {
+      this.#references.add(message.number, 1);
+      this.#inline = undefined;
+    } else {
+      this.#inline = message;
+    }
+    this.putQueueEntry(entry);
+  }
+  /**
    * PUBREC came: the message is gone, the identifier stays until PUBCOMP. Commit before PUBREL is
    * sent.
    */

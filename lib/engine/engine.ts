@@ -70,8 +70,8 @@ export interface SessionRecord {
   readonly detachedAt: number;
   /** Queue entries up to this number may have been sent before: sent again, they carry DUP. */
   readonly sentThrough: number;
-  /** The Packet Identifier that the next queue entry gets. */
-  readonly nextPacketIdentifier: number;
+  /** The Packet Identifier that a queue entry was given last. */
+  readonly lastPacketIdentifier: number;
   /** Whatever else the broker wants to find again; not looked into. */
   readonly attributes: Uint8Array;
 }

@@ -102,7 +102,7 @@ export function readQueueEntry(
  * ```
  *  0                 1       9                       13           21            29
  *  +-----------------+-------+-----------------------+------------+-------------+---------------
- *  | protocolVersion | epoch | sessionExpiryInterval | detachedAt | sentThrough | nextIdentifier
+ *  | protocolVersion | epoch | sessionExpiryInterval | detachedAt | sentThrough | lastIdentifier
  *  +-----------------+-------+-----------------------+------------+-------------+---------------
  *  31: clientIdentifierLength 2, usernameLength 2 (0xFFFF = none); then client identifier,
  *  username, attributes
@@ -118,7 +118,7 @@ export function writeSession(log: OperationLog, record: SessionRecord): void {
   log.uint32(record.sessionExpiryInterval);
   log.float(record.detachedAt);
   log.number(record.sentThrough);
-  log.uint16(record.nextPacketIdentifier);
+  log.uint16(record.lastPacketIdentifier);
   log.uint16(Buffer.byteLength(record.clientIdentifier));
   log.uint16(username === undefined ? NO_USERNAME : Buffer.byteLength(username));
   log.text(record.clientIdentifier);
@@ -139,7 +139,7 @@ export function readSession(key: Buffer, body: Buffer): SessionRecord {
     sessionExpiryInterval: body.readUInt32BE(9),
     detachedAt: body.readDoubleBE(13),
     sentThrough: readNumber(body, 21),
-    nextPacketIdentifier: body.readUInt16BE(29),
+    lastPacketIdentifier: body.readUInt16BE(29),
     attributes: body.subarray(attributesAt),
   };
 }

@@ -32,7 +32,7 @@ export function entry(sessionId: number, number: number, fields: Partial<QueueEn
 export function session(sessionId: number, fields: Partial<SessionRecord> = {}): SessionRecord {
   return {
     sessionId, clientIdentifier: `client-${sessionId}`, epoch: 1, protocolVersion: 5,
-    sessionExpiryInterval: 3_600, detachedAt: 0, sentThrough: 0, nextPacketIdentifier: 1,
+    sessionExpiryInterval: 3_600, detachedAt: 0, sentThrough: 0, lastPacketIdentifier: 1,
     attributes: EMPTY, ...fields,
   };
 }
@@ -126,7 +126,7 @@ function records(engine: () => Engine, restarted: Restart): void {
     const record = session(7, {
       clientIdentifier: 'Zähler/7', username: 'ada', epoch: 12, protocolVersion: 4,
       sessionExpiryInterval: 0xffff_ffff, detachedAt: 1_790_000_000_123, sentThrough: 2 ** 40,
-      nextPacketIdentifier: 65_535, attributes: Buffer.from([1, 2, 3]),
+      lastPacketIdentifier: 65_535, attributes: Buffer.from([1, 2, 3]),
     });
     const batch = engine().createBatch();
     batch.putSession(record);

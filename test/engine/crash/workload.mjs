@@ -142,7 +142,7 @@ function begin() {
   released.set(sessionId, new Map());
   unit([['session', sessionId, 0]], (batch) => batch.putSession({
     sessionId, clientIdentifier: `client-${sessionId}`, epoch: 1, protocolVersion: 5, sessionExpiryInterval: 60,
-    detachedAt: 0, sentThrough: 0, nextPacketIdentifier: 1, attributes: EMPTY,
+    detachedAt: 0, sentThrough: 0, lastPacketIdentifier: 1, attributes: EMPTY,
   }));
 }
 function end() {
