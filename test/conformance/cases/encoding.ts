@@ -244,6 +244,8 @@ const shapes: CaseRow[] = [
     (t) => packet(0x82, u16(1), t.version === 5 ? u8(0) : Buffer.alloc(0), str('abc'))),
   refusal('a PUBACK of one byte closes the connection', { 3: [], 4: ['4.8.0-1'], 5: ['4.13.1-1'] },
     () => hex('40 01 00')),
+  refusal('a PUBLISH that ends before its Property Length is malformed',
+    { 5: ['2.2.2-1', '4.13.1-1'] }, (t) => packet(0x30, str(t.topic('a')))),
   refusal('PINGREQ with a body closes the connection', { 4: ['4.8.0-1'], 5: ['4.13.1-1'] },
     () => hex('c0 01 00')),
 ];

@@ -174,7 +174,7 @@ const sharedFilter = (t: Kit, name = 'g'): string => `$share/${t.root}${name}/${
 const shared: CaseRow[] = [
   {
     name: 'each message goes to one member of a group, to every group and to plain subscribers',
-    on: { 5: ['4.8.2-3'] },
+    on: { 5: ['4.8.2-3', '4.8.2-1', '4.8.2-2'] },
     run: async (t) => {
       const members = [await t.connect(), await t.connect(), await t.connect()];
       const other = [await t.connect()];

@@ -63,6 +63,20 @@ const publishing: CaseRow[] = [
     },
   },
   {
+    name: 'a DISCONNECT that is wrong does not delete the will',
+    on: { 4: ['3.14.1-1', '3.1.2-8'], 5: ['3.14.1-1', '3.14.2-1', '3.1.2-8'] },
+    run: async (t) => {
+      const witness = await watcher(t);
+      // Flags 0001; in 5.0 a Reason Code that does not exist as well.
+      for (const bytes of ['e100', ...(t.version === 5 ? ['e0017f'] : [])]) {
+        const peer = await t.connect({ will: will(t) });
+        peer.send(hex(bytes));
+        await t.expectRefused(peer);
+        await t.receive(witness, { payload: 'last words' });
+      }
+    },
+  },
+  {
     name: 'a published will is gone: the next failure without a will says nothing',
     on: { 3: [], 4: ['3.1.2-10', '3.1.2-12'], 5: ['3.1.2-10'] },
     run: async (t) => {
