@@ -13,7 +13,9 @@ import { Broker } from '../../lib/broker/broker.js';
 import type { BrokerOptions, ListenerSettings } from '../../lib/broker/broker-options.js';
 import type { ClientConnectedEvent } from '../../lib/broker/events.js';
 import { openTransport } from '../../lib/listener/index.js';
-import type { OpenTransportOptions, Transport, TransportIdentity } from '../../lib/listener/index.js';
+import type {
+  OpenTransportOptions, Transport, TransportIdentity,
+} from '../../lib/listener/index.js';
 import { Certificates } from './support/certificates.js';
 import type { Pair } from './support/certificates.js';
 import { cuttingStream } from './support/cutting-stream.js';
@@ -87,7 +89,8 @@ function run(command: string, args: readonly string[]): Promise<string> {
 
 /** mosquitto's two clients: one subscribes, the other publishes. */
 async function mosquittoTalks(args: readonly string[]): Promise<void> {
-  const heard = run('mosquitto_sub', [...args, '-t', 'casa/#', '-q', '2', '-C', '2', '-W', '10', '-v']);
+  const listen = ['-t', 'casa/#', '-q', '2', '-C', '2', '-W', '10', '-v'];
+  const heard = run('mosquitto_sub', [...args, ...listen]);
   await Promise.race([until('subscribed', () => subscribed === 1), heard]);
   await run('mosquitto_pub', [...args, '-t', 'casa/sala', '-m', 'uno', '-q', '1']);
   await run('mosquitto_pub', [...args, '-t', 'casa/sala', '-m', 'dos', '-q', '2']);
@@ -191,7 +194,9 @@ function patternOf(index: number): Buffer {
   return Buffer.alloc(1 + (index * 7_919) % PATTERN_BYTES, `${index}|`);
 }
 
-function clientOver(transport: Transport, cut: Cut = '64 KiB pieces', clientId = 'reader'): MqttClient {
+function clientOver(
+  transport: Transport, cut: Cut = '64 KiB pieces', clientId = 'reader',
+): MqttClient {
   const client = new mqtt.MqttClient(() => cuttingStream(transport, cut) as never, {
     clientId, protocolVersion: 5, reconnectPeriod: 0, keepalive: 0, clean: true,
   } as IClientOptions);
@@ -222,7 +227,9 @@ describe.each(DOOR_KINDS)('QoS 2 each way through %s', (kind) => {
     const [one, two] = [await dialThrough(whole, cut, 'one'), await dialThrough(whole, cut, 'two')];
     const heard = new Map<MqttClient, number[]>([[one, []], [two, []]]);
     for (const client of [one, two]) {
-      client.on('message', (_, payload) => { heard.get(client)?.push(Number(payload.toString())); });
+      client.on('message', (_, payload) => {
+        heard.get(client)?.push(Number(payload.toString()));
+      });
     }
     await one.subscribeAsync('to/one', { qos: 2 });
     await two.subscribeAsync('to/two', { qos: 2 });
@@ -253,7 +260,7 @@ describe.each(DOOR_KINDS)('QoS 2 each way through %s', (kind) => {
     reader.on('message', (_, payload) => {
       if (!payload.equals(patternOf(heard))) wrong.push(heard);
       heard += 1;
-      // Reads in fits and starts, so that slabs wait in the door's queues while others are refilled.
+      // Reads in fits and starts: slabs wait in the door's queues while others are refilled.
       if (heard % 50 === 0) {
         transport.pause();
         setImmediate(() => setImmediate(() => { transport.resume(); }));
@@ -313,7 +320,9 @@ function doorOf(kind: DoorKind): { listener: ListenerSettings; way: OpenTranspor
   const web = kind === 'ws' || kind === 'wss';
   return {
     listener: {
-      ...kind === 'unix' ? { path } : {}, ...secure ? { tls: server } : {}, ...web ? { ws: '/mqtt' } : {},
+      ...kind === 'unix' ? { path } : {},
+      ...secure ? { tls: server } : {},
+      ...web ? { ws: '/mqtt' } : {},
     },
     way: {
       ...kind === 'unix' ? { path } : { host },
@@ -334,7 +343,7 @@ if (!haproxy) process.stderr.write('skipped: haproxy is not installed\n');
     return port;
   }
 
-  it.each(['send-proxy', 'send-proxy-v2'])('%s: the client\'s true address is known', async (how) => {
+  it.each(['send-proxy', 'send-proxy-v2'])('%s: the true address is known', async (how) => {
     const port = await open({ proxyProtocol: { trusted: [host] } });
     const front = await freePort();
     const config = join(folder, `${how}.cfg`);
@@ -342,7 +351,7 @@ if (!haproxy) process.stderr.write('skipped: haproxy is not installed\n');
       '  timeout server 30s', 'listen mqtt', `  bind ${host}:${front}`,
       `  server broker ${host}:${port} ${how}`, ''].join('\n'));
     children.push(spawn('haproxy', ['-db', '-f', config], { stdio: 'ignore' }));
-    const args = ['-h', host, '-p', `${front}`, '-A', '127.0.0.77', '-t', 'a', '-m', 'b', '-q', '1'];
+    const args = ['-h', host, '-p', `${front}`, '-A', '127.0.0.77', '-t', 'a', '-m', 'b'];
     let published = false;
     for (const end = Date.now() + 5_000; !published && Date.now() < end;) {
       published = await run('mosquitto_pub', args).then(() => true, () => false);
