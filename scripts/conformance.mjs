@@ -7,7 +7,8 @@
  *   npm run conformance -- --compare       (all three, and writes docs/conformance.md)
  *   npm run conformance -- --write-manifest
  *
- * Further options: --only TEXT (cases whose name contains it), --json FILE, --quiet, --concurrent N.
+ * Further options: --only TEXT (cases whose name contains it), --json FILE, --quiet, --concurrent
+ * N.
  * Exits 1 when a case failed.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
