@@ -10,6 +10,7 @@ import { messageAt, topicOf } from '../session/message-block';
 import { setSourceFromMessage } from '../session/publish-writer';
 import {
   ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, FLAG_DUP, FLAG_IDENTIFIERS, FLAG_RETAIN,
+  FLAG_STORED,
   appendReleased, createEntry, entryAt, setReleasedNumber,
 } from '../session/queue-entry';
 import { addInbound, bindIdentifier, entryInSlot, sessionAt, sessionOf } from '../session/session';
@@ -55,7 +56,7 @@ export function nextGateEntry(entry: u32): u32 {
 export function entrySession(entry: u32): u32 {
   return entryAt(entry).prev;
 }
-/** QoS in bits 0-1, retain in bit 2, copy in bit 3, Packet Identifier in the upper half. */
+/** QoS in bits 0-1, retain in bit 2, copy in bits 3-6, Packet Identifier in the upper half. */
 export function entryFacts(entry: u32): u32 {
   const facts = entryAt(entry);
   return <u32>facts.qos | (<u32>(facts.flags & FLAG_RETAIN) << 2) | (<u32>facts.copy << 3) |
@@ -137,9 +138,9 @@ export function restoreEntry(
   entry.message = message;
   messageAt(message).references++;
   entry.qos = <u8>(facts & 3);
-  entry.copy = <u8>((facts >> 3) & 1);
+  entry.copy = <u8>((facts >> 3) & 15);
   entry.packetIdentifier = <u16>(facts >> 16);
-  entry.flags = facts & 4 ? FLAG_RETAIN : 0;
+  entry.flags = facts & 4 ? FLAG_RETAIN | FLAG_STORED : FLAG_STORED;
   if (sent) {
     entry.state = ENTRY_RESEND;
     entry.flags |= FLAG_DUP;

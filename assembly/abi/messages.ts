@@ -65,19 +65,24 @@ export function publish(
   else if (!route()) reason = QUOTA_EXCEEDED;
   else if (routedMatched == 0) reason = NO_MATCHING_SUBSCRIBERS;
   else if (routedTaken == 0 && qos != 0) reason = QUOTA_EXCEEDED;
-  if (isDurable() && reason != QUOTA_EXCEEDED) storeHostMessage(message, qos, retain);
+  if (isDurable() && reason != QUOTA_EXCEEDED && !storeHostMessage(message, qos, retain)) {
+    reason = QUOTA_EXCEEDED;
+  }
   releaseRouted();
   if (qos != 0) endPublish(reason, 0);
   return reason;
 }
 
-function storeHostMessage(message: u32, qos: u32, retain: u32): void {
+function storeHostMessage(message: u32, qos: u32, retain: u32): bool {
   const block = messageAt(message);
   if (qos != 0) {
-    closeGate(block.publisher, message, retain ? retainedBits(block.payloadLength) : 0, 0);
-  } else if (retain) {
+    const retained = retain ? retainedBits(block.payloadLength) : 0;
+    return closeGate(block.publisher, message, retained, 0);
+  }
+  if (retain) {
     tellRetained(block.payloadLength == 0 ? 0 : message, topicOf(message), block.topicLength);
   }
+  return true;
 }
 
 /**

@@ -22,6 +22,7 @@ export const FLAG_MOVED: u8 = 4; // came to this session from another member of 
 
 export const FLAG_COMPLETION: u8 = 8; // `hold` waits for the end of the exchange, not for room in the queue
 export const FLAG_DUP: u8 = 16; // was sent before
+export const FLAG_STORED: u8 = 32; // stands in the durable store (a replayed retained message does not)
 
 /**
  * ```
@@ -120,6 +121,7 @@ export function storedNumber(session: Session, entry: QueueEntry): f64 {
   // A released entry has no message, group or identifiers any more: the number stands in their
   // place.
   if (entry.message == 0) return load<f64>(changetype<u32>(entry), RELEASED_NUMBER_OFFSET);
+  if ((entry.flags & FLAG_STORED) == 0) return 0;
   const number = messageAt(entry.message).number;
   return number == 0 ? 0 : number + <f64>entry.copy;
 }

@@ -17,10 +17,10 @@ import { allocate, release } from '../memory/blocks';
 import { offerStored, pump } from '../session/delivery';
 import { holdAt, releaseHold } from '../session/holds';
 import { holdMessage, messageAt, releaseMessage } from '../session/message-block';
-import { entryAt, freeEntry } from '../session/queue-entry';
+import { FLAG_STORED, entryAt, freeEntry } from '../session/queue-entry';
 import { Session, nextStoredIdentifier, sessionAt, sessionOf } from '../session/session';
 import { addRow, setColumn } from './events';
-import { makeHold } from './publisher';
+import { makeHold, somebodyWaits } from './publisher';
 
 /**
  * ```
@@ -58,39 +58,55 @@ export function freezeEntry(session: Session, pointer: u32): void {
   entry.packetIdentifier = <u16>nextStoredIdentifier(session);
   entry.prev = session.handle;
   entry.next = 0;
+  entry.flags |= FLAG_STORED;
   session.gated++;
-  if (lastEntry != 0) {
-    entryAt(lastEntry).next = pointer;
-    if (entryAt(lastEntry).prev == session.handle) entry.copy = 1;
-  } else {
-    firstEntry = pointer;
-  }
+  if (entry.group != 0) groupedCount++;
+  // Without groups a session gets one copy at most.
+  if (groupedCount != 0) entry.copy = <u8>min<u32>(copiesOf(session.handle), COPY_MAX);
+  if (lastEntry != 0) entryAt(lastEntry).next = pointer;
+  else firstEntry = pointer;
   lastEntry = pointer;
   entryCount++;
 }
+/** The store has sixteen numbers for the copies of one message. */
+const COPY_MAX: u32 = 15;
+let groupedCount: u32 = 0;
 
-/** The fan-out is complete: closes the gate behind what was frozen, if anything must be stored. */
+function copiesOf(handle: u32): u32 {
+  let copies: u32 = 0;
+  for (let at = firstEntry; at != 0; at = entryAt(at).next) {
+    if (entryAt(at).prev == handle) copies++;
+  }
+  return copies;
+}
+
+/**
+ * The fan-out is complete: closes the gate behind what was frozen, if anything must be stored. False
+ * when memory is exhausted: nothing will be stored, so the publisher must not be told that it was.
+ */
 export function closeGate(
   publisher: u32, message: u32, retained: u32, inboundIdentifier: u32,
-): void {
+): bool {
   const first = firstEntry;
   const entries = entryCount;
   firstEntry = 0;
   lastEntry = 0;
   entryCount = 0;
-  if (entries == 0 && retained == 0 && inboundIdentifier == 0) return;
-  const pointer = allocate(MEMORY_RECORD, offsetof<Gate>());
+  groupedCount = 0;
+  if (entries == 0 && retained == 0 && inboundIdentifier == 0) return true;
+  const hold = makeHold();
+  const pointer = hold == 0 && somebodyWaits() ? 0 : allocate(MEMORY_RECORD, offsetof<Gate>());
   const row = pointer == 0 ? 0 : addRow(ROW_APPEND, publisher);
   if (row == 0) {
     if (pointer != 0) release(MEMORY_RECORD, pointer);
     discardEntries(first);
-    return;
+    return false;
   }
   const gate = changetype<Gate>(pointer);
   gate.message = message;
   if (message != 0) holdMessage(message);
-  gate.hold = makeHold();
-  if (gate.hold != 0) holdAt(gate.hold).waiting++;
+  gate.hold = hold;
+  if (hold != 0) holdAt(hold).waiting++;
   gate.first = first;
   gate.entries = entries;
   setColumn(row, 2, pointer);
@@ -98,6 +114,7 @@ export function closeGate(
   setColumn(row, 4, entries);
   setColumn(row, 5, retained);
   setColumn(row, 6, inboundIdentifier);
+  return true;
 }
 
 function discardEntries(first: u32): void {

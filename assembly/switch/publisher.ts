@@ -43,6 +43,11 @@ export function makeHold(): u32 {
   return hold;
 }
 
+/** True when an answer is owed. */
+export function somebodyWaits(): bool {
+  return connection != 0 || token != 0;
+}
+
 /**
  * The fan-out is complete. The answer leaves now, or when the last of those that must be waited for
  * agrees.

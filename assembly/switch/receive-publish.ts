@@ -294,24 +294,24 @@ function routeAndRetain(connection: Connection): u32 {
     if (connection.version == 5 && qos != 0) return QUOTA_EXCEEDED;
   }
   if (!route()) return refuseForRoom(connection, entry);
-  if (isDurable()) storeBeforeAnswer(connection);
+  if (isDurable() && !storeBeforeAnswer(connection)) return refuseForRoom(connection, entry);
   if (routedMatched == 0) return NO_MATCHING_SUBSCRIBERS;
   if (routedTaken == 0 && qos != 0) return refuseForRoom(connection, entry);
   return SUCCESS;
 }
 
-/** With a durable engine: what must be on disk before the answer leaves. */
-function storeBeforeAnswer(connection: Connection): void {
+/** With a durable engine: what must be on disk before the answer leaves. False = no memory. */
+function storeBeforeAnswer(connection: Connection): bool {
   const entry = changetype<TopicEntry>(topic);
   const session = sessionAt(connection.session);
   const retained = retain ? retainedBits(publishPayloadLength) : 0;
   if (qos == 0) {
     if (retain) tellRetained(retainedFind(entry.bytes, entry.length), entry.bytes, entry.length);
-    return;
+    return true;
   }
   const inbound = qos == 2 && session.durable ? publishPacketIdentifier : 0;
   const message = retained != 0 || inbound != 0 ? ensureMessage() : routedMessage;
-  closeGate(session.handle, message, retained, inbound);
+  return closeGate(session.handle, message, retained, inbound);
 }
 
 function refuseForRoom(connection: Connection, entry: TopicEntry): u32 {

@@ -2,6 +2,7 @@
  * What `new Broker(...)` takes, and what it becomes. The table of defaults and limits is
  * option-table.ts.
  */
+import type { FileEngineOptions } from '../engine/index.js';
 import type { ListenerOptions } from '../listener/index.js';
 import type {
   Authenticator,
@@ -74,10 +75,14 @@ export interface SysSettings {
   readonly intervalSeconds: number;
 }
 
+/** `memory`: nothing survives the process. `file`: a directory of this broker's own. */
+export type EngineOption = 'memory' | { readonly file: FileEngineOptions };
+
 /** Options of a broker as its owner writes them; everything has a default. */
 export interface BrokerOptions {
   readonly listeners?: readonly ListenerSettings[];
-  readonly engine?: 'memory';
+  /** Where sessions, queues and retained messages live. */
+  readonly engine?: EngineOption;
   readonly allowAnonymous?: boolean;
   readonly authentication?: readonly Authenticator[];
   readonly enhancedAuthentication?: readonly EnhancedAuthenticator[];
@@ -93,7 +98,7 @@ export interface BrokerOptions {
 /** The same with every default filled in. */
 export interface ResolvedBrokerOptions {
   readonly listeners: readonly ListenerSettings[];
-  readonly engine: 'memory';
+  readonly engine: EngineOption;
   /** undefined: decided by the rule of the loopback. */
   readonly allowAnonymous: boolean | undefined;
   readonly authentication: readonly Authenticator[];

@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { Core } from '../core/core.js';
 import type { CoreStats, SessionInfo } from '../core/contract.js';
+import type { Engine, EngineState, SnapshotReport } from '../engine/index.js';
+import { createFileEngine } from '../engine/index.js';
 import type { Listener, Transport } from '../listener/index.js';
 import { BrokerEmitter } from './broker-emitter.js';
 import type { EventListener, EventName } from './broker-emitter.js';
@@ -26,6 +28,8 @@ import type { ClientConnection, Door } from './records.js';
 export interface BrokerInternals {
   readonly clock?: Clock;
   readonly createCore?: CoreFactory;
+  /** Instead of the one that the options name. Not opened yet. */
+  readonly engine?: Engine;
   /** Default random: hash tables must not be predictable from outside. */
   readonly hashSeed?: bigint;
 }
@@ -66,9 +70,12 @@ export class Broker {
   readonly #emitter: BrokerEmitter;
   #plane: ControlPlane;
   readonly #internals: BrokerInternals;
+  readonly #engine: Engine | undefined;
   readonly #doors: Doors;
   readonly #attached: Door;
   #phase: Phase = 'new';
+  /** What the engine keeps has been taken over; true at once without one. */
+  #isRestored: boolean;
   #closing: Promise<void> | undefined = undefined;
 
   /**
@@ -86,6 +93,8 @@ export class Broker {
     };
     this.#emitter = new BrokerEmitter((name, error) => this.#listenerThrew(name, error));
     this.#internals = internals;
+    this.#engine = internals.engine ?? engineOf(this.options);
+    this.#isRestored = this.#engine === undefined;
     this.#plane = this.#makePlane();
   }
 
@@ -110,12 +119,14 @@ export class Broker {
     }
     this.#phase = 'listening';
     try {
+      await this.#restore();
       await this.#doors.open(
         (transport, door) => this.#plane.connections.open(transport, door),
         (door, listener) => this.#opened(door, listener),
       );
     } catch (error) {
       if (this.#phase === 'listening') this.#phase = 'new';
+      await this.#engine?.close();
       throw error;
     }
     this.#plane.sys.start();
@@ -126,7 +137,7 @@ export class Broker {
    * application accepted.
    */
   accept(transport: Transport): void {
-    if (this.#phase === 'closing' || this.#phase === 'closed') transport.destroy();
+    if (this.#phase === 'closing' || this.#phase === 'closed' || !this.#isRestored) transport.destroy();
     else this.#plane.connections.open(transport, this.#attached);
   }
 
@@ -147,6 +158,7 @@ export class Broker {
     options: PublishOptions = {},
   ): Promise<void> {
     if (this.#phase === 'closed') return Promise.reject(closedError());
+    if (!this.#isRestored) return Promise.reject(notYetError());
     return this.#plane.publisher.publish(topicName, payload, options);
   }
 
@@ -227,6 +239,17 @@ export class Broker {
     return this.#doors.reload();
   }
 
+  /** `ok` unless the disk refuses writes: then nothing is acknowledged that was promised to it. */
+  get engineState(): EngineState {
+    return this.#plane.durability?.state ?? 'ok';
+  }
+
+  /** Writes a consistent copy of what the engine keeps into a directory of its own. */
+  async snapshot(directory: string): Promise<SnapshotReport> {
+    if (this.#engine === undefined || !this.#isRestored) throw notYetError();
+    return this.#engine.snapshot(directory);
+  }
+
   stats(): BrokerStats {
     return {
       ...this.#plane.core.stats(),
@@ -262,10 +285,36 @@ export class Broker {
     await this.#until(connections.whenEmpty(), deadline);
     for (const connection of [...connections.all()]) this.#plane.core.destroy(connection.handle);
     await this.#until(shut, deadline);
+    await this.#closeEngine(Math.max(0, deadline - this.#clock.now()));
     this.#phase = 'closed';
     this.#plane.stop();
     this.#log.info('broker closed');
     this.#emitter.tell('closed');
+  }
+
+  /** Opens the engine and takes over what it keeps. Nobody is let in before. */
+  async #restore(): Promise<void> {
+    if (this.#engine === undefined) return;
+    await this.#engine.open();
+    const report = await this.#plane.restore();
+    this.#isRestored = true;
+    if (report === undefined) return;
+    const { sessions, subscriptions, retainedMessages, queuedMessages, milliseconds } = report;
+    this.#log.info('restored', {
+      sessions, subscriptions, retainedMessages, queuedMessages, ms: Math.round(milliseconds),
+    });
+  }
+
+  /** What could not be written by then was not acknowledged either. */
+  async #closeEngine(deadlineMs: number): Promise<void> {
+    if (this.#engine === undefined || !this.#isRestored) return;
+    try {
+      await this.#plane.durability?.close(deadlineMs);
+    } catch (error) {
+      this.#log.error('engine', { error: messageOf(error) });
+    }
+    this.#plane.durability?.bind(undefined);
+    await this.#engine.close();
   }
 
   /** Waits for `event`, but not beyond `deadline`. */
@@ -287,6 +336,7 @@ export class Broker {
       events: this.#emitter,
       createCore: createCore ?? ((core, events, around) => new Core(core, events, around)),
       hashSeed: hashSeed ?? randomBytes(8).readBigUInt64LE(),
+      engine: this.#engine,
       broken: () => this.#revive(),
     });
   }
@@ -297,7 +347,24 @@ export class Broker {
     const failed = this.#plane;
     this.#plane = this.#makePlane();
     this.#plane.handlers.restore(failed.handlers);
+    if (this.#engine !== undefined) void this.#restoreAgain(failed);
     if (this.#phase === 'listening') this.#plane.sys.start();
+  }
+
+  /** Clients are refused until the new core has what the engine keeps. */
+  async #restoreAgain(failed: ControlPlane): Promise<void> {
+    const plane = this.#plane;
+    plane.connectFlow.closing = true;
+    this.#isRestored = false;
+    try {
+      await failed.durability?.close(this.options.limits.closeDeadlineMs);
+      await this.#engine?.close();
+      await this.#restore();
+      plane.connectFlow.closing = false;
+    } catch (error) {
+      this.#log.error('engine', { error: messageOf(error) });
+      this.#emitter.tell('problem', { where: 'engine', error });
+    }
   }
 
   #opened(door: Door, listener: Listener): void {
@@ -322,6 +389,16 @@ export class Broker {
     this.#log.error('event listener threw', { event: name, error: messageOf(error) });
     if (name !== 'problem') this.#emitter.tell('problem', { where: `listener of ${name}`, error });
   }
+}
+
+function engineOf({ engine }: ResolvedBrokerOptions): Engine | undefined {
+  // Durability `memory` keeps nothing: then there is no directory to open either.
+  if (engine === 'memory' || engine.file.durability === 'memory') return undefined;
+  return createFileEngine(engine.file);
+}
+
+function notYetError(): BrokerError {
+  return new BrokerError('NIDO_BROKER_STATE', 'what the engine keeps is not there yet: call listen() first');
 }
 
 function closedError(): BrokerError {

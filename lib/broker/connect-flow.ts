@@ -272,7 +272,7 @@ export class ConnectFlow {
     const assigned = packet.clientIdentifier === '' ? `nido-${randomUUID()}` : undefined;
     if (assigned !== undefined) connection.clientId = assigned; // [MQTT-3.2.2-16]
     this.#setIdentity(connection, result, packet.username);
-    const admission = { packet, assigned, data };
+    const admission = { packet, assigned, data, endsStored: false };
     if (packet.will === undefined) {
       this.#admit(connection, admission);
       return;
@@ -326,9 +326,10 @@ export class ConnectFlow {
     }
     // Taking over may have ended the session: its expiry was 0, and its connection has just closed.
     const kept = this.#sessions.get(connection.clientId);
+    const endsStored = admission.packet.cleanStart && (kept?.storeId ?? 0) !== 0;
     if (kept !== undefined && admission.packet.cleanStart) this.#sessions.end(kept, 'clean-start');
     else if (kept !== undefined) this.#sessions.resume(kept); // [MQTT-3.1.2-5]
-    this.#accept(connection, admission, this.#sessions.get(connection.clientId));
+    this.#accept(connection, { ...admission, endsStored }, this.#sessions.get(connection.clientId));
   }
 
   #admissionRefusal(
@@ -361,14 +362,15 @@ export class ConnectFlow {
   }
 
   #accept(connection: ClientConnection, admission: Admission, resumed: Session | undefined): void {
-    const { core, options, clock, counters } = this.#context;
-    const { packet, assigned, data } = admission;
+    const { options, clock, counters } = this.#context;
+    const { packet } = admission;
     const identity = connection.identity!;
     const session = resumed ?? this.#sessions.create(connection.clientId, identity);
     session.identity = identity;
     session.connection = connection;
     session.will = packet.will; // [MQTT-3.1.2-7]
     session.expirySeconds = grantedExpiry(packet, options.mqtt);
+    session.protocolVersion = connection.protocolVersion;
     connection.session = session;
     connection.keepAliveSeconds = grantedKeepAlive(packet, options.mqtt);
     this.#tellConnected(connection, resumed !== undefined);
@@ -381,6 +383,24 @@ export class ConnectFlow {
     counters.clientsConnected += 1;
     counters.clientsMaximum = Math.max(counters.clientsMaximum, counters.clientsConnected);
     this.#connections.watch(connection, clock.now());
+    const { store } = this.#context;
+    store.connected(session);
+    // CONNACK promises that the session is there, and that one that was discarded is not.
+    const accept = (): void => {
+      if (connection.state === 'connected' && connection.session === session) {
+        this.#open(connection, session, admission, resumed === undefined ? 'new' : 'resumed');
+      }
+    };
+    if (admission.endsStored) store.afterAll(accept);
+    else store.after(session, accept);
+  }
+
+  #open(
+    connection: ClientConnection, session: Session, admission: Admission,
+    found: 'new' | 'resumed',
+  ): void {
+    const { core, options } = this.#context;
+    const { packet, assigned, data } = admission;
     const { limits } = options;
     core.accept(connection.handle, session.handle, {
       // [MQTT-3.1.4-5]
@@ -398,7 +418,7 @@ export class ConnectFlow {
       connack: connackFields(
         packet,
         {
-          sessionPresent: resumed !== undefined,
+          sessionPresent: found === 'resumed',
           expirySeconds: session.expirySeconds,
           keepAliveSeconds: connection.keepAliveSeconds,
           assignedClientId: assigned,
@@ -442,6 +462,8 @@ interface Admission {
   readonly packet: ConnectPacket;
   readonly assigned: string | undefined;
   readonly data: Uint8Array | undefined;
+  /** A stored session of this client was ended: the client is told once that is durable. */
+  readonly endsStored: boolean;
 }
 /** The flag of CONNACK. */
 type SessionPresent = boolean;

@@ -5,6 +5,7 @@ import type { ResolvedBrokerOptions } from './broker-options.js';
 import type { Clock } from './clock.js';
 import { messageOf } from './errors.js';
 import type { BrokerEvents } from './events.js';
+import type { SessionStore } from './session-store.js';
 import type { TimerWheel } from './timer-wheel.js';
 
 /** Hands events to the owner. */
@@ -34,6 +35,7 @@ export interface BrokerContext {
   readonly log: BrokerLog;
   readonly events: EventTeller;
   readonly counters: ControlCounters;
+  readonly store: SessionStore;
 }
 
 export function emptyCounters(): ControlCounters {

@@ -25,6 +25,7 @@ import type {
   SubscribePacket,
   UnsubscribePacket,
 } from '../core/contract.js';
+import type { Engine, EngineError, EngineState, LoadReport } from '../engine/index.js';
 import { Authentication } from './authentication.js';
 import { Authorization } from './authorization.js';
 import type { BrokerLog } from './broker-log.js';
@@ -35,11 +36,14 @@ import { Connections } from './connections.js';
 import { emptyCounters, reportProblem } from './context.js';
 import type { BrokerContext, ControlCounters, EventTeller } from './context.js';
 import { whenDecided } from './decision.js';
+import { Durability } from './durability.js';
 import { HandlerRun, Handlers } from './handlers.js';
 import { Publisher } from './publisher.js';
 import { NOT_AUTHORIZED, QUOTA_EXCEEDED, SUCCESS } from './reason-codes.js';
 import { ClientConnection, IdentityExpiry, Session } from './records.js';
+import { Restorer } from './restore.js';
 import { SessionRegistry } from './session-registry.js';
+import { NOTHING_STORED } from './session-store.js';
 import { SubscribeFlow, SubscriptionReview } from './subscribe-flow.js';
 import { SysTopics } from './sys-topics.js';
 import { TimerWheel } from './timer-wheel.js';
@@ -64,6 +68,8 @@ export interface ControlPlaneParts {
   readonly events: EventTeller;
   readonly createCore: CoreFactory;
   readonly hashSeed: bigint;
+  /** Where what must survive is kept; undefined = nowhere. */
+  readonly engine?: Engine;
   /** The core has failed; this control plane is of no more use. */
   readonly broken: () => void;
 }
@@ -74,6 +80,8 @@ const PULSE_MS_MAX = 1_000;
 const HANDLER_SESSIONS = 10_000;
 /** Handles have room for this many slots. */
 const SLOTS_MAX = 1_048_575;
+/** Queues are kept in memory as a whole. */
+const EVERYTHING = { queueBytesMax: Infinity, queueMessagesPerSessionMax: Infinity };
 const CACHED = { cache: 'yes' } as const;
 
 export class ControlPlane implements CoreEvents, TimerWheelOwner {
@@ -84,6 +92,8 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   readonly publisher: Publisher;
   readonly connectFlow: ConnectFlow;
   readonly counters: ControlCounters = emptyCounters();
+  /** undefined with the memory engine: nothing is kept. */
+  readonly durability: Durability | undefined;
   readonly sys: SysTopics;
   readonly #context: BrokerContext;
   readonly #authorization: Authorization;
@@ -103,8 +113,11 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
       now: () => clock.now(),
       broken: (error) => this.#broken(error),
     });
+    const { engine } = parts;
+    this.durability = engine === undefined ? undefined : this.#keepIn(engine);
     const context: BrokerContext = {
       core: this.core,
+      store: this.durability ?? NOTHING_STORED,
       options,
       clock,
       log,
@@ -136,8 +149,55 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     this.#review.begin();
   }
 
+  #keepIn(engine: Engine): Durability {
+    const durability = new Durability(engine, {
+      clock: this.#parts.clock,
+      sessionByHandle: (handle) => this.sessions.byHandle(handle),
+      engineState: (state, error) => this.#engineState(state, error),
+      cannotStore: (publisher) => this.#cannotStore(publisher),
+      problem: (where, error) => reportProblem(this.#context, where, error),
+    });
+    durability.bind(this.core.closeGate?.(durability));
+    return durability;
+  }
+
+  /** Takes over what the open engine keeps. Before the first client. */
+  async restore(): Promise<LoadReport | undefined> {
+    const { engine, options, clock, log } = this.#parts;
+    const durable = this.durability?.core;
+    if (engine === undefined || durable === undefined) return undefined;
+    const restorer = new Restorer({
+      core: this.core, durable, sessions: this.sessions, clock,
+      inflightMax: options.limits.inflightMax,
+    });
+    const report = await engine.load(restorer, EVERYTHING);
+    restorer.finish();
+    for (const loss of report.losses) log.error('lost', { detail: loss.detail });
+    if (restorer.unrestored > 0) {
+      log.error('limits.memoryBytes is too small for what is stored; the rest stays on disk', {
+        messages: restorer.unrestored,
+      });
+    }
+    return report;
+  }
+
+  #engineState(state: EngineState, error: EngineError | undefined): void {
+    const { log, events } = this.#context;
+    if (state === 'ok') log.warn('the engine takes writes again');
+    else log.error(`engine ${state}: nothing is acknowledged`, { reason: error?.message });
+    events.tell('engineState', { state, error });
+  }
+
+  /** 3.x has no word for it: without the end of its connection the publisher would be lied to. */
+  #cannotStore(publisher: SessionHandle): void {
+    const connection = this.sessions.byHandle(publisher)?.connection;
+    if (connection === undefined || connection.protocolVersion === 5) return;
+    this.connections.cutOff(connection, QUOTA_EXCEEDED, 'the disk is too far behind');
+  }
+
   stop(): void {
     this.#phase = 'stopped';
+    this.durability?.bind(undefined);
     this.#pulse?.cancel();
     this.publisher.abandon();
     this.core.close();
@@ -287,6 +347,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
 
   #broken(error: unknown): void {
     this.#phase = 'stopped';
+    this.durability?.bind(undefined);
     this.#pulse?.cancel();
     reportProblem(this.#context, 'core', error);
     this.#context.log.error('the core has failed: sessions, queues and retained messages are lost');

@@ -3,6 +3,7 @@
  * logged and disturbs nobody.
  */
 import type { DropReason, ProtocolVersion, Qos } from '../core/contract.js';
+import type { EngineError, EngineState } from '../engine/index.js';
 import type { TransportKind } from '../listener/transport.js';
 
 /** Who a client is and where it came from. */
@@ -87,5 +88,10 @@ export interface BrokerEvents {
   handlerFailed: [HandlerFailedEvent];
   /** A hook or listener of the owner threw, or the broker met its own bug. Also logged. */
   problem: [{ readonly where: string; readonly error: unknown }];
+  /**
+   * The engine: `ok`, `stalled` (nothing is acknowledged until the disk takes writes again) or
+   * `failed` (it never will in this process).
+   */
+  engineState: [{ readonly state: EngineState; readonly error: EngineError | undefined }];
   closed: [];
 }

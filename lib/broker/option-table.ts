@@ -155,7 +155,16 @@ const GENERAL: readonly OptionSpec[] = [
     undefined,
     'Lets clients in that no authenticator decided about; left out: as allowAnonymous',
   ),
-  choice('engine', 'memory', ['memory'], 'Where sessions, queues and retained messages live'),
+  {
+    path: 'engine',
+    type: 'any',
+    default: 'memory',
+    unit: '',
+    source: 'any',
+    description:
+      "Where sessions, queues and retained messages live: 'memory', or " +
+      "{ file: { path, durability: 'disk' | 'os' | 'memory', onLoss: 'refuse' | 'report' } }",
+  },
   toggle(
     'allowAnonymous',
     undefined,

@@ -4,6 +4,7 @@
  */
 import type {
   BrokerOptions,
+  EngineOption,
   LimitSettings,
   ListenerSettings,
   MqttSettings,
@@ -76,7 +77,7 @@ export function resolveOptions(input: BrokerOptions = {}): ResolvedBrokerOptions
   const value = (path: string): unknown => given.get(path) ?? BY_PATH.get(path)!.default;
   const resolved: ResolvedBrokerOptions = {
     listeners: listeners(value('listeners')),
-    engine: 'memory',
+    engine: engine(value('engine')),
     allowAnonymous: value('allowAnonymous') as boolean | undefined,
     authentication: hookList(value, 'authentication', ['authenticate']),
     enhancedAuthentication: hookList(value, 'enhancedAuthentication', ['begin']),
@@ -256,6 +257,37 @@ function hookList<Hook>(
     );
   });
   return [...list] as Hook[];
+}
+
+const ENGINE_FORMS = "'memory' or { file: { path, durability, onLoss } }";
+const FILE_OPTIONS = ['path', 'durability', 'onLoss', 'writeBufferBytes', 'cacheBytes'];
+const FILE_CHOICES: Readonly<Record<string, readonly string[]>> = {
+  durability: ['disk', 'os', 'memory'],
+  onLoss: ['refuse', 'report'],
+};
+
+function engine(value: unknown): EngineOption {
+  if (value === 'memory') return value;
+  const keys = typeof value === 'object' && value !== null ? Object.keys(value) : [];
+  if (keys.length !== 1 || keys[0] !== 'file') {
+    throw new OptionError('engine', ENGINE_FORMS, `is ${shown(value)}`);
+  }
+  const { file } = value as { file: unknown };
+  checkObject('engine.file', file);
+  for (const [key, setting] of Object.entries(file as object)) {
+    const path = `engine.file.${key}`;
+    if (!FILE_OPTIONS.includes(key)) {
+      throw new OptionError(path, FILE_OPTIONS.join(', '), 'there is no such option');
+    }
+    const choices = FILE_CHOICES[key];
+    if (setting !== undefined && choices !== undefined && !choices.includes(setting as string)) {
+      throw new OptionError(path, choices.join(', '), `is ${shown(setting)}`);
+    }
+  }
+  if (typeof (file as { path?: unknown }).path !== 'string') {
+    throw new OptionError('engine.file.path', 'the name of a directory', 'is missing');
+  }
+  return value as EngineOption;
 }
 
 function gate(value: unknown): ConnectionGatekeeper | undefined {

@@ -77,6 +77,12 @@ export class Session extends TimerEntry {
   connection: ClientConnection | undefined = undefined;
   /** Session Expiry Interval, in seconds; EXPIRES_NEVER = for ever, 0 = with its connection. */
   expirySeconds = 0;
+  /** Its number in the engine; 0 = it is not kept beyond this process. */
+  storeId = 0;
+  /** Grows with each connection; only a stored session counts. */
+  epoch = 0;
+  /** Of its latest connection. */
+  protocolVersion: ProtocolVersion = 4;
   /** When the connection ended (monotonic). */
   offlineAt = 0;
   will: WillMessage | undefined = undefined;

@@ -72,6 +72,17 @@ export class SessionRegistry {
         this.#publishWill(session); // [MQTT-3.1.2-8]
       else session.willDue = now + delayMs;
     }
+    this.#context.store.detached(session);
+    this.#arm(session);
+  }
+
+  /** It was found in the engine; its connection, if it had one, has gone with the last process. */
+  restored(session: Session): void {
+    if (session.expirySeconds === 0) {
+      this.end(session, 'connection-closed');
+      return;
+    }
+    this.#context.store.detached(session);
     this.#arm(session);
   }
 
@@ -103,6 +114,7 @@ export class SessionRegistry {
     wheel.cancel(session);
     this.#byClientId.delete(session.clientId);
     this.#byHandle.delete(session.handle);
+    this.#context.store.ended(session);
     core.endSession(session.handle);
     if (events.hears('sessionEnded'))
       events.tell('sessionEnded', { clientId: session.clientId, reason });
@@ -117,6 +129,7 @@ export class SessionRegistry {
     const will = session.will!;
     session.will = undefined; // [MQTT-3.1.2-10]
     session.willDue = Infinity;
+    this.#context.store.willGone(session);
     const { identity, handle, clientId } = session;
     const verdict = this.#authorization.canPublish(identity, will.topicName, will);
     whenDecided(

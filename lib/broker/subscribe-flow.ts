@@ -68,17 +68,20 @@ export class SubscribeFlow {
   }
 
   unsubscribe(connection: ClientConnection, packet: UnsubscribePacket): void {
-    const { core, events } = this.#context;
+    const { core, events, store } = this.#context;
     const { session } = connection;
     if (session === undefined) return;
     const codes = packet.topicFilters.map((topicFilter) => {
+      store.unsubscribed(session, topicFilter);
       // [MQTT-3.10.4-1]
       const { filter, shareName } = splitShare(topicFilter);
       return core.unsubscribe(session.handle, filter, shareName)
         ? SUCCESS
         : NO_SUBSCRIPTION_EXISTED;
     });
-    core.answerUnsubscribe(connection.handle, packet.packetIdentifier, codes); // [MQTT-3.10.4-4]
+    store.after(session, () => {
+      core.answerUnsubscribe(connection.handle, packet.packetIdentifier, codes); // [MQTT-3.10.4-4]
+    });
     if (!events.hears('unsubscribed')) return;
     const { clientId } = session;
     packet.topicFilters.forEach((topicFilter, position) => {
@@ -110,7 +113,7 @@ export class SubscribeFlow {
   }
 
   #apply(connection: ClientConnection, packet: SubscribePacket, decided: readonly number[]): void {
-    const { core } = this.#context;
+    const { core, store } = this.#context;
     const { session } = connection;
     if (session === undefined || connection.state !== 'connected') return;
     const codes = packet.subscriptions.map((request, position) => {
@@ -123,7 +126,9 @@ export class SubscribeFlow {
       sentCode(code, subscriptions[position], connection.protocolVersion),
     );
     // [MQTT-3.8.4-1] [MQTT-3.8.4-2]
-    core.answerSubscribe(connection.handle, packetIdentifier, sent);
+    store.after(session, () => {
+      core.answerSubscribe(connection.handle, packetIdentifier, sent);
+    });
     this.#tell(session, subscriptions, codes);
   }
 
@@ -152,6 +157,7 @@ export class SubscribeFlow {
         );
       }
       core.subscribe(session.handle, filter, wanted);
+      this.#context.store.subscribed(session, request.topicFilter, wanted);
       return granted;
     } catch (error) {
       this.#context.log.warn('subscription refused', {
@@ -261,6 +267,7 @@ export class SubscriptionReview {
     const { core, log, events } = this.#context;
     const { filter, shareName } = splitShare(topicFilter);
     if (!core.unsubscribe(session.handle, filter, shareName)) return;
+    this.#context.store.unsubscribed(session, topicFilter);
     log.info('subscription withdrawn', { client: session.clientId, filter: topicFilter });
     if (events.hears('unsubscribed')) {
       events.tell('unsubscribed', { clientId: session.clientId, topicFilter, qos: 0 });

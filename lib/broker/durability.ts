@@ -1,0 +1,270 @@
+/**
+ * Between the core's durable gate, the control plane and the engine: what must outlive the process
+ * is written into the group commit here, and when a batch is committed the core and the control
+ * plane are told. Nothing here waits for anything, and nothing costs a promise per message.
+ *
+ *     core  --append, done, release, pubrel-->  Durability  --operations-->  GroupCommit --> engine
+ *           <--commit (deliver, acknowledge)--              <--tokens--
+ */
+import type { ConnectionHandle, SessionHandle, SubscribeOptions } from '../core/contract.js';
+import type {
+  Append, DurableEntry, DurableEvents, DurableMessage, DurableSide,
+} from '../core/durable.js';
+import type {
+  Engine, EngineBatch, EngineState, GroupCommitStats, StoredMessage,
+} from '../engine/index.js';
+import { EngineError, GroupCommit, messageNumberOf } from '../engine/index.js';
+import { encodeForwarded } from '../core/packet-writer.js';
+import type { Clock } from './clock.js';
+import type { Session } from './records.js';
+import type { SessionStore } from './session-store.js';
+
+/** What a token of the group commit stands for: its kind in the lowest bits, see `token`. */
+const TOKEN_GATE = 0;
+const TOKEN_RELEASE = 1;
+const TOKEN_PUBREL = 2;
+const TOKEN_KINDS = 4;
+const IDENTIFIERS = 65_536;
+const NOTHING = new Uint8Array(0);
+const RETAIN_HANDLING_SHIFT = 4;
+
+export interface DurabilityOwner {
+  readonly clock: Clock;
+  sessionByHandle(handle: SessionHandle): Session | undefined;
+  engineState(state: EngineState, error: EngineError | undefined): void;
+  /**
+   * A message cannot be stored because the disk is too far behind. A publisher whose version has no
+   * Reason Code for that must be cut off: it would take the acknowledgement for a promise.
+   */
+  cannotStore(publisher: SessionHandle): void;
+  problem(where: string, error: unknown): void;
+}
+
+export class Durability implements DurableEvents, SessionStore {
+  readonly #engine: Engine;
+  readonly #owner: DurabilityOwner;
+  readonly #group: GroupCommit;
+  #core: DurableSide | undefined = undefined;
+
+  constructor(engine: Engine, owner: DurabilityOwner) {
+    this.#engine = engine;
+    this.#owner = owner;
+    this.#group = new GroupCommit(engine, {
+      committed: (tokens) => this.#committed(tokens),
+      state: (state, error) => owner.engineState(state, error),
+      fault: (error) => owner.problem('engine', error),
+    });
+  }
+
+  get state(): EngineState {
+    return this.#group.state;
+  }
+  get stats(): GroupCommitStats {
+    return this.#group.stats;
+  }
+  get core(): DurableSide | undefined {
+    return this.#core;
+  }
+  /** The core that answers go to. A core that has failed is answered no more. */
+  bind(core: DurableSide | undefined): void {
+    this.#core = core;
+  }
+  close(deadlineMs: number): Promise<void> {
+    return this.#group.close({ deadlineMs });
+  }
+
+  // --- from the core ---------------------------------------------------------------------------
+
+  append(append: Append): number {
+    if (this.#group.isFull) {
+      this.#owner.cannotStore(append.publisher);
+      return 0;
+    }
+    const number = this.#engine.nextNumber();
+    const batch = this.#group.unit();
+    this.#writeMessage(batch, append, number);
+    const publisher = this.#owner.sessionByHandle(append.publisher)?.storeId ?? 0;
+    if (append.inboundIdentifier !== 0 && publisher !== 0) {
+      batch.putInbound(publisher, append.inboundIdentifier);
+    }
+    this.#group.wait(token(TOKEN_GATE, append.gate));
+    return number;
+  }
+  #writeMessage(batch: EngineBatch, append: Append, number: number): void {
+    if (append.message === undefined) return;
+    const publisher = this.#owner.sessionByHandle(append.publisher)?.storeId ?? 0;
+    const stored = this.#stored(append.message, number, publisher);
+    const entries = append.entries.filter((entry) => this.#storeIdOf(entry.session) !== 0);
+    batch.putMessage(stored, entries.length);
+    for (const entry of entries) this.#writeEntry(batch, entry, number);
+    if (append.retained === 'stored') batch.putRetained(stored);
+    else if (append.retained === 'deleted') batch.deleteRetained(append.message.topicName);
+  }
+  #writeEntry(batch: EngineBatch, entry: DurableEntry, messageNumber: number): void {
+    const { qos, retain, packetIdentifier, subscriptionIdentifiers } = entry;
+    batch.putQueueEntry({
+      sessionId: this.#storeIdOf(entry.session), number: messageNumber + entry.copy,
+      qos, retain, packetIdentifier, subscriptionIdentifiers,
+    });
+  }
+  #storeIdOf(handle: SessionHandle): number {
+    return this.#owner.sessionByHandle(handle)?.storeId ?? 0;
+  }
+  #stored(message: DurableMessage, number: number, publisher: number): StoredMessage {
+    return { ...message, number, publisher, expiresAt: this.#wallOf(message.expiresAt) };
+  }
+  /** The core's clock starts anew with each process; what is stored has to outlive it. */
+  #wallOf(expiresAt: number): number {
+    const { clock } = this.#owner;
+    return expiresAt === 0 ? 0 : clock.wall() + (expiresAt - clock.now());
+  }
+
+  retained(topicName: Buffer, message: DurableMessage | undefined): void {
+    const batch = this.#group.unit();
+    if (message === undefined) batch.deleteRetained(topicName);
+    else batch.putRetained(this.#stored(message, this.#engine.nextNumber(), 0));
+  }
+  done(session: SessionHandle, number: number, was: 'queued' | 'released'): void {
+    const storeId = this.#storeIdOf(session);
+    if (storeId === 0) return;
+    const batch = this.#group.unit('os'); // a lost removal is a message that comes again, with DUP
+    if (was === 'released') batch.deleteReleased(storeId, number);
+    else batch.deleteQueueEntry(storeId, number);
+  }
+  release(session: SessionHandle, packetIdentifier: number, number: number): void {
+    const storeId = this.#storeIdOf(session);
+    if (storeId === 0) return;
+    this.#group.unit().releaseQueueEntry(storeId, number, packetIdentifier);
+    this.#group.wait(token(TOKEN_RELEASE, session, packetIdentifier));
+  }
+  pubrel(connection: ConnectionHandle, session: SessionHandle, packetIdentifier: number): void {
+    const storeId = this.#storeIdOf(session);
+    if (storeId !== 0) this.#group.unit().deleteInbound(storeId, packetIdentifier);
+    this.#group.wait(token(TOKEN_PUBREL, connection, packetIdentifier));
+  }
+  moved(
+    from: SessionHandle, number: number, message: DurableMessage, entry: DurableEntry | undefined,
+  ): void {
+    const fromId = this.#storeIdOf(from);
+    const toId = entry === undefined ? 0 : this.#storeIdOf(entry.session);
+    const batch = this.#group.unit();
+    if (entry !== undefined && toId !== 0) {
+      const messageNumber = messageNumberOf(number);
+      const { qos, retain, packetIdentifier, subscriptionIdentifiers } = entry;
+      batch.moveQueueEntry(this.#stored(message, messageNumber, 0), {
+        sessionId: toId, number: messageNumber + entry.copy, qos, retain, packetIdentifier,
+        subscriptionIdentifiers,
+      });
+    }
+    // What an ended session leaves is swept with it.
+    if (fromId !== 0) batch.deleteQueueEntry(fromId, number);
+  }
+
+  // --- to the core -----------------------------------------------------------------------------
+
+  #committed(tokens: readonly number[]): void {
+    const core = this.#core;
+    if (core === undefined) return;
+    for (const named of tokens) {
+      const kind = named % TOKEN_KINDS;
+      const rest = (named - kind) / TOKEN_KINDS;
+      const packetIdentifier = rest % IDENTIFIERS;
+      const handle = (rest - packetIdentifier) / IDENTIFIERS;
+      if (kind === TOKEN_GATE) core.commit(handle);
+      else if (kind === TOKEN_RELEASE) core.commitRelease(handle, packetIdentifier);
+      else core.commitPubrel(handle, packetIdentifier);
+    }
+    core.settle();
+  }
+
+  // --- from the control plane ------------------------------------------------------------------
+
+  connected(session: Session): void {
+    if (session.storeId === 0) {
+      if (session.expirySeconds === 0) return;
+      session.storeId = this.#engine.nextNumber();
+      this.#core?.keep(session.handle);
+    }
+    session.epoch += 1;
+    this.#putSession(session, 0);
+    if (session.will === undefined) this.#group.unit().deleteWill(session.storeId);
+    else this.#putWill(session, 0);
+  }
+  detached(session: Session): void {
+    if (session.storeId === 0) return;
+    this.#putSession(session, this.#owner.clock.wall());
+    if (session.will === undefined) {
+      this.willGone(session);
+      return;
+    }
+    const { clock } = this.#owner;
+    const inMs = session.willDue - clock.now();
+    this.#putWill(session, Number.isFinite(inMs) ? clock.wall() + inMs : 0);
+  }
+  ended(session: Session): void {
+    if (session.storeId === 0) return;
+    this.#group.unit().deleteSession(session.storeId);
+    session.storeId = 0;
+  }
+  willGone(session: Session): void {
+    if (session.storeId !== 0) this.#group.unit('os').deleteWill(session.storeId);
+  }
+  subscribed(session: Session, topicFilter: string, options: SubscribeOptions): void {
+    if (session.storeId === 0) return;
+    this.#group.unit().putSubscription({
+      sessionId: session.storeId, topicFilter, options: optionsByte(options),
+      subscriptionIdentifier: options.subscriptionIdentifier ?? 0,
+    });
+  }
+  unsubscribed(session: Session, topicFilter: string): void {
+    if (session.storeId !== 0) this.#group.unit().deleteSubscription(session.storeId, topicFilter);
+  }
+  after(session: Session, callback: () => void): void {
+    if (session.storeId === 0) callback();
+    else this.#group.after(callback);
+  }
+  afterAll(callback: () => void): void {
+    this.#group.after(callback);
+  }
+
+  #putSession(session: Session, detachedAt: number): void {
+    const { username, roles } = session.identity;
+    this.#group.unit().putSession({
+      sessionId: session.storeId,
+      clientIdentifier: session.clientId,
+      ...(username === undefined ? {} : { username }),
+      epoch: session.epoch,
+      protocolVersion: session.protocolVersion,
+      sessionExpiryInterval: session.expirySeconds,
+      detachedAt,
+      // Whatever has a number by now may have been sent.
+      sentThrough: detachedAt === 0 ? 0 : this.#engine.nextNumber(),
+      lastPacketIdentifier: this.#core?.lastIdentifier(session.handle) ?? 0,
+      attributes: roles === undefined ? NOTHING : Buffer.from(JSON.stringify({ roles })),
+    });
+  }
+  #putWill(session: Session, dueAt: number): void {
+    const will = session.will!;
+    const { topicName, payload, qos, retain, properties } = will;
+    const interval = properties.messageExpiryInterval;
+    const { messageExpiryInterval: _, ...others } = properties;
+    this.#group.unit().putWill({
+      sessionId: session.storeId, dueAt, willDelayIntervalSeconds: will.willDelayIntervalSeconds,
+      message: {
+        number: 0, topicName: Buffer.from(topicName), properties: encodeForwarded(others), payload,
+        qos, retain, publisher: session.storeId,
+        // A will's expiry counts from its publication: the interval itself is kept.
+        expiresAt: interval === undefined ? 0 : interval + 1,
+      },
+    });
+  }
+}
+
+/** Kind, handle or gate, and Packet Identifier in 50 bits: exact in a number. */
+function token(kind: number, handle: number, packetIdentifier = 0): number {
+  return kind + TOKEN_KINDS * (handle * IDENTIFIERS + packetIdentifier);
+}
+function optionsByte(options: SubscribeOptions): number {
+  return options.qos | (options.noLocal ? 4 : 0) | (options.retainAsPublished ? 8 : 0)
+    | ((options.retainHandling ?? 0) << RETAIN_HANDLING_SHIFT);
+}

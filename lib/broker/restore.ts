@@ -1,0 +1,185 @@
+/**
+ * From the engine into an empty core and registry, before the first client comes. Deadlines have
+ * gone on while the broker was down; whoever was connected when the process died counts as gone
+ * since now.
+ */
+import type { MessageProperties, Qos, WillMessage } from '../core/contract.js';
+import type { CoreControl } from '../core/contract.js';
+import type { DurableSide } from '../core/durable.js';
+import { readMessageProperties } from '../core/packet-reader.js';
+import type {
+  LoadVisitor, QueueEntry, SessionRecord, SpilledPart, StoredMessage, SubscriptionRecord, WillRecord,
+} from '../engine/index.js';
+import { messageNumberOf } from '../engine/index.js';
+import type { Clock } from './clock.js';
+import type { Session } from './records.js';
+import type { SessionRegistry } from './session-registry.js';
+import { splitShare } from './topic-text.js';
+
+const RETAINED_NONE = 2;
+const MS_PER_SECOND = 1_000;
+const IDENTIFIERS = 65_535;
+/** Of a message that expired while the broker was down: any time that has passed. */
+const LONG_AGO = 0.001;
+
+export interface RestoreParts {
+  readonly core: CoreControl;
+  readonly durable: DurableSide;
+  readonly sessions: SessionRegistry;
+  readonly clock: Clock;
+  /** No session has more messages under way than this. */
+  readonly inflightMax: number;
+}
+
+export class Restorer implements LoadVisitor {
+  /** What memory had no room for. It stays in the store. */
+  unrestored = 0;
+  readonly #parts: RestoreParts;
+  readonly #byStoreId = new Map<number, Restored>();
+  readonly #blocks = new Map<number, number>();
+  readonly #now: number;
+  readonly #wallNow: number;
+
+  constructor(parts: RestoreParts) {
+    this.#parts = parts;
+    this.#now = parts.clock.now();
+    this.#wallNow = parts.clock.wall();
+  }
+
+  session(record: SessionRecord): void {
+    const { sessions, durable } = this.#parts;
+    const session = sessions.create(record.clientIdentifier, {
+      clientId: record.clientIdentifier,
+      username: record.username,
+      roles: rolesOf(record.attributes),
+    });
+    session.storeId = record.sessionId;
+    session.epoch = record.epoch;
+    session.protocolVersion = record.protocolVersion as Session['protocolVersion'];
+    session.expirySeconds = record.sessionExpiryInterval;
+    session.offlineAt = record.detachedAt === 0 ? this.#now : this.#monotonic(record.detachedAt);
+    durable.keep(session.handle);
+    this.#byStoreId.set(record.sessionId, {
+      session, record, lastIdentifier: record.lastPacketIdentifier, entries: 0,
+    });
+  }
+  #monotonic(wall: number): number {
+    return this.#now + (wall - this.#wallNow);
+  }
+
+  subscription(record: SubscriptionRecord): void {
+    const restored = this.#byStoreId.get(record.sessionId);
+    if (restored === undefined) return;
+    const { filter, shareName } = splitShare(record.topicFilter);
+    const { options } = record;
+    this.#parts.core.subscribe(restored.session.handle, filter, {
+      qos: (options & 3) as Qos,
+      noLocal: (options & 4) !== 0,
+      retainAsPublished: (options & 8) !== 0,
+      retainHandling: RETAINED_NONE,
+      shareName,
+      subscriptionIdentifier: record.subscriptionIdentifier || undefined,
+    });
+  }
+
+  will(record: WillRecord): void {
+    const session = this.#byStoreId.get(record.sessionId)?.session;
+    if (session === undefined) return;
+    session.will = willOf(record);
+    session.willDue = record.dueAt === 0
+      ? this.#now + record.willDelayIntervalSeconds * MS_PER_SECOND
+      : this.#monotonic(record.dueAt);
+  }
+
+  inbound(sessionId: number, packetIdentifier: number): void {
+    const restored = this.#byStoreId.get(sessionId);
+    if (restored === undefined) return;
+    this.#count(this.#parts.durable.restoreInbound(restored.session.handle, packetIdentifier));
+  }
+  released(sessionId: number, number: number, packetIdentifier: number): void {
+    const restored = this.#byStoreId.get(sessionId);
+    if (restored === undefined) return;
+    const { durable } = this.#parts;
+    this.#count(durable.restoreReleased(restored.session.handle, packetIdentifier, number));
+  }
+  retained(message: StoredMessage): void {
+    const block = this.#block(message);
+    this.#count(block !== 0 && this.#parts.durable.restoreRetained(block));
+  }
+
+  message(message: StoredMessage): void {
+    this.#blocks.set(message.number, this.#block(message));
+  }
+  queueEntry(entry: QueueEntry): void {
+    const restored = this.#byStoreId.get(entry.sessionId);
+    const block = this.#blocks.get(messageNumberOf(entry.number)) ?? 0;
+    if (restored === undefined) return;
+    restored.lastIdentifier = entry.packetIdentifier;
+    restored.entries++;
+    const { detachedAt, sentThrough } = restored.record;
+    const wasSent = restored.entries <= this.#parts.inflightMax
+      && (detachedAt === 0 || entry.number <= sentThrough);
+    const { qos, retain, packetIdentifier, subscriptionIdentifiers } = entry;
+    this.#count(block !== 0 && this.#parts.durable.restoreEntry(restored.session.handle, block, {
+      qos, retain, packetIdentifier, subscriptionIdentifiers: Buffer.from(subscriptionIdentifiers),
+      copy: entry.number - messageNumberOf(entry.number), state: wasSent ? 'maybe-sent' : 'pending',
+    }));
+  }
+  spilled(_sessionId: number, part: SpilledPart): void {
+    this.unrestored += part.messages;
+  }
+
+  /** Everything was told: deadlines run from here. */
+  finish(): void {
+    const { durable, sessions, inflightMax } = this.#parts;
+    for (const block of this.#blocks.values()) if (block !== 0) durable.letGo(block);
+    this.#blocks.clear();
+    for (const { session, lastIdentifier } of this.#byStoreId.values()) {
+      // Ids behind the last stored one may have been used for what was not stored.
+      const last = ((lastIdentifier + inflightMax - 1) % IDENTIFIERS) + 1;
+      durable.setLastIdentifier(session.handle, last);
+      sessions.restored(session);
+    }
+  }
+
+  #block(message: StoredMessage): number {
+    const { durable } = this.#parts;
+    const { topicName, properties, payload, qos, retain, expiresAt } = message;
+    return durable.restoreMessage({
+      topicName: bufferOf(topicName), properties: bufferOf(properties), payload: bufferOf(payload),
+      qos, retain,
+      expiresAt: expiresAt === 0 ? 0 : Math.max(LONG_AGO, this.#monotonic(expiresAt)),
+    }, message.number);
+  }
+  #count(isRestored: unknown): void {
+    if (isRestored !== true) this.unrestored++;
+  }
+}
+
+interface Restored {
+  readonly session: Session;
+  readonly record: SessionRecord;
+  lastIdentifier: number;
+  entries: number;
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+function rolesOf(attributes: Uint8Array): readonly string[] | undefined {
+  if (attributes.length === 0) return undefined;
+  return (JSON.parse(bufferOf(attributes).toString()) as { roles?: readonly string[] }).roles;
+}
+function willOf(record: WillRecord): WillMessage {
+  const { topicName, payload, properties, qos, retain, expiresAt } = record.message;
+  const others: MessageProperties = properties.length === 0
+    ? {} : readMessageProperties(bufferOf(properties));
+  return {
+    topicName: bufferOf(topicName).toString(),
+    payload,
+    qos: qos as Qos,
+    retain,
+    willDelayIntervalSeconds: record.willDelayIntervalSeconds,
+    properties: expiresAt === 0 ? others : { ...others, messageExpiryInterval: expiresAt - 1 },
+  };
+}

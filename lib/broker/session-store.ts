@@ -1,0 +1,34 @@
+/**
+ * What the control plane has kept beyond this process. With the memory engine that is nothing, and
+ * every question is answered at once: one code path, whatever the engine.
+ */
+import type { SubscribeOptions } from '../core/contract.js';
+import type { Session } from './records.js';
+
+export interface SessionStore {
+  /** A client is being accepted: its session, will and expiry stand as they will be. */
+  connected(session: Session): void;
+  /** Its connection has ended; the session goes on. */
+  detached(session: Session): void;
+  ended(session: Session): void;
+  /** The will was published or withdrawn. */
+  willGone(session: Session): void;
+  subscribed(session: Session, topicFilter: string, options: SubscribeOptions): void;
+  unsubscribed(session: Session, topicFilter: string): void;
+  /** Calls back when what was said of this session is durable; at once when it is not kept. */
+  after(session: Session, callback: () => void): void;
+  /** Calls back when everything that was said so far is durable. */
+  afterAll(callback: () => void): void;
+}
+
+/** The memory engine's. */
+export const NOTHING_STORED: SessionStore = {
+  connected: () => undefined,
+  detached: () => undefined,
+  ended: () => undefined,
+  willGone: () => undefined,
+  subscribed: () => undefined,
+  unsubscribed: () => undefined,
+  after: (_session, callback) => callback(),
+  afterAll: (callback) => callback(),
+};
