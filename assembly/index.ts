@@ -13,12 +13,12 @@ export {
 } from './abi/bytes';
 export {
   openConnection, dropConnection, acceptConnection, pumpSession, clearWaiting, isWaiting,
-  hasCarry, closeForReading, versionOf, lastReceivedAt, bytesReceived, isPaused,
+  hasCarry, closeForReading, versionOf, maximumPacketSizeOf, lastReceivedAt, bytesReceived, publishesReceived, isPaused,
   sessionOfConnection, setPolicy, answerPublish, invalidateVerdicts, beginPacket,
 } from './abi/connections';
 export {
   openSession, closeSession, detachSession, restartSession, connectionOfSession, queuedMessages,
-  queuedBytes, inflightMessages, sessionExists, subscribe, unsubscribe, replayRetained,
+  queuedBytes, inflightMessages, setReceivePolicy, answerReceive, sessionExists, subscribe, unsubscribe, replayRetained,
   subscriptionsOf, nextSubscription, describeSubscription, subscriptionOptions,
   subscriptionIdentifier, checkTopicFilter, checkTopicName,
 } from './abi/sessions';

@@ -83,6 +83,11 @@ export function closeForReading(handle: u32): void {
   const pointer = connectionOf(handle);
   if (pointer != 0) connectionAt(pointer).state = STATE_CLOSED;
 }
+/** Maximum Packet Size of the peer; 0 = none. */
+export function maximumPacketSizeOf(handle: u32): u32 {
+  const pointer = connectionOf(handle);
+  return pointer == 0 ? 0 : connectionAt(pointer).maximumPacketSize;
+}
 export function versionOf(handle: u32): u32 {
   const pointer = connectionOf(handle);
   return pointer == 0 ? 0 : connectionAt(pointer).version;
@@ -94,6 +99,10 @@ export function lastReceivedAt(handle: u32): f64 {
 export function bytesReceived(handle: u32): f64 {
   const pointer = connectionOf(handle);
   return pointer == 0 ? NaN : connectionAt(pointer).bytesIn;
+}
+export function publishesReceived(handle: u32): f64 {
+  const pointer = connectionOf(handle);
+  return pointer == 0 ? NaN : connectionAt(pointer).publishes;
 }
 export function isPaused(handle: u32): u32 {
   const pointer = connectionOf(handle);

@@ -5,10 +5,13 @@ import {
   unsubscribe as indexUnsubscribe, writeTopicFilter,
 } from '../index/subscription-index';
 import { connectionAt } from '../session/connection';
+import { pump } from '../session/delivery';
 import { endSession, leave, restartExchanges } from '../session/ending';
 import { limitOf, setClock } from '../session/limits';
+import { rememberReceive } from '../session/receive-verdicts';
 import { startReplay } from '../session/replay';
 import { createSession, sessionAt, sessionOf } from '../session/session';
+import { VERDICT_ALLOWED, VERDICT_DENIED } from '../session/verdicts';
 import { LIMIT_QUEUE_MESSAGES } from '../shared/abi';
 import { parseTopicFilter } from '../topic/topic-filter';
 import { isTopicName } from '../topic/topic-name';
@@ -83,6 +86,7 @@ export function unsubscribe(handle: u32, filterLength: u32, shareNameLength: u32
     exchangeArea, filterLength, exchangeArea + filterLength, shareNameLength, pointer,
   );
   if (found == 0) return false;
+  // [MQTT-3.10.4-3]: what is in the queue already stays there
   indexUnsubscribe(found);
   sessionAt(pointer).subscriptions--;
   return true;
@@ -92,6 +96,22 @@ export function replayRetained(handle: u32, filterLength: u32, qos: u32, identif
   const pointer = sessionOf(handle);
   if (pointer == 0) return false;
   return startReplay(sessionAt(pointer), exchangeArea, filterLength, qos, identifier);
+}
+/** POLICY_ASK: nothing leaves for this session without a verdict for its topic. */
+export function setReceivePolicy(handle: u32, policy: u32): void {
+  const pointer = sessionOf(handle);
+  if (pointer != 0) sessionAt(pointer).receivePolicy = policy;
+}
+/** The verdict that a ROW_RECEIVE asked for; `serial` and `rules` as they stood in the row. */
+export function answerReceive(
+  handle: u32, serial: u32, rules: u32, isAllowed: u32, now: f64,
+): void {
+  setClock(now);
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return;
+  const session = sessionAt(pointer);
+  const verdict = isAllowed ? VERDICT_ALLOWED : VERDICT_DENIED;
+  if (rememberReceive(session, serial, rules, verdict)) pump(session);
 }
 export function subscriptionsOf(handle: u32): u32 {
   const pointer = sessionOf(handle);

@@ -45,6 +45,7 @@ export class Connection {
   maximumPacketSize: u32; // of the peer; 0 = none
   lastReceived: f64;
   bytesIn: f64;
+  publishes: f64; // PUBLISH packets that came in
 
   carry: u32; // block with bytes that wait for the rest of their packet, or for an answer
   carryLength: u32;

@@ -6,9 +6,9 @@
  * when nothing waits before it, else to the queue.
  */
 import {
-  COUNT_PUBLISH_SENT, DROP_EXPIRED, DROP_MEMORY, DROP_PACKET_TOO_LARGE, DROP_QUEUE_FULL,
-  DROP_REFUSED_BY_RECEIVER, LIMIT_QUEUE_BYTES, LIMIT_SLAB_WATERMARK, SESSION_HANDLER,
-  SESSION_HOLDS,
+  COUNT_PUBLISH_SENT, DROP_EXPIRED, DROP_MEMORY, DROP_NOT_AUTHORIZED, DROP_PACKET_TOO_LARGE,
+  DROP_QUEUE_FULL, DROP_REFUSED_BY_RECEIVER, LIMIT_QUEUE_BYTES, LIMIT_SLAB_WATERMARK, POLICY_ALLOW,
+  SESSION_HANDLER, SESSION_HOLDS,
 } from '../shared/abi';
 import { PUBCOMP, PUBREL } from '../shared/control-packet';
 import { PACKET_IDENTIFIER_NOT_FOUND, SUCCESS } from '../shared/reason-code';
@@ -28,9 +28,11 @@ import {
   FLAG_IDENTIFIERS, FLAG_MOVED, FLAG_RETAIN, QueueEntry, appendEntry, entryAt, freeEntry, releaseEntryMessage,
   setReleasedNumber, storedNumber, unlinkEntry,
 } from './queue-entry';
+import { forgetReceive, verdictForMessage } from './receive-verdicts';
 import { Session, bindIdentifier, entryInSlot, giveIdentifier, nextStoredIdentifier, sessionAt, takeIdentifier } from './session';
 import { reserve } from './slab';
 import { aliasWasSent, chooseAlias } from './topic-alias';
+import { VERDICT_ALLOWED, VERDICT_UNKNOWN } from './verdicts';
 
 const DUP_FLAG: u32 = 8;
 const RETAIN_FLAG: u32 = 1;
@@ -150,6 +152,7 @@ export function offerEntry(session: Session, pointer: u32): u32 {
     }
   }
   appendEntry(session, pointer);
+  // [MQTT-4.6.0-5] [MQTT-4.6.0-6]: behind what came before
   if (session.pendingHead == 0) session.pendingHead = pointer;
   if (hold != 0) {
     if (completes) {
@@ -208,6 +211,14 @@ function sendNext(session: Session, connection: Connection): bool {
     finishEntry(session, pointer, SUCCESS, DROP_EXPIRED); // [MQTT-3.3.2-5]
     return true;
   }
+  if (session.receivePolicy != POLICY_ALLOW) {
+    const verdict = verdictForMessage(session, entry.message);
+    if (verdict == VERDICT_UNKNOWN) return false;
+    if (verdict != VERDICT_ALLOWED) {
+      finishEntry(session, pointer, SUCCESS, DROP_NOT_AUTHORIZED);
+      return true;
+    }
+  }
   setSourceFromMessage(entry.message);
   if (entry.flags & FLAG_IDENTIFIERS) {
     setFrameIdentifiers(entry.identifiers + 4, load<u32>(entry.identifiers));
@@ -224,6 +235,7 @@ function sendNext(session: Session, connection: Connection): bool {
   if (entry.qos != 0 && !hasIdentifier(session, pointer)) return false;
   const at = reserve(connection, bytes);
   if (at == 0) return false;
+  // [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]: DUP is our own, 0 the first time
   let flags: u32 = entry.flags & FLAG_RETAIN ? RETAIN_FLAG : 0;
   if (entry.flags & FLAG_DUP) flags |= DUP_FLAG; // [MQTT-3.3.1-1] [MQTT-4.4.0-1]
   writeFrame(at, connection.version, flags, entry.qos, entry.packetIdentifier);
@@ -240,6 +252,7 @@ function sendNext(session: Session, connection: Connection): bool {
 export function hasIdentifier(session: Session, pointer: u32): bool {
   const entry = entryAt(pointer);
   if (entry.packetIdentifier != 0) return bindIdentifier(session, pointer, entry.packetIdentifier);
+  // 5.0 [MQTT-4.3.2-1] [MQTT-4.3.3-1]: not in use by any other exchange
   entry.packetIdentifier = <u16>takeIdentifier(session, pointer, session.queueCount);
   return entry.packetIdentifier != 0;
 }
@@ -251,6 +264,7 @@ export function entryWasSent(session: Session, pointer: u32): void {
     removeEntry(session, pointer, SUCCESS);
     return;
   }
+  // 5.0 [MQTT-4.3.2-3]: unacknowledged until its answer comes; it does not expire [MQTT-4.3.3-7]
   entry.state = ENTRY_SENT;
   entry.flags |= FLAG_DUP;
   session.inflightCount++;
@@ -303,11 +317,13 @@ export function receivePubrec(
     return;
   }
   const entry = entryAt(pointer);
+  // [MQTT-4.4.0-2] [MQTT-4.8.2-6]: refused is acknowledged; no other member is asked
   if (reasonCode >= REASON_FAILURE) {
     completeSent(session, pointer, reasonCode);
     return;
   }
   if (entry.state == ENTRY_SENT) {
+    // [MQTT-4.3.3-6]: nor can it be, its message is let go
     entry.state = ENTRY_RELEASED; // [MQTT-4.3.3-5]: the PUBLISH is never sent again
     const number = releaseStored(session, pointer);
     relax(session);
@@ -316,6 +332,7 @@ export function receivePubrec(
       return;
     }
   }
+  // 3.1.1 [MQTT-4.3.3-1] [MQTT-4.6.0-4]: in the order in which the PUBRECs came
   sendAck(connection, PUBREL, packetIdentifier, SUCCESS);
 }
 
@@ -421,6 +438,7 @@ export function attach(session: Session, connection: Connection): void {
   session.connection = changetype<u32>(connection);
   connection.session = changetype<u32>(session);
   session.noHold = 0;
+  forgetReceive(session);
 }
 
 export function detach(session: Session): void {

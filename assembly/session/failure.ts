@@ -20,6 +20,7 @@ const RETURN_CODE_IDENTIFIER: u8 = 2;
  * identifier that is not allowed are answered.
  */
 export function failConnection(connection: Connection, reasonCode: u32, detail: u32): void {
+  // 3.1.1 [MQTT-4.8.0-1] [MQTT-4.8.0-2]
   if (connection.state == STATE_CLOSED) return;
   if (connection.role == ROLE_CLIENT) {
     if (connection.version == 5 && connection.state == STATE_OPEN) writeDisconnect(connection, reasonCode);

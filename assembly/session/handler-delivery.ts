@@ -34,7 +34,7 @@ export function takeStarved(): u32 {
   session.starved = 0;
   return pointer;
 }
-function starve(session: Session): void {
+export function starve(session: Session): void {
   if (session.starved) return;
   session.starved = 1;
   session.starvedNext = starvedHead;

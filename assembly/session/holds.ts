@@ -174,6 +174,7 @@ function sendAcknowledgement(
   const ended = kind != PUBREC || reasonCode >= REASON_FAILURE;
   if (ended && connection.inboundOpen != 0) connection.inboundOpen--;
   if (kind == PUBREC && reasonCode >= REASON_FAILURE && connection.session != 0) {
+    // 5.0 [MQTT-4.3.3-9]: the identifier means a new message after this
     if (connection.version == 5) removeInbound(sessionAt(connection.session), packetIdentifier);
   }
   sendAck(connection, kind, packetIdentifier, reasonCode);

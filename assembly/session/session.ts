@@ -61,6 +61,9 @@ export class Session {
   subscriptions: u32;
   durable: u32; // 1 = kept by the durable engine: what it gets passes the gate (gate.ts)
   gated: u32; // entries that wait for their commit
+  receivePolicy: u32; // POLICY_ASK: every topic is asked about before it leaves (receive-verdicts.ts)
+  receiveVerdicts: u32; // table: see receive-verdicts.ts
+  asking: u32; // serial number of the topic that the control plane was asked about, 0 = none
 }
 
 export const sessionTable: HandleTable = changetype<HandleTable>(memory.data(16));
@@ -277,6 +280,7 @@ export function releaseInbound(session: Session): void {
 /** Frees the record and its tables. The queue is empty and the index has forgotten it. */
 export function freeSession(session: Session): void {
   if (session.identifiers != 0) release(MEMORY_RECORD, session.identifiers);
+  if (session.receiveVerdicts != 0) release(MEMORY_RECORD, session.receiveVerdicts);
   releaseInbound(session);
   release(MEMORY_RECORD, changetype<u32>(session));
 }

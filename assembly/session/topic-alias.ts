@@ -38,6 +38,7 @@ export function bindAlias(connection: Connection, alias: u32, entry: u32): bool 
 export function chooseAlias(connection: Connection, topicAt: u32, topicLength: u32): u32 {
   setFrameAlias(0, 0);
   const maximum = <u32>connection.aliasOutMax; // [MQTT-3.1.2-26]
+  // [MQTT-3.1.2-27] [MQTT-3.3.2-11]
   if (maximum == 0) return 0;
   if (connection.aliasOut == 0) {
     connection.aliasOut = allocateZeroed(MEMORY_RECORD, maximum << 2);

@@ -23,6 +23,11 @@ let rules: u16 = 1;
 export function invalidateVerdicts(): void {
   rules++;
 }
+/** The rules that hold now; a number that changes when they do. */
+@inline
+export function rulesInForce(): u16 {
+  return rules;
+}
 
 @inline
 function slotFor(connection: Connection, serial: u32): u32 {

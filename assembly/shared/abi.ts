@@ -81,6 +81,12 @@ export const ROW_PUBREL: u32 = 14;
  * the old; [3] entry; number at [4].
  */
 export const ROW_MOVED: u32 = 15;
+/**
+ * May this session receive messages of this topic? ROW_HANDLE: session; [2] serial number of the
+ * topic; [3] rules; [4] [5] topic name; [6] message that the row holds. Answer with
+ * `answerReceive`.
+ */
+export const ROW_RECEIVE: u32 = 16;
 export const GATE_RETAINED: u32 = 1; // the message is the retained one of its topic now
 export const GATE_RETAINED_DELETED: u32 = 2;
 

@@ -5,12 +5,12 @@
  */
 import {
   COUNT_DROPPED, LIMIT_DROP_ROWS, ROW_DELIVER, ROW_DONE, ROW_DROPPED, ROW_FAILED,
-  ROW_MOVED, ROW_PUBLISHED, ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
+  ROW_MOVED, ROW_PUBLISHED, ROW_PUBREL, ROW_RECEIVE, ROW_RELEASE, ROW_RETAINED,
   ROW_WORDS,
   DELIVER_MESSAGE,
 } from '../shared/abi';
 import { count, limitOf } from '../session/limits';
-import { createMessage, releaseMessage, topicOf } from '../session/message-block';
+import { createMessage, holdMessage, messageAt, releaseMessage, topicOf } from '../session/message-block';
 
 export const ROWS_MAX: u32 = 16384;
 /** Rows that only control events may use: a flood of deliveries cannot push out a failure. */
@@ -74,6 +74,19 @@ export function tellPublished(token: u32, reasonCode: u32): void {
   setColumn(row, 3, reasonCode);
 }
 
+/** Asks who may receive. False when the host must read first. */
+export function tellReceive(session: u32, serial: u32, rules: u32, message: u32): bool {
+  if (rowCount >= ROWS_MAX - ROWS_RESERVED) return false;
+  const row = addRow(ROW_RECEIVE, session);
+  setColumn(row, 2, serial);
+  setColumn(row, 3, rules);
+  setColumn(row, 4, topicOf(message));
+  setColumn(row, 5, messageAt(message).topicLength);
+  setColumn(row, 6, message);
+  holdMessage(message);
+  return true;
+}
+
 // --- the durable gate --------------------------------------------------------------------------
 
 export function tellDone(session: u32, number: f64, released: u32): void {
@@ -134,7 +147,9 @@ export function clearRows(): void {
     const kind = load<u32>(row);
     let message: u32 = 0;
     if (kind == ROW_DELIVER) message = load<u32>(row + (DELIVER_MESSAGE << 2));
-    else if (kind == ROW_DROPPED || kind == ROW_RETAINED) message = load<u32>(row + (DROPPED_MESSAGE << 2));
+    else if (kind == ROW_DROPPED || kind == ROW_RETAINED || kind == ROW_RECEIVE) {
+      message = load<u32>(row + (DROPPED_MESSAGE << 2));
+    }
     if (message != 0) releaseMessage(message);
   }
   rowCount = 0;

@@ -39,6 +39,7 @@ import { parseConnack } from '../codec/connack';
 import { connect, connectVersionUnsupported, parseConnect } from '../codec/connect';
 import { parseDisconnect, parseDisconnectFromServer } from '../codec/disconnect';
 import { frameBodyAt, frameHeader, frameRemaining, readFixedHeader } from '../codec/fixed-header';
+import { properties } from '../codec/properties';
 import { parseSuback, parseUnsuback } from '../codec/suback';
 import { parseSubscribe } from '../codec/subscribe';
 import { parseUnsubscribe } from '../codec/unsubscribe';
@@ -306,6 +307,8 @@ function receiveAcknowledgement(connection: Connection, type: u32, bodyAt: u32, 
   const session = sessionAt(connection.session);
   const identifier = ackPacketIdentifier;
   if (type == PUBREL) {
+    // [MQTT-4.3.3-12]: from here on the identifier means a new message. The answer leaves whatever
+    // has become of the message [MQTT-4.3.3-13].
     const known = removeInbound(session, identifier);
     if (known && connection.inboundOpen != 0) connection.inboundOpen--;
     if (known && session.durable) {
@@ -346,7 +349,10 @@ function receiveControl(connection: Connection, header: u32, bodyAt: u32, end: u
   setColumn(row, 4, end - bodyAt);
   if (type == DISCONNECT) connection.state = STATE_CLOSED; // [MQTT-3.14.4-3]
   else if (!answers) connection.waiting = 1;
-  if (type == CONNECT) connection.state = STATE_ASKED;
+  if (type == CONNECT) {
+    connection.state = STATE_ASKED;
+    connection.maximumPacketSize = properties.maximumPacketSize; // holds for CONNACK as well
+  }
 }
 
 function controlReason(connection: Connection, type: u32, bodyAt: u32, end: u32): u32 {

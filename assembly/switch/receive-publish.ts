@@ -93,6 +93,7 @@ export function receivePublish(
   if (!fromServer) {
     const verdict = verdictFor(connection);
     if (verdict == VERDICT_UNKNOWN) return PUBLISH_ASK;
+    connection.publishes++;
     if (verdict != VERDICT_ALLOWED) {
       refuse(connection, connection.answerReason);
       return PUBLISH_DONE;
@@ -112,6 +113,7 @@ export function receivePublish(
 /** The interned Topic Name, by name or by alias; 0 when the connection was closed for it. */
 function topicOfPacket(connection: Connection): u32 {
   const alias = publishTopicAlias;
+  // [MQTT-3.3.2-12]: every alias up to the maximum is taken
   if (alias > <u32>connection.aliasInMax) { // [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.3.2-10]
     failConnection(connection, TOPIC_ALIAS_INVALID, DETAIL_TOPIC_ALIAS);
     return 0;
@@ -161,6 +163,7 @@ function isRepeated(connection: Connection): bool {
       failConnection(connection, RECEIVE_MAXIMUM_EXCEEDED, DETAIL_RECEIVE_MAXIMUM); // [MQTT-3.3.4-9]
       return true;
     }
+    // 3.1.1 [MQTT-4.3.2-2], 5.0 [MQTT-4.3.2-5]: once answered, the identifier is free again
     if (!(qos == 1 && dup && session.orphanHead != 0 && adoptOrphan(connection, kind, identifier))) {
       return false;
     }
@@ -168,6 +171,7 @@ function isRepeated(connection: Connection): bool {
     return true;
   }
   if (session.orphanHead != 0 && adoptOrphan(connection, kind, identifier)) return true;
+  // 3.1.1 [MQTT-4.3.3-2], 5.0 [MQTT-4.3.3-8]
   acknowledge(connection, kind, identifier, SUCCESS);
   return true;
 }
@@ -262,6 +266,7 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
       addOnlyIdentifier(load<u32>(subscriptionIdentifiers + (i << 2)));
     }
   }
+  // [MQTT-3.3.4-1]: QoS 0 has no answer, QoS 1 PUBACK, QoS 2 PUBREC
   if (qos == 0) beginHostPublish(0);
   else acceptQos(connection);
   const bytes = publishPayloadLength + publishTopicLength;

@@ -8,8 +8,8 @@
  */
 import { MEMORY_MESSAGE } from '../shared/memory-class';
 import {
-  COUNT_PUBLISH_SENT, DROP_MEMORY, DROP_PACKET_TOO_LARGE, DROP_QUEUE_FULL, DROP_SLAB_FULL, LIMIT_SLAB_BYTES,
-  LIMIT_SLAB_WATERMARK, SESSION_HANDLER,
+  COUNT_PUBLISH_SENT, DROP_MEMORY, DROP_NOT_AUTHORIZED, DROP_PACKET_TOO_LARGE, DROP_QUEUE_FULL,
+  DROP_SLAB_FULL, LIMIT_SLAB_BYTES, LIMIT_SLAB_WATERMARK, POLICY_ALLOW, SESSION_HANDLER,
 } from '../shared/abi';
 import { vbiSize, writeVbi } from '../codec/variable-byte-integer';
 import { allocate } from '../memory/blocks';
@@ -34,10 +34,12 @@ import {
 import {
   FLAG_IDENTIFIERS, FLAG_RETAIN, createEntry, entryAt, freeEntry,
 } from '../session/queue-entry';
+import { receiveVerdict } from '../session/receive-verdicts';
 import { Session, sessionAt, takeIdentifier } from '../session/session';
 import { reserve, slabLimit } from '../session/slab';
 import { appendTemplate, hasTemplate, layoutOf, templateBytes } from '../session/templates';
 import { aliasWasSent, chooseAlias } from '../session/topic-alias';
+import { VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN } from '../session/verdicts';
 import { tellDropped } from './events';
 import { freezeEntry } from './gate';
 import { chooseMember } from './shared-choice';
@@ -72,6 +74,8 @@ let toIdentifiersAt: u32 = 0;
 let toIdentifiersLength: u32 = 0;
 let toIdentifier: u32 = 0;
 let toGroup: u32 = 0;
+/** Whether the receiver may have it; unknown: it waits in the queue until that is known. */
+let toVerdict: u32 = VERDICT_ALLOWED;
 
 const localScratch: usize = memory.data(16, 16);
 const identifierScratch: usize = memory.data(8);
@@ -144,6 +148,7 @@ export function route(): bool {
   if (fine) {
     const receivers = changetype<Receivers>(list).count;
     let at = list + RECEIVERS_AT;
+    // [MQTT-3.3.2-3] [MQTT-4.5.0-1]: to all who match, and to nobody else
     for (let i: u32 = 0; i < receivers; i++) {
       deliver(changetype<Receiver>(at));
       at += RECEIVER_BYTES;
@@ -188,6 +193,7 @@ function resolveMember(group: u32, member: u32): bool {
   const subscription = changetype<Subscription>(member);
   if (sessionAt(subscription.session).owner != owner) return false;
   toSession = subscription.session;
+  // [MQTT-4.8.2-3]
   toQos = min<u32>(subscription.options & 3, messageQos);
   toRetain = subscription.options & 8 ? messageRetain : 0;
   toIdentifier = subscription.identifier;
@@ -306,9 +312,20 @@ function deliver(receiver: Receiver): void {
     if (toQos != 0) entry = takePrepared();
   }
   routedMatched++;
-  if (entry != 0) deliverEntry(sessionAt(toSession), entry);
-  else if (sessionAt(toSession).kind & SESSION_HANDLER) deliverToHandler(sessionAt(toSession));
-  else deliverQos0(sessionAt(toSession));
+  const session = sessionAt(toSession);
+  toVerdict = session.receivePolicy == POLICY_ALLOW ? VERDICT_ALLOWED : verdictNow(session);
+  if (toVerdict == VERDICT_DENIED) {
+    tellDropped(session.handle, DROP_NOT_AUTHORIZED, toQos, sourceTopicAt, sourceTopicLength);
+    if (entry != 0) freeEntry(changetype<Session>(0), entry);
+  } else if (entry != 0) deliverEntry(session, entry);
+  else if (session.kind & SESSION_HANDLER) deliverToHandler(session);
+  else deliverQos0(session);
+}
+
+/** What is allowed must not overtake what still waits for its verdict. */
+function verdictNow(session: Session): u32 {
+  const verdict = receiveVerdict(session, topic);
+  return verdict == VERDICT_ALLOWED && session.asking != 0 ? VERDICT_UNKNOWN : verdict;
 }
 
 function deliverEntry(session: Session, pointer: u32): void {
@@ -329,7 +346,8 @@ function deliverEntry(session: Session, pointer: u32): void {
   if (offerEntry(session, pointer) != OFFER_TAKEN) return;
   routedTaken++;
   if (session.pendingHead != pointer) return; // others wait before it
-  if (session.connection != 0 && sendAtOnce(session, connectionAt(session.connection), pointer)) return;
+  const goes = session.connection != 0 && toVerdict == VERDICT_ALLOWED;
+  if (goes && sendAtOnce(session, connectionAt(session.connection), pointer)) return;
   pumpAside(session);
 }
 
@@ -387,6 +405,10 @@ function deliverQos0(session: Session): void {
   if (session.connection == 0) return;
   const connection = connectionAt(session.connection);
   if (connection.state != STATE_OPEN) return;
+  if (toVerdict != VERDICT_ALLOWED) {
+    queueQos0(session);
+    return;
+  }
   if (connection.txBytes > slabQuick && connection.txBytes > slabLimit(limitOf(LIMIT_SLAB_BYTES))) {
     tellDropped(session.handle, DROP_SLAB_FULL, 0, sourceTopicAt, sourceTopicLength);
     return;
@@ -449,6 +471,11 @@ function deliverToHandler(session: Session): void {
       return;
     }
   }
+  queueQos0(session);
+}
+
+/** QoS 0 that has to wait here: an entry within the bound of the queue. */
+function queueQos0(session: Session): void {
   const message = isAtBound(session, 0) ? 0 : ensureMessage();
   const pointer = message == 0 ? 0 : createEntry();
   if (pointer == 0) {

@@ -31,6 +31,7 @@ function clientIdRefusal(packet: ConnectPacket, limits: LimitSettings): Refusal 
   const { clientIdentifier, protocolVersion } = packet;
   const characters = [...clientIdentifier].length;
   if (protocolVersion === 3 && (characters === 0 || characters > V3_CLIENT_ID_CHARACTERS_MAX)) {
+    // every other identifier is taken [MQTT-3.1.3-5]
     return invalidId('MQTT 3.1 wants a Client Identifier of 1 to 23 characters');
   }
   if (protocolVersion === 4 && characters === 0 && !packet.cleanStart) {

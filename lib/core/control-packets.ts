@@ -17,6 +17,9 @@ import { CoreRuntime } from './core-runtime.js';
 
 const POLICIES = { allow: POLICY_ALLOW, deny: POLICY_DENY, ask: POLICY_ASK } as const;
 
+/** First byte and the longest Remaining Length. */
+const FIXED_HEADER_BYTES_MAX = 5;
+
 export abstract class ControlPackets extends CoreRuntime {
   open(transport: Transport, now = this.now()): ConnectionHandle {
     return this.bind(transport, this.x.openConnection(ROLE_SERVER, 0, now) >>> 0);
@@ -52,7 +55,9 @@ export abstract class ControlPackets extends CoreRuntime {
       POLICIES[options.publishPolicy],
     );
     if (!taken) return;
-    this.send(connection, CONNACK << 4, connackBody(options.connack, version));
+    // [MQTT-3.1.4-4] [MQTT-3.2.0-1] [MQTT-3.2.0-2]: first, and once
+    const body = this.fitting(connection, options.connack, (said) => connackBody(said, version));
+    this.send(connection, CONNACK << 4, body);
     this.x.pumpSession(session);
     this.answered(connection);
   }
@@ -74,15 +79,31 @@ export abstract class ControlPackets extends CoreRuntime {
     const version = this.versionOf(connection);
     if (this.portOf(connection) === undefined) return;
     const connack: ConnackFields = { reasonCode, sessionPresent: false, ...fields };
-    this.send(connection, CONNACK << 4, connackBody(connack, version));
+    const body = this.fitting(connection, connack, (said) => connackBody(said, version));
+    this.send(connection, CONNACK << 4, body);
     this.closeAfterFlush(connection);
+  }
+
+  /**
+   * What explains a packet (Reason String, User Properties) is left out when the peer's Maximum Packet
+   * Size has no room for it. [MQTT-3.2.2-19] [MQTT-3.2.2-20] [MQTT-3.9.2-1] [MQTT-3.9.2-2]
+   * [MQTT-3.11.2-1] [MQTT-3.11.2-2] [MQTT-3.14.2-3] [MQTT-3.14.2-4] [MQTT-3.15.2-2] [MQTT-3.15.2-3]
+   */
+  private fitting<T extends ReasonFields>(
+    connection: ConnectionHandle, fields: T, build: (said: T) => Buffer,
+  ): Buffer {
+    const body = build(fields);
+    const maximum = this.x.maximumPacketSizeOf(connection) >>> 0;
+    if (maximum === 0 || body.length + FIXED_HEADER_BYTES_MAX <= maximum) return body;
+    return build({ ...fields, reasonString: undefined, userProperties: undefined });
   }
 
   disconnect(connection: ConnectionHandle, reasonCode: number, fields?: ReasonFields): void {
     if (this.versionOf(connection) === 5) {
-      this.send(connection, DISCONNECT << 4, disconnectBody(reasonCode, fields));
+      const body = this.fitting(connection, fields ?? {}, (said) => disconnectBody(reasonCode, said));
+      this.send(connection, DISCONNECT << 4, body);
     }
-    this.closeAfterFlush(connection);
+    this.closeAfterFlush(connection); // [MQTT-3.14.4-1] [MQTT-3.14.4-2]
   }
 
   /** Client role: the goodbye of either version. */
@@ -93,7 +114,11 @@ export abstract class ControlPackets extends CoreRuntime {
   }
 
   sendAuth(connection: ConnectionHandle, packet: AuthPacket): void {
-    this.send(connection, AUTH << 4, authBody(packet));
+    const body = this.fitting<ReasonFields>(connection, packet, (said) => {
+      const { reasonString, userProperties = [] } = said;
+      return authBody({ ...packet, reasonString, userProperties });
+    });
+    this.send(connection, AUTH << 4, body);
     this.answered(connection);
   }
   reauthenticated(connection: ConnectionHandle): void {
@@ -105,7 +130,12 @@ export abstract class ControlPackets extends CoreRuntime {
   ): void {
     const version = this.versionOf(connection);
     if (this.portOf(connection) === undefined) return;
-    this.send(connection, SUBACK << 4, codesBody(packetIdentifier, reasonCodes, version, fields));
+    // 3.1.1 [MQTT-2.3.1-7] [MQTT-3.8.4-4] [MQTT-3.8.4-6], 5.0 [MQTT-2.2.1-6] [MQTT-3.8.4-6]: the
+    // identifier of the request, one code for each filter.
+    const body = this.fitting(connection, fields ?? {}, (said) => {
+      return codesBody(packetIdentifier, reasonCodes, version, said);
+    });
+    this.send(connection, SUBACK << 4, body);
     this.answered(connection);
   }
   answerUnsubscribe(
@@ -114,7 +144,11 @@ export abstract class ControlPackets extends CoreRuntime {
     const version = this.versionOf(connection);
     if (this.portOf(connection) === undefined) return;
     const codes = version === 5 ? reasonCodes : [];
-    this.send(connection, UNSUBACK << 4, codesBody(packetIdentifier, codes, version, fields));
+    // [MQTT-3.10.4-5] [MQTT-3.10.4-6] [MQTT-3.11.3-1]: one answer, also when nothing was deleted.
+    const body = this.fitting(connection, fields ?? {}, (said) => {
+      return codesBody(packetIdentifier, codes, version, said);
+    });
+    this.send(connection, UNSUBACK << 4, body);
     this.answered(connection);
   }
 

@@ -46,6 +46,7 @@ export interface CoreExports {
   hasCarry(handle: number): number;
   closeForReading(handle: number): void;
   versionOf(handle: number): number;
+  maximumPacketSizeOf(handle: number): number;
   lastReceivedAt(handle: number): number;
   bytesReceived(handle: number): number;
   isPaused(handle: number): number;

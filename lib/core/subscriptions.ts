@@ -42,6 +42,7 @@ export class Subscriptions {
   /** [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]; a shared subscription is sent none. */
   wantsRetained(options: SubscribeOptions, existed: boolean): boolean {
     if (options.shareName !== undefined) return false;
+    // [MQTT-3.8.4-4]
     const handling = options.retainHandling ?? 0;
     return handling === 0 || (handling === 1 && !existed);
   }
