@@ -26,6 +26,7 @@ const TOKEN_PUBREL = 2;
 const TOKEN_KINDS = 4;
 const IDENTIFIERS = 65_536;
 const NOTHING = new Uint8Array(0);
+const DOLLAR = 0x24;
 const RETAIN_HANDLING_SHIFT = 4;
 
 export interface DurabilityOwner {
@@ -120,6 +121,7 @@ export class Durability implements DurableEvents, SessionStore {
   }
 
   retained(topicName: Buffer, message: DurableMessage | undefined): void {
+    if (topicName[0] === DOLLAR) return; // $SYS tells of this process
     const batch = this.#group.unit();
     if (message === undefined) batch.deleteRetained(topicName);
     else batch.putRetained(this.#stored(message, this.#engine.nextNumber(), 0));

@@ -82,8 +82,9 @@ export class SessionRegistry {
       this.end(session, 'connection-closed');
       return;
     }
-    this.#context.store.detached(session);
-    this.#arm(session);
+    const { clock, store } = this.#context;
+    this.#settle(session, clock.now()); // time has passed while the broker was down
+    if (this.get(session.clientId) === session) store.detached(session);
   }
 
   /** A client has come back in time: nothing is due any more [MQTT-3.1.3-9]. */
@@ -95,7 +96,10 @@ export class SessionRegistry {
 
   /** The deadline of an offline session has passed. */
   timerFired(session: Session, now: number): void {
-    if (session.connection !== undefined) return;
+    if (session.connection === undefined) this.#settle(session, now);
+  }
+
+  #settle(session: Session, now: number): void {
     if (now >= expiryDue(session)) {
       this.#context.counters.sessionsExpired += 1;
       this.end(session, 'expired'); // [MQTT-4.1.0-2]

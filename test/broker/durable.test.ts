@@ -1,0 +1,209 @@
+/** What outlives the process, with real clients: the broker is closed or abandoned, and another one opens its directory. */
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import mqtt from 'mqtt';
+import type { IClientOptions, MqttClient } from 'mqtt';
+import { Broker } from 'nidomq';
+import type { BrokerOptions } from 'nidomq';
+
+let root: string;
+let path: string;
+const brokers: Broker[] = [];
+const clients: MqttClient[] = [];
+
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'nidomq-durable-'));
+  path = join(root, 'data');
+});
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.end(true);
+  for (const broker of brokers.splice(0)) await broker.close({ deadlineMs: 500 });
+  await rm(root, { recursive: true, force: true });
+});
+
+async function start(options: BrokerOptions = {}): Promise<Broker> {
+  const broker = new Broker({
+    listeners: [{ port: 0 }], engine: { file: { path } }, logger: false, ...options,
+  });
+  brokers.push(broker);
+  await broker.listen();
+  return broker;
+}
+/** As after kill -9: the directory as it is now, taken over by another broker. */
+async function startAfterKill(): Promise<Broker> {
+  const copy = join(root, `copy-${brokers.length}`);
+  await cp(path, copy, { recursive: true });
+  path = copy;
+  return start();
+}
+function open(broker: Broker, clientId: string, options: IClientOptions = {}): MqttClient {
+  const client = mqtt.connect({
+    port: broker.listeners[0].port, host: '127.0.0.1', clientId, clean: false, protocolVersion: 5,
+    properties: { sessionExpiryInterval: 3_600 }, reconnectPeriod: 0, ...options,
+  });
+  clients.push(client);
+  return client;
+}
+function connected(client: MqttClient): Promise<{ sessionPresent: boolean }> {
+  return new Promise((resolve, reject) => {
+    client.once('connect', resolve);
+    client.once('error', reject);
+  });
+}
+async function connect(
+  broker: Broker, clientId: string, options: IClientOptions = {},
+): Promise<MqttClient & { sessionPresent: boolean }> {
+  const client = open(broker, clientId, options);
+  const { sessionPresent } = await connected(client);
+  return Object.assign(client, { sessionPresent });
+}
+function leave(client: MqttClient): Promise<void> {
+  return client.endAsync();
+}
+/** Payloads as they come, from the first packet on. */
+function listen(client: MqttClient): { payloads: string[]; until(count: number): Promise<void> } {
+  const payloads: string[] = [];
+  let wake = () => {};
+  client.on('message', (_topic, payload) => {
+    payloads.push(payload.toString());
+    wake();
+  });
+  return {
+    payloads,
+    async until(count) {
+      const limit = Date.now() + 5_000;
+      while (payloads.length < count) {
+        if (Date.now() > limit) throw new Error(`${payloads.length} of ${count} messages came`);
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+          setTimeout(resolve, 100).unref();
+        });
+      }
+    },
+  };
+}
+
+describe('a broker with the file engine', () => {
+  it.each([4, 5] as const)('keeps the queue of an offline session, MQTT version %d', async (protocolVersion) => {
+    const broker = await start();
+    const receiver = await connect(broker, 'receiver', { protocolVersion });
+    await receiver.subscribeAsync(['a/#', 'b'], { qos: 2 });
+    await leave(receiver);
+    const sender = await connect(broker, 'sender');
+    for (let i = 0; i < 50; i++) {
+      await sender.publishAsync(i % 2 ? 'a/x' : 'b', `${i}`, { qos: i % 3 === 0 ? 2 : 1 });
+    }
+    const next = await startAfterKill();
+    const again = open(next, 'receiver', { protocolVersion });
+    const heard = listen(again);
+    expect((await connected(again)).sessionPresent).toBe(true);
+    await heard.until(50);
+    // A client tells of QoS 2 when PUBREL has come, so order holds within each QoS.
+    const of = (isQos2: (i: number) => unknown) => Array.from({ length: 50 }, (_, i) => i).filter(isQos2);
+    const numbers = heard.payloads.map(Number);
+    expect(numbers.filter((i) => i % 3 === 0)).toEqual(of((i) => i % 3 === 0));
+    expect(numbers.filter((i) => i % 3 !== 0)).toEqual(of((i) => i % 3 !== 0));
+    await next.publish('a/late', 'late', { qos: 1 });
+    await heard.until(51);
+  });
+
+  it('forgets what was acknowledged', async () => {
+    const broker = await start();
+    const receiver = await connect(broker, 'receiver');
+    const heard = listen(receiver);
+    await receiver.subscribeAsync('t', { qos: 2 });
+    for (let i = 0; i < 20; i++) await broker.publish('t', `${i}`, { qos: i % 2 ? 1 : 2 });
+    await heard.until(20);
+    await leave(receiver);
+    await broker.close();
+    const next = await start();
+    const again = open(next, 'receiver');
+    const after = listen(again);
+    expect((await connected(again)).sessionPresent).toBe(true);
+    await next.publish('t', 'new', { qos: 1 });
+    await after.until(1);
+    expect(after.payloads).toEqual(['new']);
+  });
+
+  it('keeps retained messages, the last one of each topic', async () => {
+    const broker = await start();
+    const sender = await connect(broker, 'sender');
+    for (const qos of [0, 1, 2] as const) {
+      await sender.publishAsync(`r/${qos}`, 'old', { qos, retain: true });
+      await sender.publishAsync(`r/${qos}`, 'new', { qos, retain: true });
+      await sender.publishAsync(`gone/${qos}`, 'x', { qos, retain: true });
+      await sender.publishAsync(`gone/${qos}`, '', { qos, retain: true });
+    }
+    await broker.close();
+    const next = await start();
+    const reader = await connect(next, 'reader');
+    const heard = listen(reader);
+    await reader.subscribeAsync('#', { qos: 1 });
+    await heard.until(3);
+    expect(heard.payloads).toEqual(['new', 'new', 'new']);
+  });
+
+  it('discards a session that a clean start discarded', async () => {
+    const broker = await start();
+    const first = await connect(broker, 'c');
+    await first.subscribeAsync('t', { qos: 1 });
+    await leave(first);
+    await broker.publish('t', 'old', { qos: 1 });
+    await connect(broker, 'c', { clean: true });
+    const next = await startAfterKill();
+    const again = await connect(next, 'c');
+    expect(again.sessionPresent).toBe(true); // the one that the clean start began
+    const heard = listen(again);
+    await next.publish('t', 'for nobody', { qos: 1 });
+    await again.subscribeAsync('u', { qos: 1 });
+    await next.publish('u', 'mine', { qos: 1 });
+    await heard.until(1);
+    expect(heard.payloads).toEqual(['mine']);
+  });
+
+  it('publishes the will of a client that was connected when the process died', async () => {
+    const broker = await start();
+    const watcher = await connect(broker, 'watcher');
+    await watcher.subscribeAsync('will', { qos: 1 });
+    await leave(watcher);
+    await connect(broker, 'mortal', {
+      will: { topic: 'will', payload: Buffer.from('gone'), qos: 1, retain: false },
+    });
+    const next = await startAfterKill();
+    const again = open(next, 'watcher');
+    const heard = listen(again);
+    await connected(again);
+    await heard.until(1);
+    expect(heard.payloads).toEqual(['gone']);
+  });
+
+  it('ends a session whose time ran out while the broker was down', async () => {
+    const broker = await start();
+    const short = await connect(broker, 'short', { properties: { sessionExpiryInterval: 1 } });
+    const long = await connect(broker, 'long');
+    await Promise.all([leave(short), leave(long)]);
+    await broker.close();
+    await new Promise((resolve) => setTimeout(resolve, 1_100)); // wall clock time has to pass
+    const next = await start();
+    expect((await connect(next, 'long')).sessionPresent).toBe(true);
+    expect((await connect(next, 'short')).sessionPresent).toBe(false);
+  });
+
+  it('acknowledges QoS 1 only when the message is on disk', async () => {
+    const broker = await start();
+    const receiver = await connect(broker, 'receiver');
+    await receiver.subscribeAsync('t', { qos: 1 });
+    await leave(receiver);
+    const sender = await connect(broker, 'sender');
+    await Promise.all(Array.from({ length: 500 }, (_, i) => sender.publishAsync('t', `${i}`, { qos: 1 })));
+    const next = await startAfterKill();
+    expect(next.session('receiver')?.queuedMessages).toBe(500);
+  });
+
+  it('refuses a directory that another broker has open', async () => {
+    await start();
+    await expect(start()).rejects.toMatchObject({ code: 'NIDO_ENGINE_LOCKED' });
+  });
+});
