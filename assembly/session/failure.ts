@@ -33,6 +33,7 @@ export function failConnection(connection: Connection, reasonCode: u32, detail: 
   } else if (reasonCode == CLIENT_IDENTIFIER_NOT_VALID) {
     writeConnackV3(connection, RETURN_CODE_IDENTIFIER); // [MQTT-3.1.3-8] v3.1.1
   }
+  // 5.0 [MQTT-3.1.4-6]: nothing of it is read any more
   connection.state = STATE_CLOSED;
   tellFailed(connection.handle, reasonCode, detail);
 }

@@ -185,6 +185,7 @@ export function sendAck(
   connection: Connection, kind: u32, packetIdentifier: u32, reasonCode: u32,
 ): void {
   if (connection.state != STATE_OPEN) return;
+  // 5.0 [MQTT-4.9.0-3] [MQTT-3.3.4-10]: no quota holds back anything but PUBLISH
   // Reserve what every version needs for plain success, more only for a Reason Code of MQTT 5.
   const length: u32 = connection.version == 5 && reasonCode != 0 ? ACK_WITH_REASON : ACK_PLAIN;
   const at = reserve(connection, length);

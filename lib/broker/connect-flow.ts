@@ -241,6 +241,7 @@ export class ConnectFlow {
   }
 
   /** Before CONNACK it is a refusal [MQTT-4.12.0-4], after it a DISCONNECT. */
+  // [MQTT-4.12.1-2]: also when it was a re-authentication
   #authFailed(connection: ClientConnection, reasonCode: number, reason: string): void {
     if (connection.state === 'connected') {
       this.#connections.cutOff(
@@ -317,6 +318,7 @@ export class ConnectFlow {
       return;
     }
     if (existing?.connection !== undefined) {
+      // 3.1.1 [MQTT-3.1.4-2]
       // [MQTT-3.1.4-3]
       this.#connections.cutOff(
         existing.connection,

@@ -210,7 +210,7 @@ const LIMITS: readonly OptionSpec[] = [
   ),
   integer(
     'limits.receiveMaximum',
-    1_024,
+    65_535, // clients that do not look at it (MQTT.js 5) must not be cut off for a burst
     'messages',
     [1, 65_535],
     'Unacknowledged QoS 1 and 2 messages from one client; announced as Receive Maximum',

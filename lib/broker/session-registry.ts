@@ -72,6 +72,7 @@ export class SessionRegistry {
         this.#publishWill(session); // [MQTT-3.1.2-8]
       else session.willDue = now + delayMs;
     }
+    // 5.0 [MQTT-3.1.2-23]: its state stays until then
     this.#context.store.detached(session);
     this.#arm(session);
   }

@@ -130,6 +130,7 @@ export abstract class ControlPackets extends CoreRuntime {
   ): void {
     const version = this.versionOf(connection);
     if (this.portOf(connection) === undefined) return;
+    // Acknowledgements of the core carry no explanations at all: 5.0 [MQTT-3.1.2-29].
     // 3.1.1 [MQTT-2.3.1-7] [MQTT-3.8.4-4] [MQTT-3.8.4-6], 5.0 [MQTT-2.2.1-6] [MQTT-3.8.4-6]: the
     // identifier of the request, one code for each filter.
     const body = this.fitting(connection, fields ?? {}, (said) => {
@@ -178,6 +179,17 @@ export abstract class ControlPackets extends CoreRuntime {
   }
   setPublishPolicy(connection: ConnectionHandle, policy: 'allow' | 'deny' | 'ask'): void {
     this.x.setPolicy(connection, POLICIES[policy]);
+  }
+  setReceivePolicy(session: SessionHandle, policy: 'allow' | 'ask'): void {
+    this.x.setReceivePolicy(session, POLICIES[policy]);
+  }
+  answerReceive(
+    session: SessionHandle, asked: { readonly serial: number; readonly rules: number },
+    verdict: 'allowed' | 'denied',
+  ): void {
+    const isAllowed = verdict === 'allowed' ? 1 : 0;
+    this.x.answerReceive(session, asked.serial, asked.rules, isAllowed, this.now());
+    this.afterwards();
   }
   invalidateVerdicts(): void {
     this.x.invalidateVerdicts();

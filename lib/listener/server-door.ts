@@ -122,6 +122,7 @@ export class ServerDoor implements Listener {
 
   async #open(accept: AcceptTransport): Promise<void> {
     await this.#tls?.load();
+    // 3.1.1 [MQTT-7.1.1-1], 5.0 [MQTT-4.2-1]: TCP, ordered and lossless
     const server = this.#createServer();
     this.#accept = accept;
     this.#server = server;
