@@ -34,7 +34,7 @@ describe('options', () => {
     expect(limits).toMatchObject({
       memoryBytes: 268_435_456,
       packetBytesMax: 1_048_576,
-      receiveMaximum: 1_024,
+      receiveMaximum: 65_535,
       topicAliasMaximum: 32,
       topicLevelsMax: 256,
       queueMessagesMax: 100_000,
