@@ -1,6 +1,9 @@
-// The long runs of the crash tests of the file engine.
-//   node scripts/engine-crash.mjs kill|power|full [--rounds 100] [--seed 1] [--durability disk]
+// The long runs of the crash tests: of the file engine alone (kill -9, power cuts, a full disk), and of a broker with real
+// clients that is killed again and again.
+//   node scripts/engine-crash.mjs kill|power|full|broker [--rounds 100] [--seed 1] [--durability disk]
 import { rmSync } from 'node:fs';
+import { brokerRounds } from '../test/engine/crash/broker-rounds.mjs';
+import { compileBroker } from '../test/engine/compile-broker.mjs';
 import { compileEngine } from '../test/engine/compile-engine.mjs';
 import { diskLibrary, fullDiskRounds, killRounds, powerRounds } from '../test/engine/crash/rounds.mjs';
 
@@ -9,21 +12,24 @@ function option(name, fallback) {
   return at < 0 ? fallback : process.argv[at + 1];
 }
 const what = process.argv[2];
-const run = { kill: killRounds, power: powerRounds, full: fullDiskRounds }[what];
+const RUNS = { kill: killRounds, power: powerRounds, full: fullDiskRounds, broker: brokerRounds };
+const run = RUNS[what];
 if (run === undefined) {
-  console.error('Which run? kill, power or full.');
+  console.error('Which run? kill, power, full or broker.');
   process.exit(2);
 }
-const compiled = compileEngine();
-const library = what === 'kill' ? undefined : diskLibrary();
+const needsLibrary = what === 'power' || what === 'full';
+const compiled = what === 'broker' ? compileBroker() : compileEngine();
+const library = needsLibrary ? diskLibrary() : undefined;
 process.on('exit', () => {
   rmSync(compiled.directory, { recursive: true, force: true });
   if (library !== undefined) rmSync(library, { force: true });
 });
-if (what === 'kill' || library !== undefined) {
+if (!needsLibrary || library !== undefined) {
   const result = await run({
-    api: await import(compiled.index), index: compiled.index, library,
-    rounds: Number(option('rounds', what === 'kill' ? 100 : 60)), seed: Number(option('seed', 1)),
+    ...(what === 'broker' ? { broker: compiled.broker }
+      : { api: await import(compiled.index), index: compiled.index, library }),
+    rounds: Number(option('rounds', needsLibrary ? 60 : 100)), seed: Number(option('seed', 1)),
     durability: option('durability', 'disk'), print: (line) => console.log(line),
   });
   console.log(JSON.stringify({ run: what, ...result }));
