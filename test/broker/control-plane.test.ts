@@ -424,7 +424,7 @@ describe('subscribing', () => {
     allowed = false;
     changed();
     clock.advance(10);
-    expect(calls()).toEqual(['invalidate']);
+    expect(calls()).toContain('invalidate');
     expect([...core.sessions.values()][0].subscriptions.size).toBe(0);
   });
 
