@@ -402,7 +402,10 @@ function engineOf({ engine }: ResolvedBrokerOptions): Engine | undefined {
 }
 
 function notYetError(): BrokerError {
-  return new BrokerError('NIDO_BROKER_STATE', 'what the engine keeps is not there yet: call listen() first');
+  return new BrokerError(
+    'NIDO_BROKER_STATE',
+    'what the engine keeps is not there yet: call listen() first',
+  );
 }
 
 function closedError(): BrokerError {

@@ -8,7 +8,8 @@ import type { CoreControl } from '../core/contract.js';
 import type { DurableSide } from '../core/durable.js';
 import { readMessageProperties } from '../core/packet-reader.js';
 import type {
-  LoadVisitor, QueueEntry, SessionRecord, SpilledPart, StoredMessage, SubscriptionRecord, WillRecord,
+  LoadVisitor, QueueEntry, SessionRecord, SpilledPart, StoredMessage, SubscriptionRecord,
+  WillRecord,
 } from '../engine/index.js';
 import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';

@@ -44,8 +44,8 @@ export interface Append {
 
 export interface DurableEvents {
   /**
-   * Store it under the number that is answered, then `commit(gate)`, in the order of these calls. 0:
-   * it cannot be stored, nobody gets it, and a publisher with MQTT 5 is told (Quota exceeded).
+   * Store it under the number that is answered, then `commit(gate)`, in the order of these calls.
+   * 0: it cannot be stored, nobody gets it, and a publisher with MQTT 5 is told (Quota exceeded).
    */
   append(append: Append): number;
   /** A retained message that nobody waits for; undefined = it is deleted. */
