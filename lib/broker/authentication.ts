@@ -91,7 +91,8 @@ export class Authentication {
 
   #one(authenticator: Authenticator, request: ConnectRequest): Soon<AuthenticationResult> {
     try {
-      return authenticator.authenticate(request);
+      const answer = authenticator.authenticate(request);
+      return isLater(answer) ? answer.then(checkedResult) : checkedResult(answer);
     } catch (error) {
       return this.#failedHook(error);
     }
@@ -114,6 +115,15 @@ export class Authentication {
     reportProblem(this.#context, 'enhanced authenticator', error);
     return FAILED_STEP;
   }
+}
+
+/** An authenticator in JavaScript may forget to answer: that is a failure, and denies. */
+function checkedResult(result: AuthenticationResult | undefined | null): AuthenticationResult {
+  const ok = result?.ok;
+  if (result !== undefined && result !== null && (ok === true || ok === false || ok === 'pass')) {
+    return result;
+  }
+  throw new TypeError('an authenticator answered neither { ok: true }, false nor "pass"');
 }
 
 function denied(request: ConnectRequest): Decided {

@@ -9,6 +9,7 @@ import { reportProblem } from './context.js';
 import { isLater } from './decision.js';
 import type { Soon } from './decision.js';
 import type { Authorizer, Identity, Verdict } from './hooks.js';
+import { filterMatches } from './topic-text.js';
 
 type Question = (authorizer: Authorizer) => Soon<Verdict>;
 
@@ -28,6 +29,11 @@ export class Authorization {
   /** How the core treats publishes: without an authorizer it need not ask at all. */
   get publishPolicy(): 'allow' | 'ask' {
     return this.#publishers.length === 0 ? 'allow' : 'ask';
+  }
+
+  /** Some authorizer wants to see every delivery, not only those that may be late. */
+  get filtersDeliveries(): boolean {
+    return this.#context.options.authorization.some(({ canReceive }) => canReceive !== undefined);
   }
 
   get asksForSubscriptions(): boolean {
@@ -52,6 +58,35 @@ export class Authorization {
     return this.#all(this.#subscribers, 0, (authorizer) =>
       authorizer.canSubscribe!(who, filter, how),
     );
+  }
+
+  /**
+   * An authorizer without `canReceive` is asked whether the client might subscribe today: to this
+   * very topic, or with one of the filters that it holds.
+   */
+  canReceive(who: Identity, topicName: string, held: () => readonly string[]): Soon<Verdict> {
+    return this.#all(this.#context.options.authorization, 0, (authorizer) => {
+      if (authorizer.canReceive !== undefined) return authorizer.canReceive(who, topicName);
+      if (authorizer.canSubscribe === undefined) return true;
+      return this.#mightSubscribe(authorizer, who, () => [
+        topicName, ...held().filter((filter) => filterMatches(filter, topicName)),
+      ]);
+    });
+  }
+
+  #mightSubscribe(
+    authorizer: Authorizer, who: Identity, filters: () => readonly string[],
+  ): Soon<Verdict> {
+    const rest = [...filters()];
+    const next = (): Soon<Verdict> => {
+      for (let filter = rest.shift(); filter !== undefined; filter = rest.shift()) {
+        const verdict = authorizer.canSubscribe!(who, filter, { qos: 0 });
+        if (isLater(verdict)) return verdict.then((granted) => granted === true || next());
+        if (verdict === true) return true;
+      }
+      return false;
+    };
+    return next();
   }
 
   #all(authorizers: readonly Authorizer[], from: number, question: Question): Soon<Verdict> {

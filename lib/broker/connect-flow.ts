@@ -39,6 +39,7 @@ import {
 } from './reason-codes.js';
 import { IdentityExpiry } from './records.js';
 import type { ClientConnection, Session } from './records.js';
+import type { ReceiveFlow } from './receive-flow.js';
 import type { SessionRegistry } from './session-registry.js';
 
 type Success = Extract<Decided, { ok: true }>;
@@ -54,6 +55,7 @@ export class ConnectFlow {
   readonly #sessions: SessionRegistry;
   readonly #authentication: Authentication;
   readonly #authorization: Authorization;
+  readonly #receive: ReceiveFlow;
 
   constructor(
     context: BrokerContext,
@@ -62,6 +64,7 @@ export class ConnectFlow {
       readonly sessions: SessionRegistry;
       readonly authentication: Authentication;
       readonly authorization: Authorization;
+      readonly receive: ReceiveFlow;
     },
   ) {
     this.#context = context;
@@ -69,6 +72,7 @@ export class ConnectFlow {
     this.#sessions = parts.sessions;
     this.#authentication = parts.authentication;
     this.#authorization = parts.authorization;
+    this.#receive = parts.receive;
   }
 
   connect(connection: ClientConnection, packet: ConnectPacket): void {
@@ -220,8 +224,8 @@ export class ConnectFlow {
       return;
     }
     this.#setIdentity(connection, step, connection.identity?.username);
-    if (connection.session !== undefined) connection.session.identity = connection.identity!;
     core.invalidateVerdicts();
+    if (connection.session !== undefined) this.#changeIdentity(connection.session, connection);
     core.sendAuth(connection.handle, this.#authPacket(connection, SUCCESS, step.data));
     core.reauthenticated(connection.handle);
   }
@@ -368,7 +372,7 @@ export class ConnectFlow {
     const { packet } = admission;
     const identity = connection.identity!;
     const session = resumed ?? this.#sessions.create(connection.clientId, identity);
-    session.identity = identity;
+    this.#changeIdentity(session, connection);
     session.connection = connection;
     session.will = packet.will; // [MQTT-3.1.2-7]
     session.expirySeconds = grantedExpiry(packet, options.mqtt);
@@ -397,6 +401,12 @@ export class ConnectFlow {
     else store.after(session, accept);
   }
 
+  #changeIdentity(session: Session, connection: ClientConnection): void {
+    const before = session.identity;
+    session.identity = connection.identity!;
+    this.#receive.identityChanged(session, before);
+  }
+
   #open(
     connection: ClientConnection, session: Session, admission: Admission,
     found: 'new' | 'resumed',
@@ -404,6 +414,7 @@ export class ConnectFlow {
     const { core, options } = this.#context;
     const { packet, assigned, data } = admission;
     const { limits } = options;
+    this.#receive.connected(session, found);
     core.accept(connection.handle, session.handle, {
       // [MQTT-3.1.4-5]
       keepAliveMs: connection.keepAliveSeconds * MS_PER_SECOND,

@@ -11,6 +11,7 @@ import { messageOf } from './errors.js';
 import type { ClientDescription, ClientDisconnectedEvent } from './events.js';
 import type { AdmittedClient } from './hooks.js';
 import {
+  ADMINISTRATIVE_ACTION,
   DISCONNECT_WITH_WILL,
   KEEP_ALIVE_TIMEOUT,
   MAXIMUM_CONNECT_TIME,
@@ -18,6 +19,7 @@ import {
   SERVER_UNAVAILABLE,
   SUCCESS,
   UNSPECIFIED_ERROR,
+  connackFailure,
   hexCode,
 } from './reason-codes.js';
 import { ClientConnection } from './records.js';
@@ -82,12 +84,30 @@ export class Connections {
     try {
       const handle = core.open(transport, now);
       if (this.#opening === connection) this.#adopt(connection, handle);
+      this.#letWait(connection, answer?.delayMs ?? 0);
     } catch (error) {
       // out of memory: nobody is owed an answer yet
       this.#opening = undefined;
       wheel.cancel(connection);
       options.gate?.closed(transport.remoteAddress);
       this.#turnAway(transport, door, messageOf(error));
+    }
+  }
+
+  /** Connections come faster than they may: this one is read later, those inside go on. */
+  #letWait(connection: ClientConnection, delayMs: number): void {
+    const { core, options, wheel } = this.#context;
+    if (delayMs <= 0 || connection.state !== 'waiting') return;
+    core.slowDown(connection.handle, delayMs);
+    const timeoutMs = options.limits.connectTimeoutSeconds * MS_PER_SECOND;
+    wheel.set(connection, connection.connectedAt + delayMs + timeoutMs);
+  }
+
+  /** Somebody was banned: whoever of them is inside goes. */
+  putOut(isBanned: (who: AdmittedClient) => boolean): void {
+    for (const connection of [...this.#byHandle.values()]) {
+      if (!isBanned(admitted(connection))) continue;
+      this.cutOff(connection, ADMINISTRATIVE_ACTION, 'banned'); // 0x8A is for CONNACK alone
     }
   }
 
@@ -148,7 +168,13 @@ export class Connections {
       this.refuse(connection, SERVER_UNAVAILABLE, reason);
       return;
     }
-    core.disconnect(connection.handle, reasonCode, this.#fields(connection, reasonCode, reason));
+    const fields = this.#fields(connection, reasonCode, reason);
+    // Accepted, but its CONNACK still waits for the engine: then CONNACK says no [MQTT-3.14.0-1].
+    if (core.sessionOf(connection.handle) === 0) {
+      core.refuse(connection.handle, connackFailure(reasonCode), fields);
+    } else {
+      core.disconnect(connection.handle, reasonCode, fields);
+    }
     this.#end(connection, { by: 'broker', reasonCode, reason });
   }
 

@@ -31,6 +31,7 @@ import { Authorization } from './authorization.js';
 import type { BrokerLog } from './broker-log.js';
 import type { ResolvedBrokerOptions } from './broker-options.js';
 import type { Clock, ScheduledTask } from './clock.js';
+import type { PublishPace } from './hooks.js';
 import { ConnectFlow } from './connect-flow.js';
 import { Connections } from './connections.js';
 import { emptyCounters, reportProblem } from './context.js';
@@ -41,6 +42,7 @@ import { HandlerRun, Handlers } from './handlers.js';
 import { Publisher } from './publisher.js';
 import { NOT_AUTHORIZED, QUOTA_EXCEEDED, SUCCESS } from './reason-codes.js';
 import { ClientConnection, IdentityExpiry, Session } from './records.js';
+import { ReceiveFlow } from './receive-flow.js';
 import { Restorer } from './restore.js';
 import { SessionRegistry } from './session-registry.js';
 import { NOTHING_STORED } from './session-store.js';
@@ -52,6 +54,8 @@ import type { TimerEntry, TimerWheelOwner } from './timer-wheel.js';
 /** What the core needs of its surroundings. */
 export interface CoreSurroundings {
   readonly now: () => number;
+  readonly later: (fn: () => void, delayMs: number) => unknown;
+  readonly pace: (now: number) => PublishPace | undefined;
   /** The core has trapped: nothing of it works any more. */
   readonly broken: (error: unknown) => void;
 }
@@ -99,6 +103,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   readonly #authorization: Authorization;
   readonly #subscribeFlow: SubscribeFlow;
   readonly #review: SubscriptionReview;
+  readonly #receive: ReceiveFlow;
   readonly #wheel: TimerWheel;
   readonly #parts: ControlPlaneParts;
   #pulse: ScheduledTask | undefined = undefined;
@@ -111,6 +116,8 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     this.#wheel = new TimerWheel(this, clock.now());
     this.core = parts.createCore(coreOptions(options, parts.hashSeed), this, {
       now: () => clock.now(),
+      later: (fn, delayMs) => clock.schedule(fn, delayMs),
+      pace: (now) => options.gate?.pace?.(now),
       broken: (error) => this.#broken(error),
     });
     const { engine } = parts;
@@ -133,11 +140,20 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     this.publisher = new Publisher(context);
     this.#subscribeFlow = new SubscribeFlow(context, this.#authorization);
     this.#review = new SubscriptionReview(context, this.#authorization, this.sessions);
+    this.#receive = new ReceiveFlow(context, {
+      authorization: this.#authorization,
+      sessions: this.sessions,
+      review: this.#review,
+    });
     this.connectFlow = new ConnectFlow(context, {
+      receive: this.#receive,
       connections: this.connections,
       sessions: this.sessions,
       authorization: this.#authorization,
       authentication: new Authentication(context),
+    });
+    options.gate?.onBan?.((isBanned) => {
+      if (!this.#stopped()) this.connections.putOut(isBanned);
     });
     this.sys = new SysTopics(context);
     this.#schedule(clock.now() + PULSE_MS_MAX);
@@ -146,6 +162,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   /** Forgets every cached verdict and looks at every subscription again. */
   rulesChanged(): void {
     this.core.invalidateVerdicts();
+    this.#receive.rulesChanged();
     this.#review.begin();
   }
 
@@ -239,6 +256,12 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
       (granted) => this.#answerPublish(handle, granted ? SUCCESS : NOT_AUTHORIZED, topicName),
       (error) => reportProblem(this.#context, 'authorizer', error),
     );
+  }
+
+  authorizeReceive(
+    session: SessionHandle, topicName: string, serial: number, rules: number,
+  ): void {
+    this.#receive.asked(session, topicName, { serial, rules });
   }
 
   deliver(session: SessionHandle, delivery: Delivery): void {

@@ -103,10 +103,13 @@ export interface Authorizer {
     how: { readonly qos: 0 | 1 | 2; readonly shareName?: string },
   ): Verdict | Promise<Verdict>;
   /**
-   * May this message be delivered to `who`? Only asked when present; synchronous because it stands
-   * on the hot path.
+   * May messages of this topic be delivered to `who`? Asked for every delivery when it is there
+   * (the verdict is cached per session and topic). Without it deliveries follow from subscriptions,
+   * and only what may be late (queued, retained, to be sent again) is asked about once the rules
+   * have changed or a client has come back: then `canSubscribe` is asked, with the topic itself and
+   * with the client's filters that match it, `qos` 0.
    */
-  canReceive?(who: Identity, topicName: string): Verdict;
+  canReceive?(who: Identity, topicName: string): Verdict | Promise<Verdict>;
   /** Called with a function that forgets every cached verdict; call it after the rules changed. */
   onChange?(invalidate: () => void): void;
 }
@@ -136,7 +139,8 @@ export interface AdmittedClient {
   readonly remoteAddress: string;
 }
 export type GateAnswer =
-  | { readonly kind: 'admit' }
+  /** With `delayMs` above 0, nothing is read from the peer before. */
+  | { readonly kind: 'admit'; readonly delayMs?: number }
   | { readonly kind: 'refuse'; readonly reasonCode: number; readonly reason: string };
 
 /**
@@ -152,4 +156,14 @@ export interface ConnectionGatekeeper {
   /** A client was authenticated. One that is admitted is reported with `left`. */
   enter(who: AdmittedClient, now: number, wallNow: number): GateAnswer;
   left(who: AdmittedClient, now: number): unknown;
+  /** How fast a new connection may publish; undefined = as fast as it can. */
+  pace?(now: number): PublishPace | undefined;
+  /** Calls `putOut` when somebody who may be inside is banned. */
+  onBan?(putOut: (isBanned: (who: AdmittedClient) => boolean) => void): void;
+}
+
+/** The rate of one connection. What is too fast is read later, never dropped. */
+export interface PublishPace {
+  /** For how many milliseconds to read nothing more after this much came in. */
+  take(amount: { readonly messages: number; readonly bytes: number }, now: number): number;
 }

@@ -326,13 +326,4 @@ function checkTogether(options: ResolvedBrokerOptions): void {
       'interceptors: messages cannot be intercepted yet; leave the list empty',
     );
   }
-  const unheard = options.authorization.findIndex(
-    (authorizer) => authorizer.canReceive !== undefined,
-  );
-  if (unheard >= 0) {
-    throw new BrokerError(
-      'NIDO_HOOK_UNSUPPORTED',
-      `authorization[${unheard}].canReceive cannot be asked yet: refuse in canSubscribe instead`,
-    );
-  }
 }

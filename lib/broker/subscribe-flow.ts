@@ -235,6 +235,11 @@ export class SubscriptionReview {
     this.#continue();
   }
 
+  /** Looks at one session now. */
+  look(session: Session): void {
+    this.#review(session);
+  }
+
   #continue(): void {
     if (this.#scheduled === 'yes' || this.#waiting.length === 0) return;
     this.#scheduled = 'yes';

@@ -176,6 +176,11 @@ export interface CoreEvents {
    * Waits. The verdict for this connection and topic is not cached: answer with `answerPublish`.
    */
   authorizePublish(connection: ConnectionHandle, topicName: string, qos: Qos, retain: boolean): void;
+  /**
+   * A session whose receive policy is `ask` has a message of this topic: it waits. Answer with
+   * `answerReceive`, naming `serial` and `rules`.
+   */
+  authorizeReceive?(session: SessionHandle, topicName: string, serial: number, rules: number): void;
   /** A message for a session of `createHandlerSession`. */
   deliver(session: SessionHandle, delivery: Delivery): void;
   /**
@@ -286,7 +291,19 @@ export interface CoreControl {
    */
   answerPublish(connection: ConnectionHandle, reasonCode: number, options?: { readonly cache: 'yes' | 'no' }): void;
   setPublishPolicy(connection: ConnectionHandle, policy: 'allow' | 'deny' | 'ask'): void;
-  /** Forgets every cached publish verdict. */
+  /**
+   * `ask`: before a message leaves for this session its topic needs a verdict, which is kept until
+   * the rules change or another connection takes the session over.
+   */
+  setReceivePolicy(session: SessionHandle, policy: 'allow' | 'ask'): void;
+  /** Verdict for what `authorizeReceive` asked. Void when it was not the newest question. */
+  answerReceive(
+    session: SessionHandle, asked: { readonly serial: number; readonly rules: number },
+    verdict: 'allowed' | 'denied',
+  ): void;
+  /** Nothing is read from this peer for so long; what it sends meanwhile waits in its socket. */
+  slowDown(connection: ConnectionHandle, delayMs: number): void;
+  /** Forgets every cached verdict. */
   invalidateVerdicts(): void;
 
   createSession(): SessionHandle;

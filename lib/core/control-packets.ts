@@ -190,6 +190,7 @@ export abstract class ControlPackets extends CoreRuntime {
     const isAllowed = verdict === 'allowed' ? 1 : 0;
     this.x.answerReceive(session, asked.serial, asked.rules, isAllowed, this.now());
     this.afterwards();
+    if (!this.flushScheduled) this.scheduleFlush(); // a replay may have waited for this
   }
   invalidateVerdicts(): void {
     this.x.invalidateVerdicts();

@@ -17,7 +17,7 @@ import { instantiate } from './instance.js';
 import type { CoreExports } from './instance.js';
 import { applyLimits } from './limits.js';
 import { Port, PORT_CLOSED, PORT_ENDED, PORT_ENDING, PORT_OPEN } from './port.js';
-import type { PortOwner } from './port.js';
+import type { Pace, PortOwner } from './port.js';
 import { RowReader } from './rows.js';
 
 const SLOT_MASK = 0xfffff;
@@ -34,6 +34,10 @@ export interface CoreHost {
   readonly now?: Now;
   /** Runs `fn` once the current turn has done its work. Defaults to `setImmediate`. */
   readonly defer?: (fn: () => void) => void;
+  /** Runs `fn` after so many milliseconds. Defaults to an unreferenced `setTimeout`. */
+  readonly later?: (fn: () => void, delayMs: number) => unknown;
+  /** Says how fast a new peer may publish; undefined = as fast as it can. */
+  readonly pace?: (now: number) => Pace | undefined;
   /** Called once when the core has trapped: nothing works any more, every connection is closed. */
   readonly broken?: (error: unknown) => void;
 }
@@ -48,6 +52,7 @@ export abstract class CoreRuntime implements PortOwner {
   private readonly rxWindow: number;
   protected readonly now: Now;
   private readonly deferTurn: (fn: () => void) => void;
+  private readonly later: (fn: () => void, delayMs: number) => unknown;
   private readonly runFlush = () => this.flushTurn();
   private ending: Port[] = [];
   private deferred: (() => void)[] = [];
@@ -62,6 +67,7 @@ export abstract class CoreRuntime implements PortOwner {
   ) {
     this.now = host.now ?? (() => performance.now());
     this.deferTurn = host.defer ?? ((fn) => void setImmediate(fn));
+    this.later = host.later ?? ((fn, delayMs) => setTimeout(fn, delayMs).unref());
     this.x = instantiate({
       memoryBytes: options.memoryBytes,
       hashSeed: options.hashSeed,
@@ -96,6 +102,7 @@ export abstract class CoreRuntime implements PortOwner {
     }
     const port = new Port(this, handle, transport);
     this.ports[handle & SLOT_MASK] = port;
+    port.pace = this.host.pace?.(this.now());
     transport.open(port);
     return handle;
   }
@@ -129,7 +136,33 @@ export abstract class CoreRuntime implements PortOwner {
     } catch (error) {
       this.trap(error);
     }
+    if (port.pace !== undefined) this.keepPace(port, port.pace, chunk.length);
     this.afterwards();
+  }
+
+  /** Who publishes faster than it may is read later: nothing is dropped, nobody else waits. */
+  private keepPace(port: Port, pace: Pace, bytes: number): void {
+    if (port.state !== PORT_OPEN || this.failure !== undefined) return;
+    const publishes = this.x.publishesReceived(port.handle);
+    const messages = publishes - port.publishes;
+    port.publishes = publishes;
+    if (messages === 0) return;
+    const delayMs = pace.take({ messages, bytes }, this.now());
+    if (delayMs > 0) this.slow(port, delayMs);
+  }
+
+  slowDown(connection: ConnectionHandle, delayMs: number): void {
+    const port = this.portOf(connection);
+    if (port !== undefined) this.slow(port, delayMs);
+  }
+  private slow(port: Port, delayMs: number): void {
+    if (port.slowed) return;
+    port.slowed = true;
+    port.pauseReading();
+    this.later(() => {
+      port.slowed = false;
+      port.resumeReading();
+    }, delayMs);
   }
 
   /**

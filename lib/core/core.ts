@@ -3,12 +3,12 @@
  */
 import {
   COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_CONNECTIONS, COUNT_DROPPED,
-  COUNT_PUBLISH_RECEIVED, COUNT_PUBLISH_SENT, COUNT_QUEUED, COUNT_SESSIONS, SESSION_HANDLER,
-  SESSION_HOLDS, SESSION_SOCKET,
+  COUNT_PUBLISH_RECEIVED, COUNT_PUBLISH_SENT, COUNT_QUEUED, COUNT_SESSIONS, LIMIT_MAXIMUM_QOS,
+  LIMIT_RETAIN_AVAILABLE, SESSION_HANDLER, SESSION_HOLDS, SESSION_SOCKET,
 } from '../../assembly/shared/abi.js';
 import type {
   ConnectionHandle, CoreControl, CoreEvents, CoreOptions, CoreStats, HandlerSessionOptions,
-  OutgoingMessage, SessionHandle, SessionInfo, SubscribeOptions,
+  OutgoingMessage, Qos, SessionHandle, SessionInfo, SubscribeOptions,
 } from './contract.js';
 import { CoreError } from './errors.js';
 import { DROP_REASONS, memoryByClass } from './limits.js';
@@ -20,6 +20,12 @@ import type { CoreHost } from './core-runtime.js';
 export type { CoreHost, Now } from './core-runtime.js';
 
 const QUOTA_EXCEEDED = 0x97;
+
+/** What a server may say in CONNACK that it does not take. */
+export interface ServerPromises {
+  readonly maximumQos: Qos;
+  readonly retainAvailable: boolean;
+}
 
 export class Core extends ControlPackets implements CoreControl {
   private readonly filters: Subscriptions;
@@ -145,6 +151,27 @@ export class Core extends ControlPackets implements CoreControl {
     return reason;
   }
 
+  /** Client role: drops the oldest message that was never sent; false when there is none. */
+  shedOldest(session: SessionHandle): boolean {
+    const shed = this.x.shedOldest(session) !== 0;
+    this.afterwards();
+    return shed;
+  }
+  /** Client role: a Packet Identifier for SUBSCRIBE or UNSUBSCRIBE, given back with its answer. */
+  reserveIdentifier(session: SessionHandle): number {
+    const packetIdentifier = this.x.reserveIdentifier(session) >>> 0;
+    if (packetIdentifier !== 0) return packetIdentifier;
+    throw new CoreError('NIDO_CORE_IDENTIFIERS', 'no memory for, or no, free Packet Identifier');
+  }
+  giveIdentifier(session: SessionHandle, packetIdentifier: number): void {
+    this.x.giveIdentifier(session, packetIdentifier);
+  }
+  /** Client role: what CONNACK said that may not be published. */
+  setServerPromises(server: ServerPromises): void {
+    this.x.setLimit(LIMIT_MAXIMUM_QOS, server.maximumQos);
+    this.x.setLimit(LIMIT_RETAIN_AVAILABLE, server.retainAvailable ? 1 : 0);
+  }
+
   settle(session: SessionHandle, token: number, reasonCode: number): void {
     this.x.settle(session, token, reasonCode, this.now());
     this.afterwards();
@@ -164,7 +191,7 @@ export class Core extends ControlPackets implements CoreControl {
   }
   lastReceived(connection: ConnectionHandle, now: number): number {
     const port = this.portOf(connection);
-    if (port !== undefined && (port.parked || port.held)) return now;
+    if (port !== undefined && (port.parked || port.held || port.slowed)) return now;
     return this.x.lastReceivedAt(connection);
   }
   bytesIn(connection: ConnectionHandle): number {

@@ -49,6 +49,7 @@ export interface CoreExports {
   maximumPacketSizeOf(handle: number): number;
   lastReceivedAt(handle: number): number;
   bytesReceived(handle: number): number;
+  publishesReceived(handle: number): number;
   isPaused(handle: number): number;
   sessionOfConnection(handle: number): number;
   setPolicy(handle: number, policy: number): void;
@@ -69,9 +70,13 @@ export interface CoreExports {
   queuedBytes(handle: number): number;
   inflightMessages(handle: number): number;
   sessionExists(handle: number): number;
+  setReceivePolicy(handle: number, policy: number): void;
+  answerReceive(
+    handle: number, serial: number, rules: number, isAllowed: number, now: number,
+  ): void;
   subscribe(handle: number, filterLength: number, shareNameLength: number, options: number, identifier: number): number;
   unsubscribe(handle: number, filterLength: number, shareNameLength: number): number;
-  replayRetained(handle: number, filterLength: number, qos: number, identifier: number): number;
+  replayRetained(handle: number, filterLength: number, qos: number): number;
   subscriptionsOf(handle: number): number;
   nextSubscription(handle: number, after: number): number;
   describeSubscription(subscription: number): number;
@@ -90,6 +95,9 @@ export interface CoreExports {
     handle: number, message: number, qos: number, retain: number, expirySeconds: number, token: number,
     now: number,
   ): number;
+  shedOldest(handle: number): number;
+  reserveIdentifier(handle: number): number;
+  giveIdentifier(handle: number, packetIdentifier: number): void;
   settle(handle: number, token: number, reasonCode: number, now: number): number;
   grant(handle: number, now: number): void;
   tick(now: number): void;

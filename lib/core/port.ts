@@ -5,6 +5,12 @@
 import type { Transport, TransportOwner } from '../listener/transport.js';
 import type { ConnectionHandle } from './contract.js';
 
+/** How fast one peer may publish. */
+export interface Pace {
+  /** For how many milliseconds to read nothing more after this much was read. */
+  take(amount: { readonly messages: number; readonly bytes: number }, now: number): number;
+}
+
 /** What a port needs of its core. */
 export interface PortOwner {
   portData(port: Port, chunk: Uint8Array): void;
@@ -27,6 +33,12 @@ export class Port implements TransportOwner {
   parked = false;
   /** Reading is paused because too many messages of this publisher are held. */
   held = false;
+  /** Reading is paused because this peer came or published faster than it may. */
+  slowed = false;
+  /** How fast it may publish; undefined = as fast as it can. */
+  pace: Pace | undefined = undefined;
+  /** PUBLISH packets that its pace was told of. */
+  publishes = 0;
   /**
    * Chunks that the transport still reads, oldest first; made with the first write that does not
    * end at once.
@@ -64,6 +76,6 @@ export class Port implements TransportOwner {
     if (this.state === PORT_OPEN) this.transport.pause();
   }
   resumeReading(): void {
-    if (this.state === PORT_OPEN && !this.parked && !this.held) this.transport.resume();
+    if (this.state === PORT_OPEN && !this.parked && !this.held && !this.slowed) this.transport.resume();
   }
 }

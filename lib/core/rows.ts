@@ -4,7 +4,7 @@ import {
   DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER, DELIVER_TOKEN, DELIVER_TOPIC_AT,
   DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, DELIVER_TOPIC_SLOT, PAUSE_ON, ROW_AUTHORIZE, ROW_DELIVER,
   ROW_DROPPED, ROW_FAILED, ROW_HANDLE, ROW_KIND, ROW_NOTICE, ROW_PACKET, ROW_PAUSE, ROW_PUBLISHED,
-  ROW_WITHHELD, ROW_WORDS,
+  ROW_RECEIVE, ROW_WITHHELD, ROW_WORDS,
 } from '../../assembly/shared/abi.js';
 import {
   AUTH, CONNACK, CONNECT, DISCONNECT, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
@@ -60,6 +60,11 @@ export class RowReader {
       case ROW_AUTHORIZE:
         this.events.authorizePublish(
           handle, this.text(words[row + 4], words[row + 5]), words[row + 2] as Qos, words[row + 3] === 1,
+        );
+        break;
+      case ROW_RECEIVE:
+        this.events.authorizeReceive?.(
+          handle, this.text(words[row + 4], words[row + 5]), words[row + 2], words[row + 3],
         );
         break;
       case ROW_FAILED: this.events.failed(handle, words[row + 2], DETAILS[words[row + 3]]); break;

@@ -78,9 +78,8 @@ describe('options', () => {
 
   it('refuses hooks that could never be called, and those that cannot be served', () => {
     expect(refusal({ authentication: [{ autenticate() {} }] }).code).toBe('NIDO_HOOK_INVALID');
-    expect(refusal({ authorization: [{ canReceive: () => true }] }).code).toBe(
-      'NIDO_HOOK_UNSUPPORTED',
-    );
+    expect(refusal({ authorization: [{ mayReceive: () => true }] }).code).toBe('NIDO_HOOK_INVALID');
+    expect(() => resolveOptions({ authorization: [{ canReceive: () => true }] })).not.toThrow();
     expect(refusal({ logger: 'log' }).code).toBe('NIDO_OPTION_INVALID');
   });
 

@@ -91,6 +91,14 @@ export class BanList {
   }
 }
 
+/** Whether this ban is about this client. */
+export function isMeant(ban: Ban, who: BanSubject): boolean {
+  if (ban.kind !== 'address') return who[ban.kind] === ban.value;
+  const range = parseAddressRange(ban.value);
+  return range !== undefined && who.remoteAddress !== undefined
+    && isInRange(who.remoteAddress, range);
+}
+
 function keyOf(kind: BanKind, value: string): string;
 function keyOf(kind: BanKind, value: string | undefined): string | undefined;
 function keyOf(kind: BanKind, value: string | undefined): string | undefined {

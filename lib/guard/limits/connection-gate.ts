@@ -6,8 +6,10 @@ import { BoundedMap } from '../bounded-map.js';
 import type { GuardLimits } from '../guard-limits.js';
 import { BANNED, CONNECTION_RATE_EXCEEDED, QUOTA_EXCEEDED } from '../reason-codes.js';
 import { addressKey } from './address.js';
+import { isMeant } from './ban-list.js';
 import type { BanList } from './ban-list.js';
 import { FlappingDetector } from './flapping-detector.js';
+import { PublishRate } from './publish-rate.js';
 import { TokenBucket } from './token-bucket.js';
 
 export type DoorAnswer =
@@ -95,6 +97,16 @@ export class ConnectionGate {
   left(who: Admitted, now: number): boolean {
     if (who.username !== undefined) countDown(this.ofUser, who.username);
     return this.flapping.disconnected(who.clientId, who.remoteAddress, now);
+  }
+
+  /** The publish rate of one connection; undefined while neither of its limits is set. */
+  pace(now: number): PublishRate | undefined {
+    return PublishRate.isUnlimited(this.limits) ? undefined : new PublishRate(this.limits, now);
+  }
+
+  /** Calls `putOut` for every new ban, with the question who is meant by it. */
+  onBan(putOut: (isBanned: (who: Admitted) => boolean) => void): void {
+    this.bans.onBan((ban) => putOut((who) => isMeant(ban, who)));
   }
 
   /** Connections that are counted now, for tests and metrics. */

@@ -22,6 +22,7 @@ export class RecordingCore implements CoreControl {
   readonly publishedMessages: OutgoingMessage[] = [];
   readonly sessions = new Map<SessionHandle, { subscriptions: Map<string, SubscribeOptions> }>();
   readonly received = new Map<ConnectionHandle, number>();
+  readonly #servedBy = new Map<ConnectionHandle, SessionHandle>();
   #last = 0;
 
   constructor(readonly events: CoreEvents) {}
@@ -43,8 +44,9 @@ export class RecordingCore implements CoreControl {
   bytesIn(): number {
     return 0;
   }
-  accept(connection: ConnectionHandle, _session: SessionHandle, options: AcceptOptions): void {
+  accept(connection: ConnectionHandle, session: SessionHandle, options: AcceptOptions): void {
     this.accepted.set(connection, options);
+    this.#servedBy.set(connection, session);
     this.calls.push(`accept ${connection} present=${options.connack.sessionPresent}`);
   }
   refuse(connection: ConnectionHandle, reasonCode: number): void {
@@ -71,6 +73,15 @@ export class RecordingCore implements CoreControl {
     this.calls.push(`verdict ${connection} ${hex(reasonCode)}`);
   }
   setPublishPolicy(): void {}
+  setReceivePolicy(session: SessionHandle, policy: 'allow' | 'ask'): void {
+    this.calls.push(`receive ${session} ${policy}`);
+  }
+  answerReceive(session: SessionHandle, _asked: object, verdict: 'allowed' | 'denied'): void {
+    this.calls.push(`may receive ${session} ${verdict}`);
+  }
+  slowDown(connection: ConnectionHandle, delayMs: number): void {
+    this.calls.push(`slow ${connection} ${delayMs}`);
+  }
   invalidateVerdicts(): void {
     this.calls.push('invalidate');
   }
@@ -84,8 +95,8 @@ export class RecordingCore implements CoreControl {
     this.sessions.delete(session);
     this.calls.push(`end ${session}`);
   }
-  sessionOf(): SessionHandle {
-    return 0;
+  sessionOf(connection: ConnectionHandle): SessionHandle {
+    return this.#servedBy.get(connection) ?? 0;
   }
   connectionOf(): ConnectionHandle {
     return 0;
