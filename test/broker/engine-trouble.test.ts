@@ -1,0 +1,131 @@
+/** A disk that refuses, and a core that dies: what clients see, and what they find afterwards. */
+import { afterEach, describe, expect, it } from '@jest/globals';
+import mqtt from 'mqtt';
+import type { IClientOptions, MqttClient } from 'mqtt';
+import { Broker } from 'nidomq';
+import { Core } from '../../lib/core/core.js';
+import type { Engine, EngineBatch } from '../../lib/engine/index.js';
+import { EngineError, createMemoryEngine } from '../../lib/engine/index.js';
+
+const brokers: Broker[] = [];
+const clients: MqttClient[] = [];
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.end(true);
+  for (const broker of brokers.splice(0)) await broker.close({ deadlineMs: 200 });
+});
+
+/** An engine whose disk is full while `isFull` is set. */
+function engineWithDisk(): { engine: Engine; disk: { isFull: boolean; refusals: number } } {
+  const disk = { isFull: false, refusals: 0 };
+  const inner = createMemoryEngine({ durability: 'disk' });
+  const engine = new Proxy(inner, {
+    get(target, name) {
+      if (name === 'commit') {
+        return (batch: EngineBatch) => {
+          if (!disk.isFull) return target.commit(batch);
+          disk.refusals++;
+          return Promise.reject(new EngineError('NIDO_ENGINE_IO', 'no space left on device'));
+        };
+      }
+      const value = Reflect.get(target, name) as unknown;
+      return typeof value === 'function' ? value.bind(target) as unknown : value;
+    },
+  });
+  return { engine, disk };
+}
+
+async function start(
+  engine: Engine,
+): Promise<{ broker: Broker; states: string[]; traps: (() => void)[] }> {
+  const traps: (() => void)[] = [];
+  const broker = new Broker({ listeners: [{ port: 0 }], logger: false }, {
+    engine,
+    createCore(options, events, around) {
+      traps.push(() => around.broken(new Error('unreachable')));
+      return new Core(options, events, around);
+    },
+  });
+  brokers.push(broker);
+  const states: string[] = [];
+  broker.on('engineState', ({ state }) => states.push(state));
+  await broker.listen();
+  return { broker, states, traps };
+}
+async function connect(
+  broker: Broker, clientId: string, options: IClientOptions = {},
+): Promise<MqttClient> {
+  const client = await mqtt.connectAsync({
+    port: broker.listeners[0].port, host: '127.0.0.1', clientId, clean: false, protocolVersion: 5,
+    properties: { sessionExpiryInterval: 3_600 }, reconnectPeriod: 0, ...options,
+  });
+  clients.push(client);
+  return client;
+}
+async function until(condition: () => boolean): Promise<void> {
+  const limit = Date.now() + 5_000;
+  while (!condition()) {
+    if (Date.now() > limit) throw new Error('the condition did not come about in time');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+describe('a disk that is full', () => {
+  it('stops acknowledgements, says so, and goes on when there is room again', async () => {
+    const { engine, disk } = engineWithDisk();
+    const { broker, states } = await start(engine);
+    const receiver = await connect(broker, 'receiver');
+    const heard: string[] = [];
+    receiver.on('message', (_topic, payload) => heard.push(payload.toString()));
+    await receiver.subscribeAsync('t', { qos: 1 });
+    const sender = await connect(broker, 'sender');
+    disk.isFull = true;
+    let acknowledged = 0;
+    const published = Array.from({ length: 10 }, (_, i) => {
+      return sender.publishAsync('t', `${i}`, { qos: 1 }).then(() => acknowledged++);
+    });
+    await until(() => disk.refusals > 2);
+    expect([acknowledged, heard.length, broker.engineState]).toEqual([0, 0, 'stalled']);
+    const passing = await connect(broker, 'passing', { clean: true, properties: {} });
+    await passing.publishAsync('nobody/listens', 'x', { qos: 1 }); // nothing to store: not held up
+    disk.isFull = false;
+    await Promise.all(published);
+    await until(() => heard.length === 10);
+    expect(heard).toEqual(Array.from({ length: 10 }, (_, i) => `${i}`));
+    expect(states).toEqual(['stalled', 'ok']);
+  });
+
+  it('does not keep the broker from closing', async () => {
+    const { engine, disk } = engineWithDisk();
+    const { broker } = await start(engine);
+    const receiver = await connect(broker, 'receiver');
+    await receiver.subscribeAsync('t', { qos: 1 });
+    disk.isFull = true;
+    const refused = broker.publish('t', 'x', { qos: 1 }).catch((error: { code: string }) => error.code);
+    await until(() => disk.refusals > 0);
+    await broker.close({ deadlineMs: 200 });
+    expect(await refused).toBe('NIDO_BROKER_CLOSED');
+  });
+});
+
+describe('a core that dies', () => {
+  it('is followed by one that has everything from the engine', async () => {
+    const { engine } = engineWithDisk();
+    const { broker, traps } = await start(engine);
+    const receiver = await connect(broker, 'receiver');
+    await receiver.subscribeAsync('t', { qos: 1 });
+    await receiver.endAsync();
+    await broker.publish('t', 'kept', { qos: 1 });
+    traps[0]();
+    await until(() => broker.session('receiver') !== undefined);
+    const again = mqtt.connect({
+      port: broker.listeners[0].port, host: '127.0.0.1', clientId: 'receiver', clean: false,
+      protocolVersion: 5, properties: { sessionExpiryInterval: 3_600 }, reconnectPeriod: 20,
+    });
+    clients.push(again);
+    const heard: string[] = [];
+    again.on('message', (_topic, payload) => heard.push(payload.toString()));
+    await until(() => heard.length > 0);
+    expect(heard).toEqual(['kept']);
+  });
+});
