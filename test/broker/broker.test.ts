@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Broker } from '../../lib/broker/broker.js';
 import { Core } from '../../lib/core/core.js';
+import type { Transport, TransportOwner } from '../../lib/listener/transport.js';
 import { Stage, until, within } from './support/clients.js';
 
 let stage: Stage;
@@ -303,6 +304,32 @@ describe('the life of a broker', () => {
     await client.mqtt.subscribeAsync(['$SYS/broker/clients/+', '#'], { qos: 0 });
     const topics = (await client.next(3)).map(({ topic }) => topic);
     expect(topics.every((topic) => topic.startsWith('$SYS/broker/clients/'))).toBe(true);
+  });
+
+  it('takes a byte pipe of the application, even one that speaks at once', async () => {
+    const broker = await stage.broker();
+    const written: string[] = [];
+    let owner!: TransportOwner;
+    const pipe = {
+      kind: 'memory', remoteAddress: '', remotePort: 0, bytesInFlight: 0,
+      open(given: TransportOwner) {
+        owner = given;
+        owner.transportData(Buffer.from('101000044d51545405020000000003706970', 'hex'));
+        owner.transportData(Buffer.from('c000', 'hex'));
+      },
+      write(bytes: Uint8Array) {
+        written.push(Buffer.from(bytes).toString('hex'));
+        return true;
+      },
+      end: () => owner.transportClosed(),
+      destroy: () => owner.transportClosed(),
+      cork() {}, uncork() {}, pause() {}, resume() {},
+    } as unknown as Transport;
+    broker.accept(pipe);
+    await until(() => written.join('').endsWith('d000'), 'PINGRESP');
+    expect(broker.client('pip')).toMatchObject({ transport: 'memory', listener: 'attached' });
+    broker.disconnectClient('pip');
+    await until(() => broker.clients().length === 0, 'the end');
   });
 
   it('opens all its doors or none', async () => {
