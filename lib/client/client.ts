@@ -1,0 +1,291 @@
+/**
+ * The client role: an application that joins a server. Packets, matching and exchanges are the
+ * core's; this class puts the parts together and hears what the core tells.
+ */
+import { Core } from '../core/core.js';
+import type {
+  AuthPacket, ConnackFields, ConnectionHandle, CoreEvents, Delivery, DisconnectPacket, DropReason,
+  Qos, ReasonFields, SessionHandle,
+} from '../core/contract.js';
+import { ClientEmitter } from './client-emitter.js';
+import type { ClientEventListener, ClientEventName } from './client-emitter.js';
+import { coreOptions } from './core-options.js';
+import { NidoClientError, messageOf } from './errors.js';
+import type { IncomingMessage, MessageHandler } from './handler-subscription.js';
+import type {
+  ClientOptions, PublishOptions, PublishResult, RequestOptions, SubscribeOptions,
+} from './options.js';
+import { Outgoing } from './outgoing.js';
+import { Requests } from './requests.js';
+import { resolveOptions } from './resolve-options.js';
+import type { ResolvedOptions } from './resolve-options.js';
+import type { ServerFeatures } from './server-features.js';
+import { Subscriptions } from './subscriptions.js';
+import type { Subscription } from './subscriptions.js';
+import { Uplink } from './uplink.js';
+import type { ClientStatus } from './uplink.js';
+
+export interface EndOptions {
+  /** How long messages and handlers may take to finish. 0 = leave at once. */
+  readonly deadlineMs?: number;
+}
+
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (error: NidoClientError) => void;
+}
+
+/** Begins to connect at once (unless `manualConnect`); what is asked meanwhile waits. */
+export function connect(url: string, options?: ClientOptions): NidoClient;
+export function connect(options: ClientOptions): NidoClient;
+export function connect(first: string | ClientOptions, second?: ClientOptions): NidoClient {
+  const client = new NidoClient(first, second);
+  if (client.options.manualConnect !== true) client.start();
+  return client;
+}
+
+export class NidoClient {
+  readonly options: ResolvedOptions;
+  readonly #core: Core;
+  readonly #session: SessionHandle;
+  readonly #emitter: ClientEmitter;
+  readonly #uplink: Uplink;
+  readonly #outgoing: Outgoing;
+  readonly #subscriptions: Subscriptions;
+  readonly #requests: Requests;
+  #waiters: Waiter[] = [];
+  #ending: Promise<void> | undefined;
+  #finalError: NidoClientError | undefined;
+
+  constructor(first: string | ClientOptions, second?: ClientOptions) {
+    const options = resolveOptions(first, second);
+    this.options = options;
+    this.#emitter = new ClientEmitter((name, error) =>
+      options.logger.error(`nidomq client: a listener of "${name}" threw: ${messageOf(error)}`));
+    this.#core = new Core(coreOptions(options), this.#coreEvents(), {
+      broken: (error) => this.#broken(error),
+    });
+    this.#session = this.#core.createUplinkSession(options.limits.queueMessagesMax);
+    this.#uplink = new Uplink(this.#core, this.#session, options, this.#emitter, {
+      accepting: (connection, connack) => this.#accepting(connection, connack),
+      connected: () => this.#connected(),
+      finished: (error) => this.#finished(error),
+    });
+    this.#outgoing = new Outgoing(this.#core, this.#session, this.#uplink, options);
+    this.#subscriptions = new Subscriptions(
+      this.#core, this.#session, this.#uplink, options, {
+        core: this.#core,
+        emitter: this.#emitter,
+        handlerTimeoutMs: options.limits.handlerTimeoutMs,
+        handlerConcurrency: options.limits.handlerConcurrency,
+        publish: (topicName, payload, how) => this.#outgoing.publish(topicName, payload, how),
+      });
+    this.#requests = new Requests({
+      uplink: this.#uplink,
+      requestTimeoutMs: options.limits.requestTimeoutMs,
+      publish: (topicName, payload, how) => this.publish(topicName, payload, how),
+      subscribe: (topicFilter, handler, how) => this.subscribe(topicFilter, handler, how),
+    });
+  }
+
+  // --- state -----------------------------------------------------------------------------------
+
+  get status(): ClientStatus {
+    return this.#uplink.status;
+  }
+  /** The identifier in force; the server may have assigned it. */
+  get clientIdentifier(): string {
+    return this.#uplink.clientIdentifier;
+  }
+  get protocolVersion(): 3 | 4 | 5 {
+    return this.#uplink.protocolVersion;
+  }
+  /** What the server of the current or last connection can do. */
+  get server(): ServerFeatures & { readonly name: string } {
+    return { ...this.#uplink.server, name: this.#uplink.serverName };
+  }
+  /** Messages that the server has not acknowledged, or that wait to be sent. */
+  get queuedMessages(): number {
+    return this.#core.sessionInfo(this.#session)?.queuedMessages ?? 0;
+  }
+
+  /** Resolves when connected; rejects when the client has given up or ended. */
+  connected(): Promise<void> {
+    if (this.status === 'connected') return Promise.resolve();
+    if (this.status === 'closed' || this.#ending !== undefined) {
+      return Promise.reject(this.#finalError ?? ended());
+    }
+    return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+  }
+
+  on<Name extends ClientEventName>(name: Name, listener: ClientEventListener<Name>): this {
+    this.#emitter.on(name, listener);
+    return this;
+  }
+  once<Name extends ClientEventName>(name: Name, listener: ClientEventListener<Name>): this {
+    this.#emitter.once(name, listener);
+    return this;
+  }
+  off<Name extends ClientEventName>(name: Name, listener: ClientEventListener<Name>): this {
+    this.#emitter.off(name, listener);
+    return this;
+  }
+
+  // --- what it does --------------------------------------------------------------------------------
+
+  /** Begins to connect; only needed with `manualConnect`. */
+  start(): void {
+    this.#uplink.start();
+  }
+
+  /**
+   * Resolves when the exchange is complete (QoS 0: when it is on its way to the socket). Rejects
+   * with a NidoClientError that has the server's Reason Code. Waits while offline.
+   */
+  publish(
+    topicName: string, payload: Uint8Array | string, options?: PublishOptions,
+  ): Promise<PublishResult> {
+    return this.#outgoing.publish(topicName, payload, options);
+  }
+
+  /** Nobody waits for it: no promise is made. False when the message was not taken. */
+  publishAndForget(
+    topicName: string, payload: Uint8Array | string, options?: PublishOptions,
+  ): boolean {
+    return this.#outgoing.publishAndForget(topicName, payload, options);
+  }
+
+  /**
+   * The handler hears of messages as soon as this returns; the promise resolves with SUBACK. Every
+   * handler whose filter matches runs once for a message.
+   */
+  subscribe(
+    topicFilter: string, handler: MessageHandler, options: SubscribeOptions = {},
+  ): Promise<Subscription> {
+    return this.#subscriptions.subscribe(topicFilter, handler, options);
+  }
+
+  /** Publishes with a Response Topic and resolves with the answer (MQTT 5). */
+  request(
+    topicName: string, payload: Uint8Array | string, options?: RequestOptions,
+  ): Promise<IncomingMessage> {
+    return this.#requests.request(topicName, payload, options);
+  }
+
+  /** Answers a request. Rejects when the message has no Response Topic. */
+  reply(
+    request: IncomingMessage, payload: Uint8Array | string, options: PublishOptions = {},
+  ): Promise<PublishResult> {
+    const { responseTopic, correlationData } = request.properties;
+    if (responseTopic === undefined) {
+      return Promise.reject(new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID',
+        `reply to ${request.topicName}: the message has no Response Topic`));
+    }
+    const properties = { ...options.properties, correlationData };
+    return this.publish(responseTopic, payload, { qos: request.qos, ...options, properties });
+  }
+
+  /** Repeats the enhanced authentication on the open connection. */
+  reauthenticate(): Promise<void> {
+    return this.#uplink.reauthenticate();
+  }
+
+  /**
+   * Takes nothing new, lets messages and handlers finish, says goodbye. What is not finished at the
+   * deadline is rejected with NIDO_CLIENT_ENDED; unacknowledged messages stay with the server.
+   */
+  end(options: EndOptions = {}): Promise<void> {
+    this.#ending ??= this.#end(options.deadlineMs ?? this.options.limits.endDeadlineMs);
+    return this.#ending;
+  }
+
+  async #end(deadlineMs: number): Promise<void> {
+    if (this.status === 'closed') return;
+    const error = ended();
+    this.#subscriptions.refuseNew(error);
+    if (deadlineMs > 0 && this.status !== 'idle') {
+      await within(deadlineMs, this.#drain(error));
+    }
+    this.#outgoing.refuseNew(error);
+    await this.#uplink.stop();
+  }
+
+  async #drain(error: NidoClientError): Promise<void> {
+    await this.#outgoing.whenEmpty();
+    await this.#subscriptions.drain();
+    // Handlers may have published, for example dead letters.
+    this.#outgoing.refuseNew(error);
+    await this.#outgoing.whenEmpty();
+  }
+
+  // --- what the parts tell -------------------------------------------------------------------------
+
+  #accepting(connection: ConnectionHandle, connack: ConnackFields): void {
+    if (!connack.sessionPresent) this.#core.restartSession(this.#session);
+    this.#subscriptions.accepting(connection, connack);
+  }
+
+  #connected(): void {
+    for (const { resolve } of this.#waiters.splice(0)) resolve();
+  }
+
+  #finished(error?: NidoClientError): void {
+    this.#finalError = error;
+    const why = error ?? ended();
+    for (const { reject } of this.#waiters.splice(0)) reject(why);
+    this.#requests.abandon(why);
+    this.#outgoing.abandon(why);
+    this.#subscriptions.abandon(why);
+    this.#core.endSession(this.#session);
+  }
+
+  #broken(cause: unknown): void {
+    this.#emitter.tell('error', new NidoClientError('NIDO_CLIENT_CORE',
+      'the WebAssembly core has failed: this is a bug of nidomq. Make a new client', { cause }));
+    void this.#uplink.stop();
+  }
+
+  #coreEvents(): CoreEvents {
+    return {
+      connack: (connection: ConnectionHandle, packet: ConnackFields) =>
+        this.#uplink.connack(connection, packet),
+      auth: (connection: ConnectionHandle, packet: AuthPacket) =>
+        this.#uplink.auth(connection, packet),
+      disconnect: (connection: ConnectionHandle, packet: DisconnectPacket) =>
+        this.#uplink.disconnect(connection, packet),
+      failed: (connection: ConnectionHandle, reasonCode: number, detail: string) =>
+        this.#uplink.failed(connection, reasonCode, detail),
+      closed: (connection: ConnectionHandle, error?: Error) => {
+        if (connection === this.#uplink.connection) this.#subscriptions.lost();
+        this.#uplink.closed(connection, error);
+      },
+      suback: (_: ConnectionHandle, identifier: number, codes: Uint8Array, fields: ReasonFields) =>
+        this.#subscriptions.suback(identifier, codes, fields),
+      unsuback: (_: ConnectionHandle, identifier: number, codes: Uint8Array, fields: ReasonFields) =>
+        this.#subscriptions.unsuback(identifier, codes, fields),
+      deliver: (session: SessionHandle, delivery: Delivery) =>
+        this.#subscriptions.deliver(session, delivery),
+      published: (token: number, reasonCode: number) => this.#outgoing.published(token, reasonCode),
+      dropped: (_: SessionHandle, topicName: string, qos: Qos, reason: DropReason) =>
+        this.#emitter.tell('dropped', { topicName, qos, reason }),
+      pingresp: () => {},
+      // Told to servers only.
+      connect: () => {},
+      subscribe: () => {},
+      unsubscribe: () => {},
+      authorizePublish: () => {},
+      withheldTooLong: () => {},
+    };
+  }
+}
+
+function ended(): NidoClientError {
+  return new NidoClientError('NIDO_CLIENT_ENDED', 'the client has ended');
+}
+
+async function within(deadlineMs: number, work: Promise<void>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, deadlineMs); });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
+}

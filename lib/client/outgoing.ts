@@ -1,0 +1,198 @@
+/**
+ * Messages on their way to the server. They wait in the core's queue, so that nothing here is made
+ * for each but the promise that somebody asked for.
+ */
+import type { Core } from '../core/core.js';
+import type { MessageProperties, Qos, SessionHandle } from '../core/contract.js';
+import type { ClientErrorCode } from './errors.js';
+import { NidoClientError } from './errors.js';
+import { messageProperties } from './message-properties.js';
+import type { PublishOptions, PublishResult } from './options.js';
+import {
+  FAILURE, PACKET_TOO_LARGE, QOS_NOT_SUPPORTED, QUOTA_EXCEEDED, RETAIN_NOT_SUPPORTED, SUCCESS,
+} from './reason-names.js';
+import type { ResolvedOptions } from './resolve-options.js';
+import type { Uplink } from './uplink.js';
+
+interface Waiting {
+  readonly topicName: string;
+  readonly resolve: (result: PublishResult) => void;
+  readonly reject: (error: NidoClientError) => void;
+}
+
+const DONE: Promise<PublishResult> = Promise.resolve(Object.freeze({ reasonCode: SUCCESS }));
+const NO_OPTIONS: PublishOptions = Object.freeze({});
+const TOPIC_BYTES_MAX = 65_535;
+/** Below this many UTF-16 units a string cannot be longer than that many bytes. */
+const TOPIC_UNITS_SAFE = 21_845;
+const FORBIDDEN = /[+#\0]|\p{Surrogate}/u;
+/** Told by the core when a message expired before it was sent. MQTT has no code for it. */
+const EXPIRED = 0xfe;
+
+export class Outgoing {
+  /** By token - 1; freed places are used again, last first. */
+  readonly #waiting: (Waiting | undefined)[] = [];
+  readonly #free: number[] = [];
+  #open = 0;
+  #whenEmpty: (() => void)[] = [];
+  #ended: NidoClientError | undefined;
+
+  constructor(
+    private readonly core: Core,
+    private readonly session: SessionHandle,
+    private readonly uplink: Uplink,
+    private readonly options: ResolvedOptions,
+  ) {}
+
+  /** Messages whose promise is still open. */
+  get pending(): number {
+    return this.#open;
+  }
+
+  publish(
+    topicName: string, payload: Uint8Array | string, options: PublishOptions = NO_OPTIONS,
+  ): Promise<PublishResult> {
+    const problem = this.#problem(topicName, options);
+    if (problem !== undefined) return Promise.reject(problem);
+    const qos = options.qos ?? 0;
+    const properties = messageProperties(options.properties);
+    if (qos === 0 && this.#mayLeaveNow()) {
+      const reason = this.#give(topicName, payload, options, properties, 0);
+      if (reason === SUCCESS) return DONE;
+      return Promise.reject(this.#error(topicName, reason));
+    }
+    return new Promise((resolve, reject) => {
+      const token = this.#token({ topicName, resolve, reject });
+      const reason = this.#give(topicName, payload, options, properties, token);
+      if (reason !== SUCCESS) this.published(token, reason);
+    });
+  }
+
+  /** No promise, no error: false when it was not taken. */
+  publishAndForget(
+    topicName: string, payload: Uint8Array | string, options: PublishOptions = NO_OPTIONS,
+  ): boolean {
+    if (this.#problem(topicName, options) !== undefined) return false;
+    const properties = messageProperties(options.properties);
+    return this.#give(topicName, payload, options, properties, 0) === SUCCESS;
+  }
+
+  /** The exchange of a message is over. */
+  published(token: number, reasonCode: number): void {
+    const waiting = this.#waiting[token - 1];
+    if (waiting === undefined) return;
+    this.#waiting[token - 1] = undefined;
+    this.#free.push(token);
+    this.#open -= 1;
+    if (reasonCode < FAILURE) waiting.resolve({ reasonCode });
+    else waiting.reject(this.#error(waiting.topicName, reasonCode));
+    if (this.#open === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve();
+  }
+
+  /** Resolves when every message has been answered. */
+  async whenEmpty(): Promise<void> {
+    if (this.#open > 0) await new Promise<void>((resolve) => this.#whenEmpty.push(resolve));
+  }
+
+  /** Nothing more is taken. */
+  refuseNew(error: NidoClientError): void {
+    this.#ended ??= error;
+  }
+
+  /** Whoever still waits is told that it will not happen. */
+  abandon(error: NidoClientError): void {
+    this.refuseNew(error);
+    this.#waiting.forEach((waiting, at) => {
+      this.#waiting[at] = undefined;
+      waiting?.reject(error);
+    });
+    this.#open = 0;
+    for (const resolve of this.#whenEmpty.splice(0)) resolve();
+  }
+
+  // --- one message -----------------------------------------------------------------------------
+
+  #mayLeaveNow(): boolean {
+    return this.uplink.connection !== 0;
+  }
+
+  #problem(topicName: string, options: PublishOptions): NidoClientError | undefined {
+    if (this.#ended !== undefined) return this.#ended;
+    const wrong = topicProblem(topicName);
+    if (wrong !== undefined) {
+      return new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID',
+        `Topic Name ${JSON.stringify(topicName)} ${wrong}`);
+    }
+    const { qos = 0 } = options;
+    if (qos !== 0 && qos !== 1 && qos !== 2) {
+      return new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID',
+        `publish ${topicName}: qos ${String(qos)} is not 0, 1 or 2`);
+    }
+    const { server } = this.uplink;
+    if (qos > server.maximumQos) return this.#error(topicName, QOS_NOT_SUPPORTED);
+    if (options.retain === true && !server.retainAvailable) {
+      return this.#error(topicName, RETAIN_NOT_SUPPORTED);
+    }
+    return undefined;
+  }
+
+  #give(
+    topicName: string, payload: Uint8Array | string, options: PublishOptions,
+    properties: MessageProperties | undefined, token: number,
+  ): number {
+    const qos: Qos = options.qos ?? 0;
+    if (qos === 0 && this.options.queueQoSZero === false && this.uplink.connection === 0) {
+      return QUOTA_EXCEEDED;
+    }
+    const message = { topicName, payload, qos, retain: options.retain === true, properties };
+    let reason = this.core.publishTo(this.session, message, token);
+    while (
+      reason === QUOTA_EXCEEDED && this.options.queueOverflow === 'drop-oldest'
+      && this.core.shedOldest(this.session)
+    ) reason = this.core.publishTo(this.session, message, token);
+    return reason;
+  }
+
+  #token(waiting: Waiting): number {
+    this.#open += 1;
+    const freed = this.#free.pop();
+    if (freed === undefined) return this.#waiting.push(waiting);
+    this.#waiting[freed - 1] = waiting;
+    return freed;
+  }
+
+  #error(topicName: string, reasonCode: number): NidoClientError {
+    if (reasonCode === EXPIRED) {
+      return new NidoClientError('NIDO_CLIENT_MESSAGE_EXPIRED',
+        `publish ${topicName}: the message expired before it could be sent`);
+    }
+    const [code, why] = this.#explain(reasonCode);
+    return new NidoClientError(code, `publish ${topicName}: ${why}`, { reasonCode });
+  }
+
+  #explain(reasonCode: number): readonly [ClientErrorCode, string] {
+    const { queueMessagesMax, queueBytesMax } = this.options.limits;
+    if (reasonCode === PACKET_TOO_LARGE) {
+      return ['NIDO_CLIENT_PUBLISH_REFUSED', 'larger than the server\'s Maximum Packet Size of '
+        + `${this.uplink.server.maximumPacketSize} bytes`];
+    }
+    const info = this.core.sessionInfo(this.session);
+    const full = reasonCode === QUOTA_EXCEEDED && info !== undefined
+      && (info.queuedMessages >= queueMessagesMax || this.uplink.connection === 0
+        || info.queuedBytes * 2 > queueBytesMax);
+    return full
+      ? ['NIDO_CLIENT_QUEUE_FULL', `the queue is full (queueMessagesMax ${queueMessagesMax}, `
+        + `queueBytesMax ${queueBytesMax}, queueOverflow, queueQoSZero)`]
+      : ['NIDO_CLIENT_PUBLISH_REFUSED', 'refused'];
+  }
+}
+
+function topicProblem(topicName: unknown): string | undefined {
+  if (typeof topicName !== 'string') return 'is not a string';
+  if (topicName === '') return 'is empty';
+  if (FORBIDDEN.test(topicName)) return 'holds a wildcard, U+0000 or a lone surrogate'; // [MQTT-3.3.2-2]
+  if (topicName.length > TOPIC_UNITS_SAFE && Buffer.byteLength(topicName) > TOPIC_BYTES_MAX) {
+    return `is longer than ${TOPIC_BYTES_MAX} bytes`;
+  }
+  return undefined;
+}

@@ -1,0 +1,402 @@
+/**
+ * What this client has subscribed to. The server knows Topic Filters, the core knows handlers; a
+ * filter with several handlers is one subscription of the server.
+ *
+ * Every filter has a Subscription Identifier of its own (MQTT 5), so that a message reaches exactly
+ * the handlers of the filters for which the server sent this copy. MQTT 3.1.1 has no such word:
+ * there every copy goes to all handlers that match, and a server that sends a copy for each of
+ * several overlapping filters (mosquitto does, nidomq and aedes do not) makes them run once for
+ * each copy.
+ */
+import type { Core } from '../core/core.js';
+import type {
+  ConnackFields, ConnectionHandle, Delivery, Qos, ReasonFields, SessionHandle,
+} from '../core/contract.js';
+import { NidoClientError, messageOf } from './errors.js';
+import { HandlerSubscription } from './handler-subscription.js';
+import type { HandlerHost, MessageHandler } from './handler-subscription.js';
+import { userPairs } from './message-properties.js';
+import type { SubscribeOptions } from './options.js';
+import {
+  FAILURE, SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, UNSPECIFIED_ERROR, WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+} from './reason-names.js';
+import { checkNumber } from './resolve-options.js';
+import type { ResolvedOptions } from './resolve-options.js';
+import { hasWildcard, identifierFor, parseTopicFilter } from './topic-filter.js';
+import type { ParsedFilter } from './topic-filter.js';
+import type { Uplink } from './uplink.js';
+
+/** A subscription of this client. */
+export interface Subscription {
+  readonly topicFilter: string;
+  /** What the server granted. */
+  readonly qos: Qos;
+  /** Handlers at work now. */
+  readonly running: number;
+  /**
+   * Unsubscribes (when no other handler has the same filter), and resolves when the handlers at
+   * work are done.
+   */
+  close(): Promise<void>;
+}
+
+interface Waiter {
+  readonly handler: HandlerSubscription;
+  readonly resolve: (subscription: Subscription) => void;
+  readonly reject: (error: NidoClientError) => void;
+}
+
+interface FilterEntry {
+  readonly topicFilter: string;
+  readonly parsed: ParsedFilter;
+  readonly identifier: number;
+  readonly handlers: Set<HandlerSubscription>;
+  options: SubscribeOptions;
+  state: 'wanted' | 'asked' | 'granted';
+  grantedQos: Qos;
+  /** Who waits for a SUBACK of a SUBSCRIBE that has not left. */
+  waiters: Waiter[];
+}
+
+/** A SUBSCRIBE or UNSUBSCRIBE that is not answered. */
+interface Request {
+  readonly entry: FilterEntry;
+  readonly waiters: readonly Waiter[];
+  readonly unsubscribed?: (error?: NidoClientError) => void;
+}
+
+export class Subscriptions {
+  readonly #entries = new Map<string, FilterEntry>();
+  readonly #identifiers = new Map<number, FilterEntry>();
+  readonly #bySession = new Map<SessionHandle, HandlerSubscription>();
+  readonly #requests = new Map<number, Request>();
+  /** Filters that a lasting session may still have and nobody wants. */
+  readonly #unwanted = new Set<string>();
+  #ended: NidoClientError | undefined;
+
+  constructor(
+    private readonly core: Core,
+    private readonly session: SessionHandle,
+    private readonly uplink: Uplink,
+    private readonly options: ResolvedOptions,
+    private readonly host: HandlerHost,
+  ) {}
+
+  get running(): number {
+    let running = 0;
+    for (const handler of this.#bySession.values()) running += handler.running;
+    return running;
+  }
+
+  subscribe(
+    topicFilter: string, handler: MessageHandler, options: SubscribeOptions,
+  ): Promise<Subscription> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    let entry: FilterEntry;
+    let added: HandlerSubscription;
+    try {
+      const parsed = parseTopicFilter(topicFilter);
+      checkOptions(topicFilter, parsed, handler, options);
+      this.#checkServer(topicFilter, parsed);
+      entry = this.#entryFor(topicFilter, parsed, options);
+      added = this.#addHandler(entry, handler, options);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+    return new Promise((resolve, reject) => {
+      entry.waiters.push({ handler: added, resolve, reject });
+      if (this.uplink.connection === 0) entry.state = 'wanted';
+      else this.#ask(this.uplink.connection, entry);
+    });
+  }
+
+  deliver(session: SessionHandle, delivery: Delivery): void {
+    this.#bySession.get(session)?.deliver(delivery);
+  }
+
+  // --- with the server ---------------------------------------------------------------------------
+
+  /** CONNACK has come: what the server does not know is asked for before anything else leaves. */
+  accepting(connection: ConnectionHandle, connack: ConnackFields): void {
+    this.#forgetRequests();
+    const again = !connack.sessionPresent && this.options.resubscribe !== false;
+    for (const entry of this.#entries.values()) {
+      if (entry.state === 'wanted' || again) this.#ask(connection, entry);
+    }
+    if (connack.sessionPresent) {
+      for (const topicFilter of this.#unwanted) {
+        if (!this.#entries.has(topicFilter)) this.#askToForget(connection, topicFilter);
+      }
+    }
+    this.#unwanted.clear();
+  }
+
+  suback(packetIdentifier: number, reasonCodes: Uint8Array, fields: ReasonFields): void {
+    const request = this.#answered(packetIdentifier);
+    if (request === undefined) return;
+    const { entry } = request;
+    const reasonCode = reasonCodes[0] ?? UNSPECIFIED_ERROR;
+    if (reasonCode >= FAILURE) {
+      this.#refused(request, reasonCode, fields);
+      return;
+    }
+    entry.state = 'granted';
+    entry.grantedQos = reasonCode as Qos;
+    for (const { handler, resolve } of request.waiters) {
+      resolve(new ClientSubscription(this, entry, handler));
+    }
+  }
+
+  #refused({ entry, waiters }: Request, reasonCode: number, fields: ReasonFields): void {
+    const said = fields.reasonString === undefined ? '' : `: ${fields.reasonString}`;
+    const error = new NidoClientError('NIDO_CLIENT_SUBSCRIBE_REFUSED',
+      `${this.uplink.serverName} refused the subscription ${entry.topicFilter}${said}`,
+      { reasonCode });
+    for (const { handler, reject } of waiters) {
+      this.#removeHandler(entry, handler);
+      handler.end();
+      reject(error);
+    }
+    if (entry.handlers.size === 0) this.#removeEntry(entry);
+    else if (waiters.length === 0) {
+      entry.state = 'wanted'; // asked for again on the next connection
+      this.host.emitter.tell('error', error);
+    }
+  }
+
+  unsuback(packetIdentifier: number, reasonCodes: Uint8Array, fields: ReasonFields): void {
+    const request = this.#answered(packetIdentifier);
+    const reasonCode = reasonCodes[0] ?? 0;
+    if (reasonCode < FAILURE) {
+      request?.unsubscribed?.();
+      return;
+    }
+    const said = fields.reasonString === undefined ? '' : `: ${fields.reasonString}`;
+    request?.unsubscribed?.(new NidoClientError('NIDO_CLIENT_UNSUBSCRIBE_REFUSED',
+      `${this.uplink.serverName} did not unsubscribe ${request.entry.topicFilter}${said}`,
+      { reasonCode }));
+  }
+
+  #answered(packetIdentifier: number): Request | undefined {
+    const request = this.#requests.get(packetIdentifier);
+    if (request === undefined) return undefined;
+    this.#requests.delete(packetIdentifier);
+    this.core.giveIdentifier(this.session, packetIdentifier);
+    return request;
+  }
+
+  /** The connection is gone: what was asked on it is asked again, or is as good as done. */
+  #forgetRequests(): void {
+    for (const [packetIdentifier, { entry, waiters, unsubscribed }] of this.#requests) {
+      this.core.giveIdentifier(this.session, packetIdentifier);
+      if (unsubscribed === undefined) {
+        entry.state = 'wanted';
+        entry.waiters.push(...waiters);
+      } else {
+        this.#unwanted.add(entry.topicFilter);
+        unsubscribed();
+      }
+    }
+    this.#requests.clear();
+  }
+
+  lost(): void {
+    this.#forgetRequests();
+  }
+
+  #ask(connection: ConnectionHandle, entry: FilterEntry): void {
+    const packetIdentifier = this.core.reserveIdentifier(this.session);
+    const waiters = entry.waiters;
+    entry.waiters = [];
+    if (entry.state !== 'granted') entry.state = 'asked';
+    this.#requests.set(packetIdentifier, { entry, waiters });
+    const { options } = entry;
+    this.core.sendSubscribe(connection, packetIdentifier, [{
+      topicFilter: entry.topicFilter,
+      ...entry.parsed,
+      qos: options.qos ?? 0,
+      noLocal: options.nl ?? false,
+      retainAsPublished: options.rap ?? false,
+      retainHandling: options.rh ?? 0,
+    }], {
+      subscriptionIdentifier:
+        this.uplink.server.subscriptionIdentifiers ? entry.identifier : undefined,
+      userProperties: userPairs(options.properties?.userProperties),
+    });
+  }
+
+  #askToForget(
+    connection: ConnectionHandle, topicFilter: string, entry?: FilterEntry,
+    unsubscribed: Request['unsubscribed'] = () => {},
+  ): void {
+    const packetIdentifier = this.core.reserveIdentifier(this.session);
+    const named = entry ?? newEntry(topicFilter, { filter: topicFilter }, 0, {});
+    this.#requests.set(packetIdentifier, { entry: named, waiters: [], unsubscribed });
+    this.core.sendUnsubscribe(connection, packetIdentifier, [topicFilter]);
+  }
+
+  // --- filters and handlers ----------------------------------------------------------------------
+
+  /** What the server has said that it cannot do is not asked for. */
+  #checkServer(topicFilter: string, parsed: ParsedFilter): void {
+    const { server } = this.uplink;
+    let reasonCode: number | undefined;
+    if (parsed.shareName !== undefined && !server.sharedSubscriptions) {
+      reasonCode = SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
+    } else if (hasWildcard(parsed.filter) && !server.wildcardSubscriptions) {
+      reasonCode = WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
+    }
+    if (reasonCode === undefined) return;
+    throw new NidoClientError('NIDO_CLIENT_SUBSCRIBE_REFUSED',
+      `${this.uplink.serverName} cannot serve the subscription ${topicFilter}`, { reasonCode });
+  }
+
+  #entryFor(topicFilter: string, parsed: ParsedFilter, options: SubscribeOptions): FilterEntry {
+    let entry = this.#entries.get(topicFilter);
+    if (entry === undefined) {
+      const identifier = identifierFor(topicFilter, (id) => this.#identifiers.has(id));
+      entry = newEntry(topicFilter, parsed, identifier, options);
+      this.#entries.set(topicFilter, entry);
+      this.#identifiers.set(identifier, entry);
+    }
+    // The server knows one QoS for the filter; every handler gets at most what it asked for.
+    const qos = Math.max(entry.options.qos ?? 0, options.qos ?? 0) as Qos;
+    entry.options = { ...options, qos };
+    return entry;
+  }
+
+  #addHandler(
+    entry: FilterEntry, handler: MessageHandler, options: SubscribeOptions,
+  ): HandlerSubscription {
+    const added = new HandlerSubscription(
+      this.host, entry.topicFilter, handler, options, this.session);
+    try {
+      this.core.subscribe(added.session, entry.parsed.filter, {
+        qos: options.qos ?? 0,
+        retainAsPublished: true, // the server has decided about the RETAIN flag
+        retainHandling: 2,
+        subscriptionIdentifier: entry.identifier,
+      });
+    } catch (error) {
+      added.end();
+      if (entry.handlers.size === 0) this.#removeEntry(entry);
+      throw new NidoClientError('NIDO_CLIENT_SUBSCRIBE_REFUSED',
+        `${entry.topicFilter}: ${messageOf(error)}`, { cause: error });
+    }
+    entry.handlers.add(added);
+    this.#bySession.set(added.session, added);
+    return added;
+  }
+
+  #removeHandler(entry: FilterEntry, handler: HandlerSubscription): void {
+    entry.handlers.delete(handler);
+    this.core.unsubscribe(handler.session, entry.parsed.filter);
+    this.#bySession.delete(handler.session);
+  }
+
+  #removeEntry(entry: FilterEntry): void {
+    if (this.#entries.get(entry.topicFilter) === entry) this.#entries.delete(entry.topicFilter);
+    if (this.#identifiers.get(entry.identifier) === entry) {
+      this.#identifiers.delete(entry.identifier);
+    }
+  }
+
+  async close(entry: FilterEntry, handler: HandlerSubscription): Promise<void> {
+    if (!entry.handlers.has(handler) || this.#ended !== undefined) return;
+    const { connection } = this.uplink;
+    if (entry.handlers.size === 1) {
+      this.#removeEntry(entry);
+      if (connection === 0) {
+        this.#unwanted.add(entry.topicFilter);
+      } else {
+        // Until UNSUBACK messages may still come, and are handled.
+        await new Promise<void>((resolve, reject) =>
+          this.#askToForget(connection, entry.topicFilter, entry, (error) => {
+            if (error === undefined) resolve();
+            else reject(error);
+          }));
+      }
+    }
+    entry.handlers.delete(handler);
+    this.core.unsubscribe(handler.session, entry.parsed.filter);
+    await handler.whenIdle();
+    this.#bySession.delete(handler.session);
+    handler.end();
+  }
+
+  // --- the end -------------------------------------------------------------------------------------
+
+  refuseNew(error: NidoClientError): void {
+    this.#ended ??= error;
+  }
+
+  /** No handler is started any more; resolves when those at work are done. */
+  async drain(): Promise<void> {
+    const handlers = [...this.#bySession.values()];
+    for (const handler of handlers) handler.stop();
+    await Promise.all(handlers.map((handler) => handler.whenIdle()));
+  }
+
+  abandon(error: NidoClientError): void {
+    this.refuseNew(error);
+    for (const { waiters, unsubscribed } of this.#requests.values()) {
+      for (const { reject } of waiters) reject(error);
+      unsubscribed?.();
+    }
+    this.#requests.clear();
+    for (const { waiters } of this.#entries.values()) for (const { reject } of waiters) reject(error);
+    this.#entries.clear();
+    for (const handler of this.#bySession.values()) handler.end();
+    this.#bySession.clear();
+  }
+}
+
+class ClientSubscription implements Subscription {
+  constructor(
+    private readonly owner: Subscriptions,
+    private readonly entry: FilterEntry,
+    private readonly handler: HandlerSubscription,
+  ) {}
+
+  get topicFilter(): string {
+    return this.entry.topicFilter;
+  }
+  get qos(): Qos {
+    return this.entry.grantedQos;
+  }
+  get running(): number {
+    return this.handler.running;
+  }
+  close(): Promise<void> {
+    return this.owner.close(this.entry, this.handler);
+  }
+}
+
+function newEntry(
+  topicFilter: string, parsed: ParsedFilter, identifier: number, options: SubscribeOptions,
+): FilterEntry {
+  return {
+    topicFilter, parsed, identifier, options,
+    handlers: new Set(), state: 'wanted', grantedQos: 0, waiters: [],
+  };
+}
+
+const TIMER_MS_MAX = 0x7fff_ffff;
+
+function checkOptions(
+  topicFilter: string, parsed: ParsedFilter, handler: MessageHandler, options: SubscribeOptions,
+): void {
+  if (typeof handler !== 'function') {
+    throw new NidoClientError('NIDO_CLIENT_SUBSCRIBE_INVALID',
+      `subscribe ${topicFilter}: the handler is not a function`);
+  }
+  if (options.nl === true && parsed.shareName !== undefined) { // [MQTT-3.8.3-4]
+    throw new NidoClientError('NIDO_CLIENT_SUBSCRIBE_INVALID',
+      `subscribe ${topicFilter}: nl cannot be shared`);
+  }
+  checkNumber('qos', options.qos, 0, 2);
+  checkNumber('rh', options.rh, 0, 2);
+  checkNumber('concurrency', options.concurrency, 1, 65_535);
+  checkNumber('handlerTimeoutMs', options.handlerTimeoutMs, 0, TIMER_MS_MAX);
+  checkNumber('retries.attempts', options.retries?.attempts, 0, 1_000_000);
+}

@@ -1,0 +1,76 @@
+/** Topic Filters that code of this process gives us. */
+import { NidoClientError } from './errors.js';
+
+const SHARE_PREFIX = '$share/';
+const TOPIC_BYTES_MAX = 65_535;
+const FNV_OFFSET = 0x811c9dc5;
+const FNV_PRIME = 0x01000193;
+const IDENTIFIER_MASK = 0x0fff_ffff;
+
+export interface ParsedFilter {
+  /** Without the share prefix: what Topic Names are matched against. */
+  readonly filter: string;
+  readonly shareName?: string;
+}
+
+/** Takes `$share/<name>/<filter>` apart; throws unless it is a valid filter. */
+export function parseTopicFilter(topicFilter: string): ParsedFilter {
+  const wrong = textProblem(topicFilter);
+  if (wrong !== undefined) throw invalid(topicFilter, wrong);
+  const parsed = splitShare(topicFilter);
+  if (parsed.shareName === '' || /[+#]/.test(parsed.shareName ?? '')) {
+    throw invalid(topicFilter, 'has a share name that is empty or holds a wildcard');
+  }
+  if (parsed.filter === '') throw invalid(topicFilter, 'has no filter behind the share name');
+  const levels = parsed.filter.split('/');
+  levels.forEach((level, at) => { // [MQTT-4.7.1-1] [MQTT-4.7.1-2]
+    if (level.includes('#') && (level !== '#' || at !== levels.length - 1)) {
+      throw invalid(topicFilter, 'has a # that is not the whole of its last level');
+    }
+    if (level.includes('+') && level !== '+') {
+      throw invalid(topicFilter, 'has a + that is not the whole of a level');
+    }
+  });
+  return parsed;
+}
+
+function splitShare(topicFilter: string): ParsedFilter {
+  if (!topicFilter.startsWith(SHARE_PREFIX)) return { filter: topicFilter };
+  const end = topicFilter.indexOf('/', SHARE_PREFIX.length);
+  if (end < 0) return { filter: '', shareName: topicFilter.slice(SHARE_PREFIX.length) };
+  return {
+    filter: topicFilter.slice(end + 1),
+    shareName: topicFilter.slice(SHARE_PREFIX.length, end),
+  };
+}
+
+function textProblem(text: unknown): string | undefined {
+  if (typeof text !== 'string') return 'is not a string';
+  if (text === '') return 'is empty';
+  if (/\0|\p{Surrogate}/u.test(text)) return 'holds U+0000 or a lone surrogate';
+  return Buffer.byteLength(text) > TOPIC_BYTES_MAX
+    ? `is longer than ${TOPIC_BYTES_MAX} bytes` : undefined;
+}
+
+function invalid(topicFilter: unknown, why: string): NidoClientError {
+  return new NidoClientError('NIDO_CLIENT_SUBSCRIBE_INVALID',
+    `Topic Filter ${JSON.stringify(topicFilter)} ${why}`);
+}
+
+export function hasWildcard(filter: string): boolean {
+  return filter.includes('+') || filter.includes('#');
+}
+
+/**
+ * A Subscription Identifier that follows from the filter, so that messages which a lasting session
+ * kept for a former process still find the handler of the same filter in this one.
+ */
+export function identifierFor(topicFilter: string, isTaken: (id: number) => boolean): number {
+  let hash = FNV_OFFSET;
+  for (let at = 0; at < topicFilter.length; at += 1) {
+    hash = Math.imul(hash ^ topicFilter.charCodeAt(at), FNV_PRIME);
+  }
+  let identifier = hash & IDENTIFIER_MASK;
+  while (identifier === 0 || isTaken(identifier)) identifier = (identifier + 1) & IDENTIFIER_MASK;
+  return identifier;
+}

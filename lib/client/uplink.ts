@@ -1,0 +1,361 @@
+/**
+ * The way to the server: attempts one after the other, CONNECT and CONNACK, keep alive, goodbye,
+ * and coming back. What goes over it is not its business.
+ */
+import type { Core } from '../core/core.js';
+import type {
+  AuthPacket, ConnackFields, ConnectionHandle, ConnectPacket, DisconnectPacket, ProtocolVersion,
+  SessionHandle,
+} from '../core/contract.js';
+import { openTransport } from '../listener/index.js';
+import type { Transport } from '../listener/index.js';
+import { AuthExchange } from './auth-exchange.js';
+import { backoffMs } from './backoff.js';
+import type { ClientEmitter } from './client-emitter.js';
+import { clientLimits } from './client-limits.js';
+import { NidoClientError, messageOf } from './errors.js';
+import { userPairs } from './message-properties.js';
+import {
+  PROTOCOL_ERROR, SESSION_TAKEN_OVER, SUCCESS, UNSUPPORTED_PROTOCOL_VERSION, isFinalRefusal,
+  reasonOfReturnCode,
+} from './reason-names.js';
+import type { ResolvedOptions } from './resolve-options.js';
+import { SERVER_UNKNOWN, featuresOf } from './server-features.js';
+import type { ServerFeatures } from './server-features.js';
+import { TargetList } from './target-list.js';
+
+export type ClientStatus =
+  | 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'ending' | 'closed';
+
+export interface UplinkOwner {
+  /** CONNACK has come; nothing of the session has been sent yet. */
+  accepting(connection: ConnectionHandle, connack: ConnackFields): void;
+  /** The connection is in use. */
+  connected(): void;
+  /** The client has ended or given up; `error` says why when nobody asked for it. */
+  finished(error?: NidoClientError): void;
+}
+
+/** A ping leaves this part of the keep alive after the last one. */
+const PING_AFTER = 0.75;
+const MS_PER_SECOND = 1000;
+
+export class Uplink {
+  status: ClientStatus = 'idle';
+  /** 0 = not connected. */
+  connection: ConnectionHandle = 0;
+  server: ServerFeatures = SERVER_UNKNOWN;
+  protocolVersion: ProtocolVersion;
+  clientIdentifier: string;
+  readonly #targets: TargetList;
+  readonly #auth: AuthExchange;
+  /** The connection of the attempt under way, or the one in use. */
+  #opened: ConnectionHandle = 0;
+  #abort: AbortController | undefined;
+  /** Why the connection that is closing was given up. */
+  #why: NidoClientError | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #connackTimer: NodeJS.Timeout | undefined;
+  #pingTimer: NodeJS.Timeout | undefined;
+  #pingSentAt = 0;
+  #attempt = 0;
+  #cleanStart: boolean;
+  #everConnected = false;
+  #closed: (() => void)[] = [];
+
+  constructor(
+    private readonly core: Core,
+    private readonly session: SessionHandle,
+    private readonly options: ResolvedOptions,
+    private readonly emitter: ClientEmitter,
+    private readonly owner: UplinkOwner,
+  ) {
+    this.protocolVersion = options.protocolVersion;
+    this.clientIdentifier = options.clientIdentifier;
+    this.#cleanStart = options.cleanStart;
+    this.#targets = new TargetList(options);
+    this.#auth = new AuthExchange(core, options.enhancedAuthentication, (connection, error) => {
+      this.#give(connection, error);
+    });
+  }
+
+  /** The server of the attempt under way, or of the connection. */
+  get serverName(): string {
+    return this.#targets.current.name;
+  }
+
+  start(): void {
+    if (this.status !== 'idle') return;
+    this.status = 'connecting';
+    void this.#connect();
+  }
+
+  /** Ends the connection and whatever was planned; resolves when nothing is left. */
+  async stop(): Promise<void> {
+    if (this.status === 'closed') return;
+    this.status = 'ending';
+    clearTimeout(this.#retryTimer);
+    this.#abort?.abort();
+    if (this.#opened !== 0) {
+      const gone = new Promise<void>((resolve) => this.#closed.push(resolve));
+      if (this.connection !== 0) this.core.sayGoodbye(this.connection, SUCCESS);
+      else this.core.destroy(this.#opened);
+      await gone;
+    }
+    this.#finish();
+  }
+
+  reauthenticate(): Promise<void> {
+    return this.#auth.again(this.connection);
+  }
+
+  /** Closes the connection without a goodbye; the client comes back by itself. */
+  drop(): void {
+    if (this.#opened !== 0) this.core.destroy(this.#opened);
+  }
+
+  // --- an attempt ------------------------------------------------------------------------------
+
+  async #connect(): Promise<void> {
+    const abort = new AbortController();
+    this.#abort = abort;
+    this.#why = undefined;
+    try {
+      const authenticationData = await this.#auth.begin();
+      const transport = await this.#open(abort.signal);
+      if (abort.signal.aborted) transport.destroy();
+      else this.#greet(transport, authenticationData);
+    } catch (error) {
+      if (abort.signal.aborted) return;
+      this.#over(error instanceof NidoClientError ? error : new NidoClientError(
+        'NIDO_CLIENT_CONNECT_FAILED', messageOf(error), { cause: error }));
+    }
+  }
+
+  async #open(signal: AbortSignal): Promise<Transport> {
+    const { transport, address } = this.#targets.current;
+    const socket = await this.options.createSocket?.(address);
+    const connectDeadlineMs = this.options.limits.connectTimeout;
+    return openTransport({ ...transport, connectDeadlineMs, signal, socket });
+  }
+
+  #greet(transport: Transport, authenticationData: Uint8Array | undefined): void {
+    this.#opened = this.core.openUplink(transport, this.#connectPacket(authenticationData));
+    const { connectTimeout } = this.options.limits;
+    this.#connackTimer = setTimeout(() => this.#give(this.#opened, new NidoClientError(
+      'NIDO_CLIENT_CONNACK_TIMEOUT',
+      `${this.serverName}: connected, but no CONNACK within ${connectTimeout} ms. `
+      + 'Does an MQTT server listen there?')), connectTimeout);
+  }
+
+  #connectPacket(authenticationData: Uint8Array | undefined): ConnectPacket {
+    const { options } = this;
+    const properties = options.properties ?? {};
+    const isV5 = this.protocolVersion === 5;
+    const method = options.enhancedAuthentication?.method ?? properties.authenticationMethod;
+    return {
+      protocolVersion: this.protocolVersion,
+      clientIdentifier: this.clientIdentifier,
+      cleanStart: this.#cleanStart,
+      keepAliveSeconds: options.keepAliveSeconds,
+      username: options.username,
+      password: options.password,
+      will: options.willMessage,
+      sessionExpiryInterval:
+        options.sessionExpiryInterval === 0 ? undefined : options.sessionExpiryInterval,
+      receiveMaximum: options.receiveMaximum,
+      maximumPacketSize: options.maximumPacketSize,
+      topicAliasMaximum: options.topicAliasMaximum === 0 ? undefined : options.topicAliasMaximum,
+      requestResponseInformation: properties.requestResponseInformation ?? false,
+      requestProblemInformation: properties.requestProblemInformation ?? true,
+      userProperties: userPairs(properties.userProperties),
+      authenticationMethod: isV5 ? method : undefined,
+      authenticationData: isV5 ? authenticationData ?? properties.authenticationData : undefined,
+    };
+  }
+
+  // --- what the core tells -----------------------------------------------------------------------
+
+  connack(connection: ConnectionHandle, connack: ConnackFields): void {
+    if (connection !== this.#opened) return;
+    clearTimeout(this.#connackTimer);
+    const reasonCode = this.protocolVersion === 5
+      ? connack.reasonCode : reasonOfReturnCode(connack.reasonCode);
+    const error = reasonCode === SUCCESS
+      ? this.#objection(connack) : this.#refusal(reasonCode, connack);
+    if (error === undefined) this.#accept(connection, connack);
+    else this.#give(connection, error);
+  }
+
+  #refusal(reasonCode: number, connack: ConnackFields): NidoClientError {
+    if (connack.serverReference !== undefined) this.#targets.follow(connack);
+    const said = connack.reasonString === undefined ? '' : `: ${connack.reasonString}`;
+    return new NidoClientError('NIDO_CLIENT_REFUSED',
+      `${this.serverName} refused the connection${said}`, { reasonCode });
+  }
+
+  /** What is wrong with a CONNACK that accepts. */
+  #objection(connack: ConnackFields): NidoClientError | undefined {
+    if (this.#cleanStart && connack.sessionPresent) { // [MQTT-3.2.2-2] [MQTT-3.2.2-4]
+      return new NidoClientError('NIDO_CLIENT_PROTOCOL',
+        `${this.serverName} kept a session although a clean one was asked for`,
+        { reasonCode: PROTOCOL_ERROR });
+    }
+    return this.#auth.finish(connack.authenticationData);
+  }
+
+  #accept(connection: ConnectionHandle, connack: ConnackFields): void {
+    const { core, options } = this;
+    this.server = featuresOf(connack, this.protocolVersion);
+    this.clientIdentifier = connack.assignedClientIdentifier ?? this.clientIdentifier;
+    core.setServerPromises(this.server);
+    this.owner.accepting(connection, connack);
+    this.connection = connection;
+    this.#everConnected = true;
+    this.#attempt = 0;
+    this.#targets.succeeded();
+    if (this.protocolVersion === 5 && options.sessionExpiryInterval > 0) this.#cleanStart = false;
+    core.acceptUplink(connection, this.session, {
+      receiveMaximum: this.server.receiveMaximum,
+      maximumPacketSize: this.server.maximumPacketSize,
+      topicAliasMaximum: Math.min(
+        this.server.topicAliasMaximum, clientLimits.topicAliasesUsedMax),
+      publishPolicy: 'allow',
+    });
+    this.#keepAlive(connack.serverKeepAlive ?? options.keepAliveSeconds);
+    if (this.status === 'ending') return;
+    this.status = 'connected';
+    this.owner.connected();
+    this.emitter.tell('connect', {
+      sessionPresent: connack.sessionPresent,
+      clientIdentifier: this.clientIdentifier,
+      server: this.serverName,
+      connack,
+    });
+  }
+
+  auth(connection: ConnectionHandle, packet: AuthPacket): void {
+    if (connection === this.#opened) this.#auth.receive(connection, packet);
+  }
+
+  disconnect(connection: ConnectionHandle, packet: DisconnectPacket): void {
+    if (connection !== this.#opened) return;
+    if (packet.serverReference !== undefined) this.#targets.follow(packet);
+    const said = packet.reasonString === undefined ? '' : `: ${packet.reasonString}`;
+    this.#why = new NidoClientError('NIDO_CLIENT_DISCONNECTED',
+      `${this.serverName} ended the connection${said}`, { reasonCode: packet.reasonCode });
+    this.core.closeAfterFlush(connection);
+    this.emitter.tell('disconnect', packet);
+  }
+
+  failed(connection: ConnectionHandle, reasonCode: number, detail: string): void {
+    if (connection !== this.#opened) return;
+    this.#why = new NidoClientError('NIDO_CLIENT_PROTOCOL',
+      `${this.serverName} broke the protocol: ${detail}`, { reasonCode });
+    this.core.closeAfterFlush(connection);
+  }
+
+  closed(connection: ConnectionHandle, cause?: Error): void {
+    if (connection !== this.#opened) return;
+    clearTimeout(this.#connackTimer);
+    clearInterval(this.#pingTimer);
+    const greeted = this.connection !== 0;
+    this.#opened = 0;
+    this.connection = 0;
+    this.#auth.lost();
+    for (const resolve of this.#closed.splice(0)) resolve();
+    if (this.status === 'ending') {
+      this.emitter.tell('close');
+      return;
+    }
+    const error = this.#why ?? new NidoClientError('NIDO_CLIENT_DISCONNECTED',
+      `${this.serverName} closed the connection${greeted ? '' : ' before CONNACK'}`
+      + `${cause === undefined ? '' : `: ${cause.message}`}`, { cause });
+    if (greeted) this.emitter.tell('offline');
+    this.#over(error);
+  }
+
+  // --- the end of a connection -----------------------------------------------------------------
+
+  #give(connection: ConnectionHandle, error: NidoClientError): void {
+    if (connection === 0 || connection !== this.#opened) return;
+    this.#why = error;
+    this.core.destroy(connection);
+  }
+
+  /** A connection, or an attempt at one, is over: what now? */
+  #over(error: NidoClientError): void {
+    const other = this.#tryOtherVersion(error);
+    if (!other) this.emitter.tell('error', error);
+    this.emitter.tell('close', error);
+    if (this.status === 'ending' || this.status === 'closed') return;
+    if (!other && this.#isFinal(error)) {
+      this.#finish(error);
+      return;
+    }
+    this.status = 'reconnecting';
+    const isNewRound = this.#targets.next();
+    if (isNewRound && !other) this.#attempt += 1;
+    const { reconnectPeriod, reconnectPeriodMax } = this.options.limits;
+    const delay = isNewRound && !other
+      ? backoffMs(this.#attempt, reconnectPeriod, reconnectPeriodMax) : 0;
+    this.#retryTimer = setTimeout(() => {
+      this.emitter.tell('reconnect', { attempt: this.#attempt, server: this.serverName });
+      if (this.status === 'reconnecting') void this.#connect();
+    }, delay);
+  }
+
+  /** A server that does not know MQTT 5 says so, or just closes. Nobody asked for 5, so try 4. */
+  #tryOtherVersion(error: NidoClientError): boolean {
+    if (!this.options.versionIsDefault || this.#everConnected) return false;
+    const unanswered = this.#why === undefined && error.code === 'NIDO_CLIENT_DISCONNECTED';
+    const unknown = error.reasonCode === UNSUPPORTED_PROTOCOL_VERSION
+      || error.code === 'NIDO_CLIENT_PROTOCOL';
+    if (this.protocolVersion === 4) {
+      if (unanswered) this.protocolVersion = 5;
+      return false;
+    }
+    if (!unknown && !unanswered) return false;
+    this.protocolVersion = 4;
+    return true;
+  }
+
+  #isFinal(error: NidoClientError): boolean {
+    const { options } = this;
+    if (options.limits.reconnectPeriod === 0) return true;
+    if (error.reasonCode === SESSION_TAKEN_OVER) return true; // coming back would start a fight
+    if (error.code === 'NIDO_CLIENT_AUTHENTICATION') return options.reconnectOnConnackError !== true;
+    return error.code === 'NIDO_CLIENT_REFUSED' && options.reconnectOnConnackError !== true
+      && isFinalRefusal(error.reasonCode ?? SUCCESS);
+  }
+
+  #finish(error?: NidoClientError): void {
+    if (this.status === 'closed') return;
+    this.status = 'closed';
+    this.owner.finished(error);
+    this.emitter.tell('end');
+  }
+
+  // --- keep alive ------------------------------------------------------------------------------
+
+  #keepAlive(seconds: number): void {
+    clearInterval(this.#pingTimer);
+    if (seconds === 0) return;
+    this.#pingSentAt = 0;
+    const period = Math.max(1, seconds * MS_PER_SECOND * PING_AFTER);
+    this.#pingTimer = setInterval(() => this.#ping(seconds), period);
+    this.#pingTimer.unref();
+  }
+
+  #ping(seconds: number): void {
+    const { core, connection } = this;
+    const now = performance.now();
+    if (this.#pingSentAt !== 0 && core.lastReceived(connection, now) < this.#pingSentAt) {
+      this.#give(connection, new NidoClientError('NIDO_CLIENT_KEEP_ALIVE',
+        `${this.serverName} has not answered a PINGREQ (keep alive ${seconds} s)`));
+      return;
+    }
+    this.#pingSentAt = now;
+    core.sendPingreq(connection); // [MQTT-3.1.2-20]
+  }
+}
