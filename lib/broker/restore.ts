@@ -135,11 +135,11 @@ export class Restorer implements LoadVisitor {
     const { durable, sessions, inflightMax } = this.#parts;
     for (const block of this.#blocks.values()) if (block !== 0) durable.letGo(block);
     this.#blocks.clear();
-    for (const { session, lastIdentifier } of this.#byStoreId.values()) {
+    for (const { session, record, lastIdentifier } of this.#byStoreId.values()) {
       // Ids behind the last stored one may have been used for what was not stored.
       const last = ((lastIdentifier + inflightMax - 1) % IDENTIFIERS) + 1;
       durable.setLastIdentifier(session.handle, last);
-      sessions.restored(session);
+      sessions.restored(session, record.detachedAt === 0 ? 'connected' : 'offline');
     }
   }
 

@@ -78,14 +78,14 @@ export class SessionRegistry {
   }
 
   /** It was found in the engine; its connection, if it had one, has gone with the last process. */
-  restored(session: Session): void {
+  restored(session: Session, was: 'connected' | 'offline'): void {
     if (session.expirySeconds === 0) {
       this.end(session, 'connection-closed');
       return;
     }
     const { clock, store } = this.#context;
     this.#settle(session, clock.now()); // time has passed while the broker was down
-    if (this.get(session.clientId) === session) store.detached(session);
+    if (was === 'connected' && this.get(session.clientId) === session) store.detached(session);
   }
 
   /** A client has come back in time: nothing is due any more [MQTT-3.1.3-9]. */
