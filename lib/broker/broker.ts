@@ -133,7 +133,7 @@ export class Broker {
       await this.#engine?.close();
       throw error;
     }
-    this.#plane.sys.start();
+    if (this.#phase === 'listening') this.#plane.sys.start();
   }
 
   /**
@@ -141,8 +141,9 @@ export class Broker {
    * application accepted.
    */
   accept(transport: Transport): void {
-    if (this.#phase === 'closing' || this.#phase === 'closed' || !this.#isRestored) transport.destroy();
-    else this.#plane.connections.open(transport, this.#attached);
+    const isOpen = this.#phase === 'new' || this.#phase === 'listening';
+    if (isOpen && this.#isRestored) this.#plane.connections.open(transport, this.#attached);
+    else transport.destroy();
   }
 
   /**

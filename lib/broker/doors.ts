@@ -21,6 +21,7 @@ export class Doors {
   readonly #open: OpenDoor[] = [];
   readonly #settings: readonly { door: Door; settings: ListenerSettings }[];
   readonly #log: BrokerLog;
+  #state: 'usable' | 'shut' = 'usable';
 
   /** Throws for a door that anybody could use and nobody has allowed. */
   constructor(options: ResolvedBrokerOptions, log: BrokerLog) {
@@ -52,15 +53,24 @@ export class Doors {
         });
         await listener.start((transport) => accept(transport, door));
         this.#open.push({ door, listener });
+        if (this.#state === 'shut') {
+          throw new BrokerError('NIDO_BROKER_CLOSED', 'close() was called while the doors opened');
+        }
         opened(door, listener);
       }
     } catch (error) {
-      await this.shut(0);
+      await this.#stopAll(0);
       throw error;
     }
   }
 
+  /** For good. */
   async shut(deadlineMs: number): Promise<void> {
+    this.#state = 'shut';
+    await this.#stopAll(deadlineMs);
+  }
+
+  async #stopAll(deadlineMs: number): Promise<void> {
     await Promise.all(
       this.#open.splice(0).map(async ({ listener }) => {
         await listener.stop(deadlineMs);

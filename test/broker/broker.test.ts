@@ -332,6 +332,15 @@ describe('the life of a broker', () => {
     await until(() => broker.clients().length === 0, 'the end');
   });
 
+  it('leaves no door open when it is closed while they open', async () => {
+    const broker = new Broker({ logger: false, listeners: [{ port: 0 }, { port: 0 }] });
+    const listening = broker.listen();
+    await broker.close();
+    await expect(listening).rejects.toMatchObject({ code: 'NIDO_BROKER_CLOSED' });
+    expect(broker.listeners).toEqual([]);
+    await expect(broker.listen()).rejects.toMatchObject({ code: 'NIDO_BROKER_STATE' });
+  });
+
   it('opens all its doors or none', async () => {
     const first = await stage.broker();
     const second = new Broker({
