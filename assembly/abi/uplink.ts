@@ -1,0 +1,136 @@
+/** Client role: messages to the server, and the Packet Identifiers of what is no message. */
+import { MEMORY_MESSAGE } from '../shared/memory-class';
+import { release } from '../memory/blocks';
+import { Connection, STATE_OPEN, connectionAt } from '../session/connection';
+import { isAtBound, offerEntry, pump, removeEntry } from '../session/delivery';
+import { holdAt } from '../session/holds';
+import { count, limitOf, setClock } from '../session/limits';
+import { messageAt, messageBytes, releaseMessage, topicOf } from '../session/message-block';
+import {
+  frameBytes, setFrameIdentifiers, setSourceFromMessage, writeFrame,
+} from '../session/publish-writer';
+import {
+  ENTRY_PENDING, FLAG_COMPLETION, FLAG_RETAIN, createEntry, entryAt, freeEntry,
+} from '../session/queue-entry';
+import {
+  Session, entryInSlot, giveIdentifier as freeIdentifier, sessionAt, sessionOf, takeIdentifier,
+} from '../session/session';
+import { reserveForPublish, slabLimit } from '../session/slab';
+import { aliasWasSent, chooseAlias } from '../session/topic-alias';
+import { COUNT_PUBLISH_SENT, LIMIT_SLAB_BYTES } from '../shared/abi';
+import { PACKET_TOO_LARGE, QUOTA_EXCEEDED, SUCCESS } from '../shared/reason-code';
+import { beginHostPublish, endPublish, makeHold } from '../switch/publisher';
+import { fillMessage } from './messages';
+
+/**
+ * Gives a message to the session of an uplink, to be published to its server. QoS 0 leaves at once
+ * when nothing waits before it. Everything else waits in the session's queue; `token` is told how
+ * it ended (0 = nobody asks). Takes the block over.
+ */
+export function publishTo(
+  handle: u32, message: u32, qos: u32, retain: u32, expirySeconds: f64, token: u32, now: f64,
+): u32 {
+  setClock(now);
+  fillMessage(message, qos, retain, expirySeconds, 0);
+  const pointer = sessionOf(handle);
+  let reason = QUOTA_EXCEEDED;
+  if (pointer != 0) {
+    const session = sessionAt(pointer);
+    reason = qos == 0 && mayLeaveAtOnce(session)
+      ? publishNow(connectionAt(session.connection), message, retain, token)
+      : publishQueued(session, message, qos, retain, token);
+  }
+  releaseMessage(message);
+  return reason;
+}
+
+function mayLeaveAtOnce(session: Session): bool {
+  if (session.connection == 0 || session.pendingHead != 0) return false;
+  const connection = connectionAt(session.connection);
+  return connection.state == STATE_OPEN &&
+    connection.txBytes <= slabLimit(limitOf(LIMIT_SLAB_BYTES));
+}
+
+function publishNow(connection: Connection, message: u32, retain: u32, token: u32): u32 {
+  setSourceFromMessage(message);
+  setFrameIdentifiers(0, 0);
+  const serial = chooseAlias(connection, topicOf(message), messageAt(message).topicLength);
+  const bytes = frameBytes(connection.version, 0);
+  if (connection.maximumPacketSize != 0 && bytes > connection.maximumPacketSize) {
+    return PACKET_TOO_LARGE; // [MQTT-3.2.2-15]
+  }
+  const at = reserveForPublish(connection, bytes);
+  if (at == 0) return QUOTA_EXCEEDED;
+  writeFrame(at, connection.version, retain, 0, 0);
+  aliasWasSent(connection, serial);
+  count(COUNT_PUBLISH_SENT, 1);
+  beginHostPublish(token);
+  endPublish(SUCCESS, 0);
+  return SUCCESS;
+}
+
+function publishQueued(session: Session, message: u32, qos: u32, retain: u32, token: u32): u32 {
+  if (isAtBound(session, messageBytes(message))) return QUOTA_EXCEEDED;
+  const made = createEntry();
+  if (made == 0) return QUOTA_EXCEEDED;
+  const entry = entryAt(made);
+  entry.message = message;
+  messageAt(message).references++;
+  entry.qos = <u8>qos;
+  if (retain) entry.flags = FLAG_RETAIN;
+  beginHostPublish(token);
+  const hold = makeHold();
+  if (hold == 0 && token != 0) {
+    freeEntry(session, made);
+    return QUOTA_EXCEEDED;
+  }
+  if (qos == 0 && hold != 0) {
+    // QoS 0 is done with when it has been sent; `offerEntry` makes only QoS 1 and 2 wait.
+    entry.hold = hold;
+    entry.flags |= FLAG_COMPLETION;
+    holdAt(hold).waiting++;
+  }
+  offerEntry(session, made);
+  pump(session);
+  // The publisher's state belongs to this message again: nothing that `pump` does changes it.
+  endPublish(SUCCESS, 0);
+  return SUCCESS;
+}
+
+/** Drops the oldest message that was never sent; false when there is none. */
+export function shedOldest(handle: u32): bool {
+  const found = sessionOf(handle);
+  if (found == 0) return false;
+  const session = sessionAt(found);
+  let pointer = session.pendingHead;
+  while (pointer != 0 && entryAt(pointer).state != ENTRY_PENDING) pointer = entryAt(pointer).next;
+  if (pointer == 0) return false;
+  removeEntry(session, pointer, QUOTA_EXCEEDED);
+  return true;
+}
+
+/**
+ * A Packet Identifier for SUBSCRIBE or UNSUBSCRIBE, which no message uses until it is given back
+ * [MQTT-2.2.1-3]. An entry that is in no queue keeps its place. 0 = no memory, or all are in use.
+ */
+export function reserveIdentifier(handle: u32): u32 {
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return 0;
+  const session = sessionAt(pointer);
+  const made = createEntry();
+  if (made == 0) return 0;
+  const packetIdentifier = takeIdentifier(session, made, session.queueCount);
+  if (packetIdentifier == 0) release(MEMORY_MESSAGE, made);
+  else entryAt(made).packetIdentifier = <u16>packetIdentifier;
+  return packetIdentifier;
+}
+export function giveIdentifier(handle: u32, packetIdentifier: u32): void {
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return;
+  const session = sessionAt(pointer);
+  const entry = entryInSlot(session, packetIdentifier);
+  if (entry == 0 || entryAt(entry).packetIdentifier != packetIdentifier) return;
+  if (entryAt(entry).message != 0 || entryAt(entry).qos != 0) return;
+  freeIdentifier(session, packetIdentifier);
+  release(MEMORY_MESSAGE, entry);
+}
