@@ -18,3 +18,14 @@ export type { BrokerLogger } from './broker/logger.js';
 export { OPTION_TABLE, resolveOptions } from './broker/options.js';
 export type { OptionSpec } from './broker/options.js';
 export type { PublishOptions } from './broker/publisher.js';
+export {
+  AnonymousAuthenticator, CertificateAuthenticator, ChainAuthenticator, HttpAuthenticator,
+  JwtAuthenticator, PasswordAuthenticator, PasswordFileAuthenticator, ScramAuthenticator,
+  UsersAuthenticator, BanList, ConnectionGate, GuardError, createAuthorizer, createGuard,
+  hashPassword, guardLimitDefaults, redactingLogger, testAcl, verifyPassword,
+} from './guard/index.js';
+export type {
+  AccessRule, AclAnswer, AclQuestion, AuthenticationConfig, AuthorizationConfig, Ban, BanKind,
+  CertificateOptions, ConfiguredUser, Guard, GuardConfig, GuardLimits, HttpAuthenticatorOptions,
+  JwtAlgorithm, JwtKeys, JwtOptions, RulesAuthorizer, ScramOptions, ScramUser,
+} from './guard/index.js';

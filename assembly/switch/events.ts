@@ -7,10 +7,13 @@ import {
   COUNT_DROPPED, LIMIT_DROP_ROWS, ROW_DELIVER, ROW_DONE, ROW_DROPPED, ROW_FAILED,
   ROW_MOVED, ROW_PUBLISHED, ROW_PUBREL, ROW_RECEIVE, ROW_RELEASE, ROW_RETAINED,
   ROW_WORDS,
-  DELIVER_MESSAGE,
+  DELIVER_MESSAGE, DELIVER_TOPIC_AT, ROW_AUTHORIZE,
 } from '../shared/abi';
+import { unpinTopicName } from '../index/topic-intern';
 import { count, limitOf } from '../session/limits';
-import { createMessage, holdMessage, messageAt, releaseMessage, topicOf } from '../session/message-block';
+import {
+  createMessage, holdMessage, messageAt, releaseMessage, topicOf,
+} from '../session/message-block';
 
 export const ROWS_MAX: u32 = 16384;
 /** Rows that only control events may use: a flood of deliveries cannot push out a failure. */
@@ -140,18 +143,34 @@ export function tellDropped(session: u32, reason: u32, qos: u32, topicAt: u32, t
 }
 const DROPPED_MESSAGE: u32 = 6;
 
-/** The host has read every row: the messages that they hold are let go. */
+/** The host has read every row. */
 export function clearRows(): void {
-  for (let i: u32 = 0; i < rowCount; i++) {
-    const row = rowsAt + i * ROW_WORDS * 4;
-    const kind = load<u32>(row);
-    let message: u32 = 0;
-    if (kind == ROW_DELIVER) message = load<u32>(row + (DELIVER_MESSAGE << 2));
-    else if (kind == ROW_DROPPED || kind == ROW_RETAINED || kind == ROW_RECEIVE) {
-      message = load<u32>(row + (DROPPED_MESSAGE << 2));
-    }
-    if (message != 0) releaseMessage(message);
-  }
-  rowCount = 0;
+  clearFirstRows(rowCount);
   dropRows = 0;
 }
+
+/** The host has read the first rows: what they hold is let go, the others move up. */
+export function clearFirstRows(read: u32): void {
+  const rows = min(read, rowCount);
+  for (let i: u32 = 0; i < rows; i++) letGo(rowsAt + i * ROW_WORDS * 4);
+  rowCount -= rows;
+  const bytes = rows * ROW_WORDS * 4;
+  if (rowCount != 0) memory.copy(rowsAt, rowsAt + bytes, rowCount * ROW_WORDS * 4);
+}
+
+function letGo(row: u32): void {
+  const kind = load<u32>(row);
+  if (kind == ROW_AUTHORIZE) {
+    unpinTopicName(load<u32>(row + (AUTHORIZE_TOPIC << 2)));
+    return;
+  }
+  let message: u32 = 0;
+  if (kind == ROW_DELIVER) {
+    message = load<u32>(row + (DELIVER_MESSAGE << 2));
+    if (message == 0) unpinTopicName(load<u32>(row + (DELIVER_TOPIC_AT << 2)));
+  } else if (kind == ROW_DROPPED || kind == ROW_RETAINED || kind == ROW_RECEIVE) {
+    message = load<u32>(row + (DROPPED_MESSAGE << 2));
+  }
+  if (message != 0) releaseMessage(message);
+}
+const AUTHORIZE_TOPIC: u32 = 4;

@@ -1,10 +1,10 @@
 /**
- * May this session still receive what waits for it? A message that was queued, retained, or sent and
- * not acknowledged leaves only with a right that holds now (ADR 0013).
+ * May this session still receive what waits for it? A message that was queued, retained, or sent
+ * and not acknowledged leaves only with a right that holds now (ADR 0013).
  *
- * Sessions are looked at when there is a reason to: an authorizer filters deliveries (`canReceive`),
- * the rules have changed while the session was there, or a client has come back to it. All others
- * cost nothing.
+ * Sessions are looked at when there is a reason to: an authorizer filters deliveries
+ * (`canReceive`), the rules have changed while the session was there, or a client has come back to
+ * it. All others cost nothing.
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { SessionHandle } from '../core/contract.js';

@@ -4,6 +4,7 @@ export type CliErrorCode =
   | 'NIDO_CLI_CONFIG_FORMAT'
   | 'NIDO_CLI_CONFIG_UNREADABLE'
   | 'NIDO_CLI_FLAG_INVALID'
+  | 'NIDO_CLI_PASSWORD'
   | 'NIDO_CLI_RELOAD_REFUSED'
   | 'NIDO_CLI_SET_INVALID'
   | 'NIDO_CLI_YAML_MISSING'
@@ -23,6 +24,13 @@ export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 /** What a shell reports of a process that SIGINT ended. */
 export const EXIT_INTERRUPTED = 130;
+
+/** A command that has said everything and ends with another status than 0. */
+export class CommandEnded extends Error {
+  constructor(readonly status: number) {
+    super(`ended with status ${status}`);
+  }
+}
 
 const USAGE_CODES = /^NIDO_(CLI|OPTION|HOOK|LISTENER_OPTION|LISTENER_OPEN|GUARD)/;
 

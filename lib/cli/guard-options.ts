@@ -10,14 +10,16 @@ import type { GuardLimits } from '../guard/guard-limits.js';
 const COUNT_MAX = 1_000_000_000;
 const GROUP = 'limits.';
 
-function limit(name: keyof GuardLimits, unit: string, description: string): OptionSpec {
+function limit(
+  name: keyof GuardLimits, unit: string, description: string, min = 1,
+): OptionSpec {
   return {
     path: GROUP + name,
     type: 'integer',
     default: guardLimitDefaults[name],
     unit,
     description,
-    min: 1,
+    min,
     max: COUNT_MAX,
     source: 'any',
   };
@@ -26,9 +28,15 @@ function limit(name: keyof GuardLimits, unit: string, description: string): Opti
 export const GUARD_OPTION_TABLE: readonly OptionSpec[] = [
   limit('connectionsPerAddressMax', 'connections', 'Connections of one address (IPv6: of a /64)'),
   limit('connectionsPerUserMax', 'connections', 'Connections of one user, all addresses together'),
+  limit('connectsPerSecond', 'connections', 'New connections a second; what is faster waits'),
+  limit('connectsBurst', 'connections', 'New connections at once before that rate holds'),
   limit('connectsPerAddressPerSecond', 'connections', 'New connections a second of one address'),
   limit('connectsPerAddressBurst', 'connections', 'Of one address at once before its rate holds'),
-  limit('rateDelayMsMax', 'ms', 'An address is refused while it is this long ahead of its rate'),
+  limit('publishesPerSecond', 'messages', 'Of one connection; 0 = no limit', 0),
+  limit('publishesBurst', 'messages', 'Of one connection at once before that rate holds'),
+  limit('publishBytesPerSecond', 'bytes', 'Of one connection; 0 = no limit', 0),
+  limit('publishBytesBurst', 'bytes', 'Of one connection at once before that rate holds'),
+  limit('rateDelayMsMax', 'ms', 'Longest wait for a rate; an address further ahead is refused'),
   limit('flappingDisconnectsMax', 'disconnects', 'Of one client in a window before it is banned'),
   limit('flappingWindowMs', 'ms', 'Window in which disconnects of one client are counted'),
   limit('flappingBanMs', 'ms', 'How long a client that comes and goes too often is kept out'),

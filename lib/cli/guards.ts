@@ -23,19 +23,10 @@ export async function openGuard(
 ): Promise<OpenGuard | undefined> {
   const config = settings.guard;
   if (Object.keys(config).length === 0) return undefined;
-  const { buildGuard } = await import('../guard/index.js');
-  const { TopicMatcher } = await import('../core/topic-matcher.js');
-  const guard = buildGuard(
-    config,
-    { createFilterSet: () => new TopicMatcher(), logger: loggerTo(output) },
-  );
+  const { createGuard } = await import('../guard/index.js');
+  const guard = createGuard(config, { logger: loggerTo(output) });
   return {
-    options: {
-      authentication: guard.authentication,
-      enhancedAuthentication: guard.enhancedAuthentication,
-      authorization: guard.authorization,
-      gate: guard.gate,
-    },
+    options: guard.brokerOptions,
     reload: () => {
       if (guard.reload()) return;
       throw new CliError('NIDO_CLI_RELOAD_REFUSED',

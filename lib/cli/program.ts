@@ -1,7 +1,7 @@
 /** The command line as a whole: help, version, commands, and how a failure ends. */
 import { Command, CommanderError } from 'commander';
 import { BROKER_VERSION } from '../broker/sys-topics.js';
-import { EXIT_OK, EXIT_USAGE, describeError, exitStatusOf } from './cli-error.js';
+import { CommandEnded, EXIT_OK, EXIT_USAGE, describeError, exitStatusOf } from './cli-error.js';
 import { COMMANDS } from './commands/index.js';
 import type { CliOutput } from './output.js';
 
@@ -30,6 +30,7 @@ export async function runCommandLine(
     return EXIT_OK;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_USAGE;
+    if (error instanceof CommandEnded) return error.status;
     output.errorLine(`nidomq: ${describeError(error)}`);
     return exitStatusOf(error);
   }

@@ -33,7 +33,7 @@ export const guardLimitDefaults = {
   rateDelayMsMax: 5_000,
 
   /** Connections one flapping key may lose within `flappingWindowMs` before it is banned. */
-  flappingDisconnectsMax: 60,
+  flappingDisconnectsMax: 300,
   flappingWindowMs: 60_000,
   flappingBanMs: 60_000,
   /** Keys that the flapping detector remembers; the longest silent one is forgotten first. */

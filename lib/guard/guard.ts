@@ -79,6 +79,10 @@ export interface Guard {
   readonly bans: BanList;
   /** For the option `gate` of the broker: bans, rates, counts and flapping at the door. */
   readonly gate: ConnectionGate;
+  /** These four, to be spread into the options of a broker. */
+  readonly brokerOptions: Pick<
+    Guard, 'authentication' | 'enhancedAuthentication' | 'authorization' | 'gate'
+  >;
   /** Reads every file again now. `false` when one was refused; its old content stays in force. */
   reload(): boolean;
   /** Stops to watch files. */
@@ -124,10 +128,11 @@ function assemble(
   const bans = new BanList(limits);
   for (const ban of config.bans ?? []) bans.add(ban, now());
   const authorizer = config.authorization && keep(buildAuthorizer(config.authorization, needs));
+  const gate = new ConnectionGate(limits, bans, performance.now());
+  const authorization = authorizer ? [authorizer] : [];
   return {
-    authentication, enhancedAuthentication, limits, bans,
-    gate: new ConnectionGate(limits, bans, performance.now()),
-    authorization: authorizer ? [authorizer] : [],
+    authentication, enhancedAuthentication, authorization, limits, bans, gate,
+    brokerOptions: { authentication, enhancedAuthentication, authorization, gate },
     reload: () => opened.map((part) => part.reload?.() ?? true).every(Boolean),
     close: () => opened.forEach((part) => part.close?.()),
   };

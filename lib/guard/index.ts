@@ -22,6 +22,8 @@ export { checkGuardConfig } from './commands/check-config.js';
 export type { ConfigProblem } from './commands/check-config.js';
 export { passwordLine, removeUser, setPassword } from './commands/passwd.js';
 export type { PasswdOptions } from './commands/passwd.js';
+export { createAuthorizer, createGuard } from './create-guard.js';
+export type { GuardSurroundings } from './create-guard.js';
 export { GuardError } from './errors.js';
 export { buildAuthorizer, buildGuard } from './guard.js';
 export type {

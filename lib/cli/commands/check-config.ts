@@ -1,0 +1,60 @@
+/** `nidomq check-config`: everything that is wrong with a configuration, without starting it. */
+import type { RegisterCommand } from '../command.js';
+import { CliError, codeOf } from '../cli-error.js';
+import type { ConfigProblem } from '../../guard/index.js';
+import { readSettings } from '../settings.js';
+import type { Settings, StartFlags } from '../settings.js';
+
+type CheckFlags = Pick<StartFlags, 'set' | 'passwordFile' | 'aclFile' | 'allowAnonymous'>;
+
+export const registerCheckConfig: RegisterCommand = (program, output) => {
+  program
+    .command('check-config')
+    .description('say what is wrong with a configuration, and end with 2 when something is')
+    .argument('<file>', 'JSON or YAML file of options')
+    .option('--set <path=value>', 'as of `nidomq start`',
+      (value: string, before: readonly string[] = []) => [...before, value])
+    .option('--allow-anonymous', 'as of `nidomq start`')
+    .option('--password-file <file>', 'as of `nidomq start`')
+    .option('--acl-file <file>', 'as of `nidomq start`')
+    .action(async (file: string, flags: CheckFlags) => {
+      const settings = await readSettings({ ...flags, config: file });
+      const problems = await problemsOf(settings);
+      for (const { severity, path, message, code } of problems) {
+        output.line(`${severity}: ${path === '' ? '' : `${path}: `}${message} [${code}]`);
+      }
+      const errors = problems.filter(({ severity }) => severity === 'error').length;
+      if (errors > 0) {
+        throw new CliError('NIDO_CLI_CONFIG_FORMAT',
+          `${file}: ${errors === 1 ? 'one error' : `${errors} errors`}; a server would not start`);
+      }
+      output.line(`${file}: a server would start with this`);
+    });
+};
+
+async function problemsOf(settings: Settings): Promise<ConfigProblem[]> {
+  const { checkGuardConfig } = await import('../../guard/index.js');
+  const { TopicMatcher } = await import('../../core/topic-matcher.js');
+  const { resolveOptions } = await import('../../broker/options.js');
+  const { Doors } = await import('../../broker/doors.js');
+  const { BrokerLog } = await import('../../broker/broker-log.js');
+  const problems = checkGuardConfig(
+    settings.guard, { createFilterSet: () => new TopicMatcher() },
+  );
+  // Stand-ins: only whether there is one matters for who may come in at which door.
+  const authentication = (settings.guard.authentication ?? []).map(() => ({
+    authenticate: () => ({ ok: 'pass' as const }),
+  }));
+  try {
+    const options = resolveOptions({ ...settings.broker, authentication });
+    new Doors(options, new BrokerLog(false));
+  } catch (error) {
+    problems.push({
+      severity: 'error',
+      path: '',
+      code: codeOf(error) ?? 'NIDO_CLI_CONFIG_FORMAT',
+      message: (error as Error).message,
+    });
+  }
+  return problems;
+}
