@@ -64,8 +64,9 @@ export interface DisconnectClientOptions {
 type Phase = 'new' | 'listening' | 'closing' | 'closed';
 
 /**
- * An MQTT 3.1, 3.1.1 and 5.0 broker. It conforms as a server, and as a client where it joins another
- * broker [MQTT-7.0.0-1]; it needs nothing of its peers that the standard does not say [MQTT-7.0.0-2].
+ * An MQTT 3.1, 3.1.1 and 5.0 broker. It conforms as a server, and as a client where it joins
+ * another broker [MQTT-7.0.0-1]; it needs nothing of its peers that the standard does not say
+ * [MQTT-7.0.0-2].
  */
 export class Broker {
   readonly options: ResolvedBrokerOptions;
