@@ -8,8 +8,8 @@ export {
   countersAt, memoryUsed, memoryFree, subscriptions, retainedMessages, retainedByteCount, tick,
 } from './abi/core';
 export {
-  rxWindowAt, exchangeAt, exchangeBytes, rowsAt, rows, releaseRows, ingest, resume, park,
-  ingestCarry, flushAt, flush, written, advance, needsFlush,
+  rxWindowAt, exchangeAt, exchangeBytes, rowsAt, rows, releaseRows, releaseFirstRows, ingest,
+  resume, park, ingestCarry, flushAt, flush, written, advance, needsFlush,
 } from './abi/bytes';
 export {
   openConnection, dropConnection, acceptConnection, pumpSession, clearWaiting, isWaiting,
@@ -23,8 +23,9 @@ export {
   subscriptionIdentifier, checkTopicFilter, checkTopicName,
 } from './abi/sessions';
 export {
-  allocateMessage, messageBody, freeMessage, publish, publishTo, settle, grant,
+  allocateMessage, messageBody, freeMessage, publish, settle, grant,
 } from './abi/messages';
+export { publishTo, shedOldest, reserveIdentifier, giveIdentifier } from './abi/uplink';
 export {
   setDurable, markDurable, setGateNumber, commitGate, refuseGate, gateEntry, nextGateEntry,
   entrySession, entryFacts, entryIdentifiers, entryMessage, messageTopicLength,

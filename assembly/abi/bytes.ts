@@ -2,13 +2,13 @@
 import { connectionAt, connectionOf } from '../session/connection';
 import { pump } from '../session/delivery';
 import { advanceEndings } from '../session/ending';
-import { takeStarved } from '../session/handler-delivery';
 import { setClock } from '../session/limits';
-import { advanceReplays } from '../session/replay';
+import { advanceReplays, areReplaysReady } from '../session/replay';
 import { sessionAt } from '../session/session';
 import { collectFlush, giveChunk, isDirty } from '../session/slab';
+import { serveStarved } from '../session/starving';
 import { INGEST_DONE } from '../shared/abi';
-import { clearRows, rowCount, rowTable } from '../switch/events';
+import { clearFirstRows, clearRows, rowCount, rowTable } from '../switch/events';
 import {
   ingestCarried, ingestChunk, parkChunk, resumeChunk, windowAddress,
 } from '../switch/ingest';
@@ -48,8 +48,13 @@ export function rows(): u32 {
  */
 export function releaseRows(): u32 {
   clearRows();
-  for (let pointer = takeStarved(); pointer != 0; pointer = takeStarved()) pump(sessionAt(pointer));
+  serveStarved();
   return rowCount;
+}
+
+/** The host has read the first rows, and there are many: makes room for more. */
+export function releaseFirstRows(read: u32): void {
+  clearFirstRows(read);
 }
 
 /** `length` bytes of this connection stand in the RX window. */
@@ -87,7 +92,7 @@ export function written(handle: u32, chunk: u32, now: f64): void {
   giveChunk(connection, chunk);
   if (connection.session != 0) {
     const session = sessionAt(connection.session);
-    if (session.pendingHead != 0) pump(session);
+    if (session.pendingHead != 0 || session.replayHead != 0) pump(session);
   }
 }
 /** Long work goes on a piece: replays, endings. True when there is more to do at once. */
@@ -98,5 +103,5 @@ export function advance(now: f64): bool {
   return replays || endings;
 }
 export function needsFlush(): bool {
-  return isDirty();
+  return isDirty() || areReplaysReady();
 }

@@ -3,8 +3,8 @@ import { vbiSize, writeVbi } from '../codec/variable-byte-integer';
 import {
   STATE_ASKED, STATE_CLOSED, STATE_OPEN, connectionAt, connectionOf, createConnection,
 } from '../session/connection';
-import { attach, pump } from '../session/delivery';
-import { closeConnection } from '../session/ending';
+import { attach, pump, releaseReceiverHolds } from '../session/delivery';
+import { closeConnection, leave } from '../session/ending';
 import { setClock } from '../session/limits';
 import { sessionAt, sessionOf } from '../session/session';
 import { reserve } from '../session/slab';
@@ -50,6 +50,9 @@ export function acceptConnection(
   const tenant = sessionOf(session);
   if (pointer == 0 || tenant == 0) return false;
   const connection = connectionAt(pointer);
+  // Closed while the answer was under way, or in already.
+  if (connection.state == STATE_CLOSED || connection.session != 0) return false;
+  leave(sessionAt(tenant)); // no session has two connections [MQTT-3.1.4-3]
   connection.sendQuota = sendQuota;
   connection.maximumPacketSize = maximumPacketSize;
   connection.aliasOutMax = <u16>aliasOutMax;
@@ -81,7 +84,11 @@ export function hasCarry(handle: u32): u32 {
 /** Nothing more is read from this peer. */
 export function closeForReading(handle: u32): void {
   const pointer = connectionOf(handle);
-  if (pointer != 0) connectionAt(pointer).state = STATE_CLOSED;
+  if (pointer == 0) return;
+  const connection = connectionAt(pointer);
+  connection.state = STATE_CLOSED;
+  // It acknowledges nothing any more: nobody waits for it while its last bytes leave.
+  if (connection.session != 0) releaseReceiverHolds(sessionAt(connection.session));
 }
 /** Maximum Packet Size of the peer; 0 = none. */
 export function maximumPacketSizeOf(handle: u32): u32 {
@@ -120,6 +127,7 @@ export function setPolicy(handle: u32, policy: u32): void {
 export function answerPublish(handle: u32, reasonCode: u32, keep: u32): void {
   const pointer = connectionOf(handle);
   if (pointer == 0) return;
+  if (!connectionAt(pointer).waiting) return; // answers nothing that is asked now
   answerForPublish(connectionAt(pointer), reasonCode, keep);
   connectionAt(pointer).waiting = 0;
 }

@@ -8,6 +8,7 @@ import { connectionAt, initialiseConnections } from '../session/connection';
 import { firstHoldingSession, holdingSince, releaseReceiverHolds } from '../session/delivery';
 import { clock, counterTable, limitOf, setClock, setLimitValue } from '../session/limits';
 import { initialiseSessions, sessionAt } from '../session/session';
+import { serveStarved } from '../session/starving';
 import { ABI_VERSION, LIMIT_WITHHOLD_MS, ROW_WITHHELD } from '../shared/abi';
 import { MEMORY_CLASSES } from '../shared/memory-class';
 import { addRow, initialiseRows } from '../switch/events';
@@ -100,4 +101,5 @@ export function tick(now: f64): void {
     }
     pointer = next;
   }
+  serveStarved();
 }

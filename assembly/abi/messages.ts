@@ -1,22 +1,19 @@
 /** Messages of the host itself, and what its handlers say to theirs. */
 import { internTopic } from '../index/topic-intern';
-import { STATE_OPEN, connectionAt } from '../session/connection';
-import { completeSent, offerEntry, pump } from '../session/delivery';
-import { clock, limitOf, setClock } from '../session/limits';
+import { completeSent, pump } from '../session/delivery';
+import { clock, setClock } from '../session/limits';
 import { createMessage, messageAt, releaseMessage, topicOf } from '../session/message-block';
-import {
-  frameBytes, setFrameAlias, setFrameIdentifiers, setSourceFromMessage, writeFrame,
-} from '../session/publish-writer';
-import { ENTRY_SENT, FLAG_RETAIN, createEntry, entryAt } from '../session/queue-entry';
+import { setSourceFromMessage } from '../session/publish-writer';
+import { ENTRY_SENT, entryAt } from '../session/queue-entry';
 import { entryInSlot, sessionAt, sessionOf } from '../session/session';
-import { reserve, slabLimit } from '../session/slab';
 import { clearTemplates } from '../session/templates';
-import { LIMIT_SLAB_BYTES } from '../shared/abi';
 import { NO_MATCHING_SUBSCRIBERS, QUOTA_EXCEEDED, SUCCESS } from '../shared/reason-code';
 import { closeGate, isDurable, retainedBits, tellRetained } from '../switch/gate';
-import { beginHostPublish, endPublish, makeHold } from '../switch/publisher';
+import { beginHostPublish, endPublish } from '../switch/publisher';
 import { storeRetained } from '../switch/retain';
-import { releaseRouted, route, routedMatched, routedTaken, setRouted } from '../switch/route';
+import {
+  deliverRouted, discardRouted, prepareRoute, releaseRouted, routedMatched, routedTaken, setRouted,
+} from '../switch/route';
 
 /**
  * A block for a message; the host writes topic, properties and payload to `messageBody` in this
@@ -32,7 +29,7 @@ export function freeMessage(message: u32): void {
   releaseMessage(message);
 }
 
-function fillMessage(
+export function fillMessage(
   message: u32, qos: u32, retain: u32, expirySeconds: f64, publisher: u32,
 ): void {
   const block = messageAt(message);
@@ -61,10 +58,16 @@ export function publish(
   setRouted(topic, sessionOf(publisher), publisher, qos, retain, messageAt(message).expiresAt, message);
   beginHostPublish(qos == 0 ? 0 : token);
   let reason = SUCCESS;
-  if (retain && !storeRetained(topicOf(message), messageAt(message).topicLength)) reason = QUOTA_EXCEEDED;
-  else if (!route()) reason = QUOTA_EXCEEDED;
-  else if (routedMatched == 0) reason = NO_MATCHING_SUBSCRIBERS;
-  else if (routedTaken == 0 && qos != 0) reason = QUOTA_EXCEEDED;
+  if (!prepareRoute()) {
+    reason = QUOTA_EXCEEDED;
+  } else if (retain && !storeRetained(topicOf(message), messageAt(message).topicLength)) {
+    discardRouted();
+    reason = QUOTA_EXCEEDED;
+  } else {
+    deliverRouted();
+    if (routedMatched == 0) reason = NO_MATCHING_SUBSCRIBERS;
+    else if (routedTaken == 0 && qos != 0 && !retain) reason = QUOTA_EXCEEDED;
+  }
   if (isDurable() && reason != QUOTA_EXCEEDED && !storeHostMessage(message, qos, retain)) {
     reason = QUOTA_EXCEEDED;
   }
@@ -83,59 +86,6 @@ function storeHostMessage(message: u32, qos: u32, retain: u32): bool {
     tellRetained(block.payloadLength == 0 ? 0 : message, topicOf(message), block.topicLength);
   }
   return true;
-}
-
-/**
- * Client role: gives a message to the session of an uplink, to be published to its server. QoS 0
- * leaves now or not at all; QoS 1 and 2 wait in the session's queue, and `token` is told how the
- * exchange ended. Takes the block over.
- */
-export function publishTo(
-  handle: u32, message: u32, qos: u32, retain: u32, expirySeconds: f64, token: u32, now: f64,
-): u32 {
-  setClock(now);
-  fillMessage(message, qos, retain, expirySeconds, 0);
-  const pointer = sessionOf(handle);
-  let reason = QUOTA_EXCEEDED;
-  if (pointer != 0) {
-    reason = qos == 0 ? publishNow(pointer, message, retain) : publishQueued(pointer, message, qos, retain, token);
-  }
-  releaseMessage(message);
-  return reason;
-}
-
-function publishNow(pointer: u32, message: u32, retain: u32): u32 {
-  const session = sessionAt(pointer);
-  if (session.connection == 0) return QUOTA_EXCEEDED;
-  const connection = connectionAt(session.connection);
-  if (connection.state != STATE_OPEN || connection.txBytes > slabLimit(limitOf(LIMIT_SLAB_BYTES))) {
-    return QUOTA_EXCEEDED;
-  }
-  setSourceFromMessage(message);
-  setFrameAlias(0, 0);
-  setFrameIdentifiers(0, 0);
-  const at = reserve(connection, frameBytes(connection.version, 0));
-  if (at == 0) return QUOTA_EXCEEDED;
-  writeFrame(at, connection.version, retain, 0, 0);
-  return SUCCESS;
-}
-
-function publishQueued(pointer: u32, message: u32, qos: u32, retain: u32, token: u32): u32 {
-  const session = sessionAt(pointer);
-  if (session.queueCount >= session.queueMessagesMax) return QUOTA_EXCEEDED;
-  const made = createEntry();
-  if (made == 0) return QUOTA_EXCEEDED;
-  const entry = entryAt(made);
-  entry.message = message;
-  messageAt(message).references++;
-  entry.qos = <u8>qos;
-  if (retain) entry.flags = FLAG_RETAIN;
-  beginHostPublish(token);
-  makeHold();
-  offerEntry(session, made);
-  endPublish(SUCCESS, 0);
-  pump(session);
-  return SUCCESS;
 }
 
 /**

@@ -9,7 +9,7 @@ import { pump } from '../session/delivery';
 import { endSession, leave, restartExchanges } from '../session/ending';
 import { limitOf, setClock } from '../session/limits';
 import { rememberReceive } from '../session/receive-verdicts';
-import { startReplay } from '../session/replay';
+import { cancelReplay, startReplay } from '../session/replay';
 import { createSession, sessionAt, sessionOf } from '../session/session';
 import { VERDICT_ALLOWED, VERDICT_DENIED } from '../session/verdicts';
 import { LIMIT_QUEUE_MESSAGES } from '../shared/abi';
@@ -71,9 +71,13 @@ export function subscribe(
 ): u32 {
   const pointer = sessionOf(handle);
   if (pointer == 0) return SUBSCRIBE_NO_SESSION;
+  const shareNameAt = exchangeArea + filterLength;
+  const before = findSubscription(
+    exchangeArea, filterLength, shareNameAt, shareNameLength, pointer,
+  );
+  if (before != 0) cancelReplay(sessionAt(pointer), before);
   const made = indexSubscribe(
-    exchangeArea, filterLength, exchangeArea + filterLength, shareNameLength, pointer, <u8>options,
-    identifier, handle,
+    exchangeArea, filterLength, shareNameAt, shareNameLength, pointer, <u8>options, identifier, 0,
   );
   if (made == 0) return SUBSCRIBE_NO_MEMORY;
   if (!subscribeExisted) sessionAt(pointer).subscriptions++;
@@ -87,15 +91,18 @@ export function unsubscribe(handle: u32, filterLength: u32, shareNameLength: u32
   );
   if (found == 0) return false;
   // [MQTT-3.10.4-3]: what is in the queue already stays there
+  cancelReplay(sessionAt(pointer), found);
   indexUnsubscribe(found);
   sessionAt(pointer).subscriptions--;
   return true;
 }
-/** Starts the replay of retained messages under the filter at the exchange area. */
-export function replayRetained(handle: u32, filterLength: u32, qos: u32, identifier: u32): bool {
+/** Starts the replay of retained messages for the subscription to the filter at the exchange area. */
+export function replayRetained(handle: u32, filterLength: u32, qos: u32): bool {
   const pointer = sessionOf(handle);
   if (pointer == 0) return false;
-  return startReplay(sessionAt(pointer), exchangeArea, filterLength, qos, identifier);
+  const found = findSubscription(exchangeArea, filterLength, exchangeArea, 0, pointer);
+  if (found == 0) return false;
+  return startReplay(sessionAt(pointer), found, exchangeArea, filterLength, qos);
 }
 /** POLICY_ASK: nothing leaves for this session without a verdict for its topic. */
 export function setReceivePolicy(handle: u32, policy: u32): void {

@@ -194,6 +194,11 @@ export function unpinTopic(pointer: u32): void {
   if (entry.pins == 0) pinned--;
 }
 
+/** As `unpinTopic`, for who has kept the address of the name. */
+export function unpinTopicName(bytes: u32): void {
+  unpinTopic(bytes - TOPIC_HEADER_BYTES);
+}
+
 /** Releases one unpinned entry. False: there is none. */
 export function evictTopic(): bool {
   if (topicTable().count <= pinned) return false;

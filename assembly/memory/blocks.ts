@@ -52,6 +52,8 @@ let pageTable: u32 = 0;
 let poolBase: u32 = 0;
 let poolPages: u32 = 0;
 let freePages: u32 = 0;
+/** Pages that only `allocateUrgent` may take. */
+let reservedPages: u32 = 0;
 const partialHeads: usize = memory.data(160); // SMALL_CLASSES page numbers
 const runHeads: usize = memory.data(68); // ORDERS page numbers
 const usedBytes: usize = memory.data(32); // one u32 per memory class
@@ -89,6 +91,7 @@ export function initialiseBlocks(base: u32, end: u32): void {
   poolBase = (tableEnd + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
   poolPages = (end - poolBase) >> PAGE_SHIFT;
   freePages = poolPages;
+  reservedPages = max<u32>(poolPages >> 5, 4);
   for (let i: u32 = 0; i < SMALL_CLASSES; i++) store<u32>(partialHeads + (i << 2), NONE);
   for (let i: u32 = 0; i < ORDERS; i++) store<u32>(runHeads + (i << 2), NONE);
   for (let i: u32 = 0; i < MEMORY_CLASSES; i++) {
@@ -190,7 +193,7 @@ function blocksPerPage(sizeClass: u32): u32 {
 }
 
 function takePage(sizeClass: u32): u32 {
-  const at = takeRun(0);
+  const at = freePages > reservedPages ? takeRun(0) : NONE;
   if (at == NONE) return NONE;
   const page = pageAt(at);
   page.state = STATE_SMALL;
@@ -232,7 +235,7 @@ function allocateLarge(bytes: u32): u32 {
   const pages = (bytes + PAGE_BYTES - 1) >> PAGE_SHIFT;
   const order: u32 = pages <= 1 ? 0 : 32 - clz(pages - 1);
   if (order >= ORDERS) return 0;
-  const at = takeRun(order);
+  const at = freePages >= reservedPages + (<u32>1 << order) ? takeRun(order) : NONE;
   if (at == NONE) return 0;
   pageAt(at).state = STATE_LARGE;
   return poolBase + (at << PAGE_SHIFT);
@@ -255,6 +258,21 @@ export function allocate(memoryClass: u32, bytes: u32): u32 {
   if (used + gross > budgetOf(memoryClass)) return 0;
   const block = bytes <= SMALL_BYTES_MAX ? allocateSmall(sizeClassOf(bytes)) : allocateLarge(bytes);
   if (block != 0) store<u32>(usedBytes + (memoryClass << 2), used + gross);
+  return block;
+}
+
+/**
+ * As `allocate`, for the few bytes that must leave when all else is full: acknowledgements,
+ * goodbyes. It may pass the budget and takes from the reserve of the pool.
+ */
+export function allocateUrgent(memoryClass: u32, bytes: u32): u32 {
+  const budget = budgetOf(memoryClass);
+  const reserved = reservedPages;
+  setBudget(memoryClass, 0xffff_ffff);
+  reservedPages = 0;
+  const block = allocate(memoryClass, bytes);
+  reservedPages = reserved;
+  setBudget(memoryClass, budget);
   return block;
 }
 

@@ -7,11 +7,14 @@
  */
 import {
   COUNT_PUBLISH_SENT, DROP_EXPIRED, DROP_MEMORY, DROP_NOT_AUTHORIZED, DROP_PACKET_TOO_LARGE,
-  DROP_QUEUE_FULL, DROP_REFUSED_BY_RECEIVER, LIMIT_QUEUE_BYTES, LIMIT_SLAB_WATERMARK, POLICY_ALLOW,
-  SESSION_HANDLER, SESSION_HOLDS,
+  DROP_QUEUE_FULL, DROP_REFUSED_BY_RECEIVER, LIMIT_MAXIMUM_QOS, LIMIT_QUEUE_BYTES,
+  LIMIT_RETAIN_AVAILABLE, LIMIT_SLAB_WATERMARK, POLICY_ALLOW, PUBLISHED_EXPIRED, SESSION_HANDLER,
+  SESSION_HOLDS,
 } from '../shared/abi';
 import { PUBCOMP, PUBREL } from '../shared/control-packet';
-import { PACKET_IDENTIFIER_NOT_FOUND, SUCCESS } from '../shared/reason-code';
+import {
+  PACKET_IDENTIFIER_NOT_FOUND, PACKET_TOO_LARGE, QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED, SUCCESS,
+} from '../shared/reason-code';
 import { release } from '../memory/blocks';
 import { MEMORY_MESSAGE } from '../shared/memory-class';
 import { unpinGroup } from '../index/shared-group';
@@ -30,7 +33,9 @@ import {
 } from './queue-entry';
 import { forgetReceive, verdictForMessage } from './receive-verdicts';
 import { Session, bindIdentifier, entryInSlot, giveIdentifier, nextStoredIdentifier, sessionAt, takeIdentifier } from './session';
-import { reserve } from './slab';
+import { reserve, reserveForPublish } from './slab';
+import { wakeReplay } from './replay';
+import { starve } from './starving';
 import { aliasWasSent, chooseAlias } from './topic-alias';
 import { VERDICT_ALLOWED, VERDICT_UNKNOWN } from './verdicts';
 
@@ -113,6 +118,19 @@ function relax(session: Session): void {
     session.queueCount - session.holdingCount < session.queueMessagesMax &&
     session.queueBytes - session.holdingBytes <= limitOf(LIMIT_QUEUE_BYTES)
   ) stopHolding(session, session.holdingHead);
+  allowHoldingWithinBound(session);
+}
+
+/**
+ * What comes may make publishers wait again once the queue is within its bound. Not before: a ring
+ * of clients would let each other's acknowledgements go for ever, and its queues grow without end.
+ */
+export function allowHoldingWithinBound(session: Session): void {
+  if (session.noHold == 0 || isAtBound(session, 0)) return;
+  const isHandler = (session.kind & SESSION_HANDLER) != 0;
+  if (isHandler || (session.connection != 0 && mayHold(connectionAt(session.connection)))) {
+    session.noHold = 0;
+  }
 }
 
 /**
@@ -129,6 +147,12 @@ export function holdingSince(session: Session): f64 {
   return session.holdingHead == 0 ? clock : holdAt(entryAt(session.holdingHead).hold).since;
 }
 
+/** Only who is read can acknowledge, and only who can acknowledge may be waited for. */
+@inline
+function mayHold(connection: Connection): bool {
+  return !connection.paused && connection.state == STATE_OPEN;
+}
+
 // --- taking a message in -----------------------------------------------------------------------
 
 /**
@@ -141,9 +165,9 @@ export function offerEntry(session: Session, pointer: u32): u32 {
   const bytes = messageBytes(entry.message);
   const completes = session.kind & SESSION_HOLDS;
   let hold: u32 = 0;
-  if (completes && entry.qos != 0) {
-    hold = makeHold();
-  } else if (isAtBound(session, bytes)) {
+  if (isAtBound(session, bytes)) dropExpired(session);
+  if (completes && entry.qos != 0) hold = makeHold();
+  if (hold == 0 && isAtBound(session, bytes)) {
     const mayWait = session.noHold == 0 && (session.connection != 0 || session.kind & SESSION_HANDLER);
     if (mayWait && entry.qos != 0) hold = makeHold();
     if (hold == 0) {
@@ -166,6 +190,15 @@ export function offerEntry(session: Session, pointer: u32): u32 {
   return OFFER_TAKEN;
 }
 
+/** A full queue gives up what nobody wants any more before it refuses what is new. */
+function dropExpired(session: Session): void {
+  while (session.pendingHead != 0) {
+    const entry = entryAt(session.pendingHead);
+    if (entry.state != ENTRY_PENDING || !isExpired(entry.message)) return;
+    finishEntry(session, session.pendingHead, SUCCESS, DROP_EXPIRED);
+  }
+}
+
 function dropOffered(session: Session, pointer: u32, reason: u32): void {
   const entry = entryAt(pointer);
   const message = entry.message;
@@ -179,10 +212,13 @@ function dropOffered(session: Session, pointer: u32, reason: u32): void {
 export function pump(session: Session): void {
   if (session.kind & SESSION_HANDLER) {
     pumpHandler(session);
-    return;
+  } else if (session.connection != 0) {
+    pumpConnection(session, connectionAt(session.connection));
   }
-  if (session.connection == 0) return;
-  const connection = connectionAt(session.connection);
+  wakeReplay(session);
+}
+
+function pumpConnection(session: Session, connection: Connection): void {
   if (connection.state != STATE_OPEN) return;
   const watermark = limitOf(LIMIT_SLAB_WATERMARK);
   while (session.pendingHead != 0 && connection.txBytes < watermark) {
@@ -208,8 +244,16 @@ function sendNext(session: Session, connection: Connection): bool {
   if (entry.state == ENTRY_RERELEASE) return sendPubrelAgain(session, connection, entry);
   if (entry.qos != 0 && session.inflightCount >= connection.sendQuota) return false; // [MQTT-3.3.4-9] [MQTT-4.9.0-2]
   if (entry.state == ENTRY_PENDING && isExpired(entry.message)) {
-    finishEntry(session, pointer, SUCCESS, DROP_EXPIRED); // [MQTT-3.3.2-5]
+    // [MQTT-3.3.2-5]
+    finishEntry(session, pointer, isUplink(session) ? PUBLISHED_EXPIRED : SUCCESS, DROP_EXPIRED);
     return true;
+  }
+  if (isUplink(session) && entry.state == ENTRY_PENDING) {
+    const reason = reasonOfServer(entry);
+    if (reason != SUCCESS) {
+      finishEntry(session, pointer, reason, DROP_REFUSED_BY_RECEIVER);
+      return true;
+    }
   }
   if (session.receivePolicy != POLICY_ALLOW) {
     const verdict = verdictForMessage(session, entry.message);
@@ -229,12 +273,13 @@ function sendNext(session: Session, connection: Connection): bool {
   const bytes = frameBytes(connection.version, entry.qos);
   if (connection.maximumPacketSize != 0 && bytes > connection.maximumPacketSize) {
     // [MQTT-3.1.2-24] [MQTT-3.1.2-25]: not sent, and done with as if it had been
-    finishEntry(session, pointer, SUCCESS, DROP_PACKET_TOO_LARGE);
+    const reason = isUplink(session) ? PACKET_TOO_LARGE : SUCCESS; // [MQTT-3.2.2-15]
+    finishEntry(session, pointer, reason, DROP_PACKET_TOO_LARGE);
     return true;
   }
-  if (entry.qos != 0 && !hasIdentifier(session, pointer)) return false;
-  const at = reserve(connection, bytes);
-  if (at == 0) return false;
+  if (entry.qos != 0 && !hasIdentifier(session, pointer)) return waitForMemory(session);
+  const at = reserveForPublish(connection, bytes);
+  if (at == 0) return waitForMemory(session);
   // [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]: DUP is our own, 0 the first time
   let flags: u32 = entry.flags & FLAG_RETAIN ? RETAIN_FLAG : 0;
   if (entry.flags & FLAG_DUP) flags |= DUP_FLAG; // [MQTT-3.3.1-1] [MQTT-4.4.0-1]
@@ -243,6 +288,24 @@ function sendNext(session: Session, connection: Connection): bool {
   count(COUNT_PUBLISH_SENT, 1);
   entryWasSent(session, pointer);
   return true;
+}
+
+function waitForMemory(session: Session): bool {
+  starve(session);
+  return false;
+}
+
+/** The session of the client role towards its server. */
+@inline
+function isUplink(session: Session): bool {
+  return session.kind == SESSION_HOLDS;
+}
+
+/** Client role: what the server said in CONNACK that it does not take, it is not sent. */
+function reasonOfServer(entry: QueueEntry): u32 {
+  if (<u32>entry.qos > limitOf(LIMIT_MAXIMUM_QOS)) return QOS_NOT_SUPPORTED; // [MQTT-3.2.2-11]
+  const retained = entry.flags & FLAG_RETAIN && limitOf(LIMIT_RETAIN_AVAILABLE) == 0;
+  return retained ? RETAIN_NOT_SUPPORTED : SUCCESS; // [MQTT-3.2.2-14]
 }
 
 /**
@@ -273,7 +336,7 @@ export function entryWasSent(session: Session, pointer: u32): void {
 
 function sendPubrelAgain(session: Session, connection: Connection, entry: QueueEntry): bool {
   const at = reserve(connection, PUBREL_BYTES);
-  if (at == 0) return false;
+  if (at == 0) return waitForMemory(session);
   store<u8>(at, PUBREL_BYTE);
   store<u8>(at, 2, 1);
   store<u16>(at, bswap<u16>(entry.packetIdentifier), 2);
@@ -325,6 +388,8 @@ export function receivePubrec(
   if (entry.state == ENTRY_SENT) {
     // [MQTT-4.3.3-6]: nor can it be, its message is let go
     entry.state = ENTRY_RELEASED; // [MQTT-4.3.3-5]: the PUBLISH is never sent again
+    // It has arrived: its publisher need not wait for room in this queue.
+    if (entry.hold != 0 && !(entry.flags & FLAG_COMPLETION)) stopHolding(session, pointer);
     const number = releaseStored(session, pointer);
     relax(session);
     if (number != 0) {
@@ -462,6 +527,12 @@ export function appendMoved(from: Session, to: Session, pointer: u32, identifier
   unlinkEntry(from, pointer);
   entry.packetIdentifier = to.durable ? <u16>nextStoredIdentifier(to) : 0;
   if (number != 0) tellMoved(from.handle, to.durable ? to.handle : 0, number, pointer);
+  if (entry.flags & FLAG_COMPLETION && !(to.kind & SESSION_HOLDS)) {
+    // This member does not settle: its queue has the message, and that is what is waited for.
+    if (entry.hold != 0) releaseHold(entry.hold, SUCCESS);
+    entry.hold = 0;
+    entry.flags &= ~FLAG_COMPLETION;
+  }
   entry.state = ENTRY_PENDING;
   entry.flags = (entry.flags & ~FLAG_DUP) | FLAG_MOVED;
   entry.identifiers = identifier;

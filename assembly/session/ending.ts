@@ -12,13 +12,13 @@ import { Connection, STATE_CLOSED, connectionAt, freeConnection } from './connec
 import {
   appendMoved, detach, pump, releaseReceiverHolds, removeEntry, rewind,
 } from './delivery';
-import { forgetStarved } from './handler-delivery';
 import { forgetOrphans, orphanHolds } from './holds';
 import { messageAt, topicOf } from './message-block';
 import { ENTRY_PENDING, ENTRY_RESEND, FLAG_DUP, entryAt, groupOf } from './queue-entry';
 import { endReplays } from './replay';
 import { Session, freeSession, giveIdentifier, releaseInbound, sessionAt, voidSession } from './session';
 import { dropSlab } from './slab';
+import { forgetStarved } from './starving';
 
 const ENTRIES_PER_PIECE: u32 = 4096;
 
@@ -38,7 +38,6 @@ export function leave(session: Session): void {
   if (session.connection == 0) return;
   orphanHolds(connectionAt(session.connection));
   detach(session);
-  endReplays(session);
   moveShared(session);
 }
 
@@ -122,6 +121,7 @@ function endEntry(session: Session, pointer: u32): void {
 export function restartExchanges(session: Session): void {
   rewind(session);
   releaseInbound(session);
+  forgetOrphans(session);
   let pointer = session.queueHead;
   while (pointer != 0) {
     const entry = entryAt(pointer);

@@ -8,7 +8,7 @@ import {
   DELIVER_PAYLOAD_LENGTH, DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER,
   DELIVER_TOKEN, DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, DELIVER_TOPIC_SLOT,
 } from '../shared/abi';
-import { TopicEntry } from '../index/topic-intern';
+import { TopicEntry, pinTopic } from '../index/topic-intern';
 import { addDeliveryRow, setColumn } from '../switch/events';
 import { entryWasSent, hasIdentifier } from './delivery';
 import {
@@ -19,40 +19,11 @@ import {
   sourceTopicAt, sourceTopicLength,
 } from './publish-writer';
 import { FLAG_DUP, FLAG_RETAIN, FLAG_IDENTIFIERS, entryAt } from './queue-entry';
-import { Session, sessionAt } from './session';
+import { Session } from './session';
+import { starve } from './starving';
 
 const ROW_RETAIN: u32 = 4;
 const ROW_DUP: u32 = 8;
-
-/** Handlers that found the row table full; pumped again when the host has read it. */
-let starvedHead: u32 = 0;
-export function takeStarved(): u32 {
-  const pointer = starvedHead;
-  if (pointer == 0) return 0;
-  const session = sessionAt(pointer);
-  starvedHead = session.starvedNext;
-  session.starved = 0;
-  return pointer;
-}
-export function starve(session: Session): void {
-  if (session.starved) return;
-  session.starved = 1;
-  session.starvedNext = starvedHead;
-  starvedHead = changetype<u32>(session);
-}
-export function forgetStarved(session: Session): void {
-  if (!session.starved) return;
-  const pointer = changetype<u32>(session);
-  let before: u32 = 0;
-  let at = starvedHead;
-  while (at != 0 && at != pointer) {
-    before = at;
-    at = sessionAt(at).starvedNext;
-  }
-  if (before == 0) starvedHead = session.starvedNext;
-  else sessionAt(before).starvedNext = session.starvedNext;
-  session.starved = 0;
-}
 
 /**
  * QoS 0, straight from the source: no entry, no block of its own. False when the host must read
@@ -67,7 +38,9 @@ export function deliverSourceToHandler(
   const entry = changetype<TopicEntry>(topic);
   setColumn(row, DELIVER_TOPIC_SERIAL, topic == 0 ? 0 : entry.serial);
   setColumn(row, DELIVER_TOPIC_SLOT, topic == 0 ? 0 : entry.slot);
-  setColumn(row, DELIVER_TOPIC_AT, sourceTopicAt);
+  // The row keeps what it points to: the message, or else the interned topic.
+  if (message == 0) pinTopic(topic);
+  setColumn(row, DELIVER_TOPIC_AT, message == 0 ? sourceTopicAt : topicOf(message));
   setColumn(row, DELIVER_TOPIC_LENGTH, sourceTopicLength);
   setColumn(row, DELIVER_PAYLOAD_AT, sourcePayloadAt);
   setColumn(row, DELIVER_PAYLOAD_LENGTH, sourcePayloadLength);

@@ -9,7 +9,7 @@
  * again.
  */
 import { MEMORY_RECORD } from '../shared/memory-class';
-import { allocate, release } from '../memory/blocks';
+import { allocateUrgent, release } from '../memory/blocks';
 import { LIMIT_HELD_BYTES, PAUSE_OFF, PAUSE_ON, ROW_PAUSE } from '../shared/abi';
 import { PUBREC } from '../shared/control-packet';
 import { addRow, setColumn, tellPublished } from '../switch/events';
@@ -17,7 +17,7 @@ import { writeAcknowledgement } from '../codec/acknowledgement';
 import { Connection, STATE_OPEN, connectionAt } from './connection';
 import { clock, limitOf } from './limits';
 import { Session, removeInbound, sessionAt } from './session';
-import { releaseReceiverHolds } from './delivery';
+import { allowHoldingWithinBound, releaseReceiverHolds } from './delivery';
 import { failConnection } from './failure';
 import { reserve } from './slab';
 import { DETAIL_MEMORY } from '../shared/abi';
@@ -26,6 +26,8 @@ import { QUOTA_EXCEEDED } from '../shared/reason-code';
 /** Reason Codes from here on say that something failed. */
 export const REASON_FAILURE: u32 = 0x80;
 const ACKNOWLEDGEMENT_BYTES_MAX: u32 = 8;
+/** What a hold counts besides the bytes of its message. */
+const HOLD_BYTES: u32 = 48;
 
 /**
  * ```
@@ -59,7 +61,7 @@ export function holdAt(pointer: u32): Hold {
  * exhausted.
  */
 function createHold(): u32 {
-  const pointer = allocate(MEMORY_RECORD, offsetof<Hold>());
+  const pointer = allocateUrgent(MEMORY_RECORD, offsetof<Hold>());
   if (pointer == 0) return 0;
   memory.fill(pointer, 0, offsetof<Hold>());
   holdAt(pointer).since = clock;
@@ -96,8 +98,8 @@ function enqueueHold(connection: Connection, pointer: u32): void {
 
 /** Starts to count a held message against its publisher, who stops being read at `heldBytesMax`. */
 export function chargeHold(connection: Connection, pointer: u32, bytes: u32): void {
-  holdAt(pointer).bytes = bytes;
-  connection.heldBytes += bytes;
+  holdAt(pointer).bytes = bytes + HOLD_BYTES; // the smallest messages cost something, too
+  connection.heldBytes += bytes + HOLD_BYTES;
   if (!connection.paused && connection.heldBytes > limitOf(LIMIT_HELD_BYTES)) {
     connection.paused = 1;
     tellPause(connection, PAUSE_ON);
@@ -112,7 +114,7 @@ function discharge(connection: Connection, hold: Hold): void {
   hold.bytes = 0;
   if (connection.paused && connection.heldBytes <= limitOf(LIMIT_HELD_BYTES) >> 1) {
     connection.paused = 0;
-    if (connection.session != 0) sessionAt(connection.session).noHold = 0;
+    if (connection.session != 0) allowHoldingWithinBound(sessionAt(connection.session));
     tellPause(connection, PAUSE_OFF);
   }
 }
@@ -163,8 +165,12 @@ export function acknowledge(
     return;
   }
   const pointer = createPeerHold(connection, kind, packetIdentifier);
-  if (pointer != 0) holdAt(pointer).reason = <u8>reasonCode;
-  else failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
+  if (pointer == 0) {
+    failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
+    return;
+  }
+  holdAt(pointer).reason = <u8>reasonCode;
+  chargeHold(connection, pointer, 0);
 }
 
 /** Writes PUBACK or PUBREC and gives the publisher its quota back [MQTT-4.9.0-1]. */

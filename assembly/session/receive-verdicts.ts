@@ -11,9 +11,9 @@ import { MEMORY_RECORD } from '../shared/memory-class';
 import { allocateZeroed } from '../memory/blocks';
 import { TopicEntry, internTopic } from '../index/topic-intern';
 import { tellReceive } from '../switch/events';
-import { starve } from './handler-delivery';
 import { messageAt, topicOf } from './message-block';
 import { Session } from './session';
+import { starve } from './starving';
 import { VERDICT_UNKNOWN, rulesInForce } from './verdicts';
 
 const SLOTS: u32 = 64;

@@ -1,45 +1,57 @@
 /**
  * Replays of retained messages: a new subscription is sent what is retained under its filter
  * [MQTT-3.3.1-9]. A replay is a walk of the retained index that goes on while the receiver has
- * room, a piece at a time; nobody waits for it. Messages stored after it began are passed over: the
- * subscription itself brought those.
+ * room, a piece at a time; nobody waits for it. Messages stored after the subscription was made
+ * are passed over: the subscription itself brought those.
+ *
+ * A subscription has one replay at most (its `tag` points there): who replaces it begins anew, who
+ * ends it ends the replay. So a session has no more replays than subscriptions. They are served in
+ * their order, and only the first has a cursor in the index. A replay outlives the connection: it
+ * goes on when the session is resumed.
  */
 import { MEMORY_RECORD } from '../shared/memory-class';
 import { SESSION_HANDLER, LIMIT_SLAB_WATERMARK } from '../shared/abi';
 import { allocate, release } from '../memory/blocks';
-import { walkDone, walkEnd, walkNext, walkStart } from '../index/retained-index';
+import {
+  retainedCount, retainedFind, walkDone, walkEnd, walkNext, walkSpent, walkStart,
+} from '../index/retained-index';
+import { Subscription } from '../index/subscription';
+import { topicFilterLength, writeTopicFilter } from '../index/subscription-index';
+import { MULTI_LEVEL_WILDCARD, SINGLE_LEVEL_WILDCARD } from '../topic/topic-level';
 import { STATE_OPEN, connectionAt } from './connection';
-import { OFFER_TAKEN, offerEntry, pump } from './delivery';
+import { isAtBound, offerStored, pump } from './delivery';
 import { limitOf } from './limits';
-import { holdMessage, isExpired, messageAt } from './message-block';
+import { holdMessage, isExpired, messageAt, releaseMessage, topicOf } from './message-block';
 import { FLAG_RETAIN, createEntry, entryAt } from './queue-entry';
 import { Session, sessionAt } from './session';
+import { starve } from './starving';
 
-/**
- * Steps of the walk that one piece may take, and messages that may wait in the queue before it
- * pauses.
- */
+/** Steps of the walk that one piece may take. */
 const STEPS_PER_PIECE: u32 = 512;
+/** Messages that may wait in a handler's queue before its replay pauses. */
 const QUEUED_MAX: u32 = 64;
 
 /**
  * ```
- *  0      4      8             12
- *  +------+------+-------------+-----+
- *  | next | walk | identifier  | qos |
- *  +------+------+-------------+-----+
+ *  0       8      12     16             20     24     28
+ *  +-------+------+------+--------------+------+------+------+
+ *  | order | next | prev | subscription | walk | held | qos  |
+ *  +-------+------+------+--------------+------+------+------+
  * ```
  */
 @unmanaged
 class Replay {
+  order: f64; // messages that were stored later follow by the live path
   next: u32;
-  walk: u32;
-  identifier: u32;
+  prev: u32;
+  subscription: u32;
+  walk: u32; // 0 = has not begun
+  held: u32; // a message that the walk has passed and that found no memory
   qos: u32;
 }
 
-/** Sessions with replays under way; each turn serves every one of them with a piece. */
-let replaying: u32 = 0;
+/** Sessions whose replay can go on; each turn serves every one of them with a piece. */
+let readyHead: u32 = 0;
 let retainedOrder: f64 = 0;
 
 /** The place of the next retained message in the order of storing. */
@@ -47,83 +59,161 @@ export function nextRetainedOrder(): f64 {
   return ++retainedOrder;
 }
 
-/** Starts a replay. False when memory is exhausted. */
+/** True when some replay can go on at once. */
+export function areReplaysReady(): bool {
+  return readyHead != 0;
+}
+
+/** Starts the replay of a subscription, from its beginning. False when memory is exhausted. */
 export function startReplay(
-  session: Session, filterAt: u32, filterLength: u32, qos: u32, identifier: u32,
+  session: Session, subscription: u32, filterAt: u32, filterLength: u32, qos: u32,
 ): bool {
-  const walk = walkStart(filterAt, filterLength, retainedOrder);
-  if (walk == 0) return false;
+  cancelReplay(session, subscription);
+  if (retainedCount() == 0) return true;
+  if (isExact(filterAt, filterLength) && retainedFind(filterAt, filterLength) == 0) return true;
   const pointer = allocate(MEMORY_RECORD, offsetof<Replay>());
-  if (pointer == 0) {
-    walkEnd(walk);
-    return false;
-  }
+  if (pointer == 0) return false;
   const replay = changetype<Replay>(pointer);
-  replay.walk = walk;
+  replay.order = retainedOrder;
+  replay.subscription = subscription;
+  replay.walk = 0;
+  replay.held = 0;
   replay.qos = qos;
-  replay.identifier = identifier;
   replay.next = 0;
-  if (session.walks == 0) {
-    session.walks = pointer;
-    session.walkNext = replaying;
-    replaying = changetype<u32>(session);
-    return true;
-  }
-  let last = changetype<Replay>(session.walks);
-  while (last.next != 0) last = changetype<Replay>(last.next);
-  last.next = pointer;
+  replay.prev = session.replayTail;
+  if (session.replayTail != 0) changetype<Replay>(session.replayTail).next = pointer;
+  else session.replayHead = pointer;
+  session.replayTail = pointer;
+  changetype<Subscription>(subscription).tag = pointer;
+  wakeReplay(session);
   return true;
 }
 
-/** A piece of every replay that has room. True when some could go on at once. */
-export function advanceReplays(): bool {
-  let more = false;
+function isExact(at: u32, length: u32): bool {
+  for (let i: u32 = 0; i < length; i++) {
+    const byte = load<u8>(at + i);
+    if (byte == MULTI_LEVEL_WILDCARD || byte == SINGLE_LEVEL_WILDCARD) return false;
+  }
+  return true;
+}
+
+/** The subscription ends or is replaced: what was not replayed is not owed any more. */
+export function cancelReplay(session: Session, subscription: u32): void {
+  const pointer = changetype<Subscription>(subscription).tag;
+  if (pointer != 0) endReplay(session, pointer);
+}
+
+/** The session ends. */
+export function endReplays(session: Session): void {
+  while (session.replayHead != 0) endReplay(session, session.replayHead);
+  if (!session.replayListed) return;
+  const self = changetype<u32>(session);
   let before: u32 = 0;
-  let at = replaying;
+  let at = readyHead;
+  while (at != self) {
+    before = at;
+    at = sessionAt(at).replayNext;
+  }
+  if (before == 0) readyHead = session.replayNext;
+  else sessionAt(before).replayNext = session.replayNext;
+  session.replayListed = 0;
+}
+
+function endReplay(session: Session, pointer: u32): void {
+  const replay = changetype<Replay>(pointer);
+  if (replay.prev != 0) changetype<Replay>(replay.prev).next = replay.next;
+  else session.replayHead = replay.next;
+  if (replay.next != 0) changetype<Replay>(replay.next).prev = replay.prev;
+  else session.replayTail = replay.prev;
+  if (replay.walk != 0) walkEnd(replay.walk);
+  if (replay.held != 0) releaseMessage(replay.held);
+  changetype<Subscription>(replay.subscription).tag = 0;
+  release(MEMORY_RECORD, pointer);
+}
+
+/** The receiver may have room again: its replay goes on in the next turn. */
+@inline
+export function wakeReplay(session: Session): void {
+  if (session.replayHead == 0 || session.replayListed || !hasRoom(session)) return;
+  session.replayListed = 1;
+  session.replayNext = readyHead;
+  readyHead = changetype<u32>(session);
+}
+
+/** A piece of every replay that can go on. True when some could go on at once. */
+export function advanceReplays(): bool {
+  let at = readyHead;
+  readyHead = 0;
   while (at != 0) {
     const session = sessionAt(at);
-    if (hasRoom(session) && advance(session)) more = true;
-    const next = session.walkNext;
-    if (session.walks == 0) unlinkAfter(before, at);
-    else before = at;
+    const next = session.replayNext;
+    session.replayListed = 0;
+    if (hasRoom(session) && advance(session)) wakeReplay(session);
     at = next;
   }
-  return more;
+  return readyHead != 0;
 }
 
-function unlinkAfter(before: u32, pointer: u32): void {
-  const session = sessionAt(pointer);
-  if (before == 0) replaying = session.walkNext;
-  else sessionAt(before).walkNext = session.walkNext;
-  session.walkNext = 0;
-}
-
+/**
+ * Room is for a message that leaves at once: one that waited could be overtaken by a younger one of
+ * its topic with another QoS.
+ */
 function hasRoom(session: Session): bool {
+  if (isAtBound(session, 0)) return false;
   if (session.kind & SESSION_HANDLER) return session.queueCount < QUEUED_MAX;
   if (session.connection == 0) return false;
   const connection = connectionAt(session.connection);
   return connection.state == STATE_OPEN && session.pendingHead == 0 &&
+    session.inflightCount < connection.sendQuota &&
     connection.txBytes < limitOf(LIMIT_SLAB_WATERMARK);
 }
 
 /** One piece; true when it ended for its budget and not for the receiver. */
 function advance(session: Session): bool {
-  const pointer = session.walks;
-  const replay = changetype<Replay>(pointer);
-  for (let steps: u32 = 0; steps < STEPS_PER_PIECE; steps++) {
-    const message = walkNext(replay.walk, STEPS_PER_PIECE);
+  let budget = STEPS_PER_PIECE;
+  while (session.replayHead != 0) {
+    if (budget == 0) return true;
+    const pointer = session.replayHead;
+    const replay = changetype<Replay>(pointer);
+    if (replay.walk == 0 && !beginWalk(replay)) {
+      starve(session);
+      return false;
+    }
+    const message = replay.held != 0 ? takeHeld(replay) : walkNext(replay.walk, budget);
+    budget -= min(budget, max<u32>(walkSpent, 1));
     if (message == 0) {
-      if (!walkDone) return true;
-      session.walks = replay.next;
-      walkEnd(replay.walk);
-      release(MEMORY_RECORD, pointer);
-      return session.walks != 0;
+      if (walkDone) endReplay(session, pointer);
+      continue;
     }
     if (isExpired(message)) continue;
-    if (!give(session, replay, message)) return false;
+    if (!give(session, replay, message)) {
+      holdMessage(message);
+      replay.held = message;
+      starve(session);
+      return false;
+    }
     if (!hasRoom(session)) return false;
   }
-  return true;
+  return false;
+}
+
+function beginWalk(replay: Replay): bool {
+  const length = topicFilterLength(replay.subscription);
+  const filter = allocate(MEMORY_RECORD, length);
+  if (filter == 0) return false;
+  writeTopicFilter(replay.subscription, filter);
+  replay.walk = walkStart(filter, length, replay.order);
+  release(MEMORY_RECORD, filter);
+  return replay.walk != 0;
+}
+
+/** The held message if it is still the retained one of its topic, else the next of the walk. */
+function takeHeld(replay: Replay): u32 {
+  const message = replay.held;
+  replay.held = 0;
+  const current = retainedFind(topicOf(message), messageAt(message).topicLength);
+  releaseMessage(message);
+  return current == message ? message : walkNext(replay.walk, STEPS_PER_PIECE);
 }
 
 function give(session: Session, replay: Replay, message: u32): bool {
@@ -133,28 +223,9 @@ function give(session: Session, replay: Replay, message: u32): bool {
   entry.message = message;
   holdMessage(message);
   entry.qos = <u8>min<u32>(replay.qos, messageAt(message).qos);
-  entry.identifiers = replay.identifier;
+  entry.identifiers = changetype<Subscription>(replay.subscription).identifier;
   entry.flags = FLAG_RETAIN; // [MQTT-3.3.1-8]
-  if (offerEntry(session, pointer) == OFFER_TAKEN) pump(session);
+  offerStored(session, pointer, 0);
+  pump(session);
   return true;
-}
-
-/** The session is offline or ends: what was not replayed is not owed any more. */
-export function endReplays(session: Session): void {
-  if (session.walks == 0) return;
-  while (session.walks != 0) {
-    const pointer = session.walks;
-    const replay = changetype<Replay>(pointer);
-    session.walks = replay.next;
-    walkEnd(replay.walk);
-    release(MEMORY_RECORD, pointer);
-  }
-  let before: u32 = 0;
-  let at = replaying;
-  const self = changetype<u32>(session);
-  while (at != 0 && at != self) {
-    before = at;
-    at = sessionAt(at).walkNext;
-  }
-  if (at == self) unlinkAfter(before, self);
 }

@@ -51,12 +51,14 @@ export class Session {
   inboundCount: u32;
   orphanHead: u32; // acknowledgements that still wait for somebody while their connection is gone
 
-  walks: u32; // list of retained replays that are under way, see replay.ts
-  walkNext: u32; // list of sessions with replays
+  replayHead: u32; // retained replays that are under way, see replay.ts
+  replayTail: u32;
+  replayNext: u32; // list of sessions whose replay can go on
+  replayListed: u32;
   credit: u32; // handler session: deliveries it may still take
   owner: u32; // client role: the session of the uplink whose messages this handler gets; 0 = the broker's
   endNext: u32; // list of sessions whose end is under way
-  starved: u32; // 1 = stands in the list of handlers that found the row table full
+  starved: u32; // 1 = stands in the list of starving.ts
   starvedNext: u32;
   subscriptions: u32;
   durable: u32; // 1 = kept by the durable engine: what it gets passes the gate (gate.ts)
@@ -156,7 +158,9 @@ export function takeIdentifier(session: Session, entry: u32, inUse: u32): u32 {
       return next;
     }
   }
-  return 0;
+  // SUBSCRIBE and UNSUBSCRIBE of the client role take identifiers that `inUse` does not count.
+  if (mask + 1 == IDENTIFIERS_MAX || !growIdentifiers(session, mask + 1)) return 0;
+  return takeIdentifier(session, entry, inUse);
 }
 
 /**

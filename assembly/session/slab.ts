@@ -6,7 +6,7 @@
  */
 import { MEMORY_SLAB } from '../shared/memory-class';
 import { COUNT_BYTES_SENT, FLUSH_WORDS } from '../shared/abi';
-import { allocate, blockBytes, freePoolBytes, release, roomOf } from '../memory/blocks';
+import { allocate, allocateUrgent, blockBytes, freePoolBytes, release, roomOf } from '../memory/blocks';
 import { Connection, connectionAt } from './connection';
 import { count } from './limits';
 
@@ -56,10 +56,28 @@ export function reserve(connection: Connection, length: u32): u32 {
       return tail + CHUNK_HEADER_BYTES + used;
     }
   }
-  return reserveInNewChunk(connection, length);
+  return reserveInNewChunk(connection, length, FOR_ANSWERS);
 }
 
-function reserveInNewChunk(connection: Connection, length: u32): u32 {
+/** As `reserve`, for a message: it leaves the reserve to acknowledgements and goodbyes. */
+@inline
+export function reserveForPublish(connection: Connection, length: u32): u32 {
+  const tail = connection.chunkTail;
+  if (tail != 0) {
+    const chunk = changetype<Chunk>(tail);
+    const used = chunk.length;
+    if (chunk.sent == 0 && used + length <= chunk.capacity) {
+      chunk.length = used + length;
+      connection.txBytes += length;
+      return tail + CHUNK_HEADER_BYTES + used;
+    }
+  }
+  return reserveInNewChunk(connection, length, FOR_MESSAGES);
+}
+const FOR_ANSWERS: u32 = 0;
+const FOR_MESSAGES: u32 = 1;
+
+function reserveInNewChunk(connection: Connection, length: u32, purpose: u32): u32 {
   const tail = connection.chunkTail;
   let bytes = max(connection.txHint, CHUNK_BYTES_FIRST);
   if (tail != 0 && changetype<Chunk>(tail).sent == 0) {
@@ -71,7 +89,9 @@ function reserveInNewChunk(connection: Connection, length: u32): u32 {
   let block = allocate(MEMORY_SLAB, bytes);
   if (block == 0) {
     bytes = length + CHUNK_HEADER_BYTES + COPY_SLACK;
-    block = allocate(MEMORY_SLAB, bytes);
+    block = purpose == FOR_MESSAGES
+      ? allocate(MEMORY_SLAB, bytes)
+      : allocateUrgent(MEMORY_SLAB, bytes);
     if (block == 0) return 0;
   }
   const chunk = changetype<Chunk>(block);

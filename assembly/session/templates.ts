@@ -13,7 +13,7 @@ import {
   frameBytes, frameIdentifierOffset, setFrameAlias, setFrameIdentifiers, sourceForwardLength,
   sourcePayloadAt, sourcePayloadLength, sourceTopicLength, writeFrameHead,
 } from './publish-writer';
-import { reserve } from './slab';
+import { reserveForPublish } from './slab';
 
 const LAYOUTS: u32 = 4;
 /**
@@ -115,7 +115,7 @@ export function appendTemplate(
   const row = rowOf(layout);
   const length = load<u32>(row, 4);
   const tail = load<u32>(row, 12);
-  const at = reserve(connection, length + tail);
+  const at = reserveForPublish(connection, length + tail);
   if (at == 0) return false;
   copyWithSlack(at, load<u32>(row), length);
   if (tail != 0) memory.copy(at + length, sourcePayloadAt, tail);

@@ -156,6 +156,9 @@ export const DROP_RETAINED_FULL: u32 = 8;
 export const DROP_REFUSED_BY_RECEIVER: u32 = 9;
 export const DROP_REASONS: u32 = 10;
 
+/** `published` tells this when a message expired in the queue of an uplink: MQTT has no code. */
+export const PUBLISHED_EXPIRED: u32 = 0xfe;
+
 /** Words behind a FAILED row, for people; the Reason Code is for the peer. */
 export const DETAIL_MALFORMED: u32 = 0;
 export const DETAIL_FIRST_PACKET: u32 = 1;

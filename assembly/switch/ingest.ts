@@ -131,6 +131,7 @@ function joinLargePacket(connection: Connection): bool {
   const start = connection.carry;
   readFixedHeader(start, start + connection.carryLength, connection.version);
   const total = frameBodyAt - start + frameRemaining;
+  if (total <= connection.carryLength) return joinCarried(connection);
   const taken = min(total - connection.carryLength, windowEnd - windowAt);
   if (!carryBytes(connection, windowAt, taken)) {
     failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
@@ -142,6 +143,19 @@ function joinLargePacket(connection: Connection): bool {
   retired = takeCarry(connection);
   windowAt = retired;
   windowEnd = retired + total;
+  return true;
+}
+
+/** What was carried is more than a part of one packet: all of it is read from one block. */
+function joinCarried(connection: Connection): bool {
+  if (!carryBytes(connection, windowAt, windowEnd - windowAt)) {
+    failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
+    return false;
+  }
+  const length = connection.carryLength;
+  retired = takeCarry(connection);
+  windowAt = retired;
+  windowEnd = retired + length;
   return true;
 }
 
@@ -244,7 +258,10 @@ function isTooLarge(connection: Connection, bytes: u32): bool {
 function isWelcome(connection: Connection, type: u32): bool {
   let detail: u32 = DETAIL_UNEXPECTED_PACKET;
   if (connection.role == ROLE_CLIENT) {
-    if (connection.state == STATE_OPEN ? isFromServer(type) : isFirstFromServer(type)) return true;
+    const isV5 = connection.version == 5;
+    if (connection.state == STATE_OPEN ? isFromServer(type, isV5) : isFirstFromServer(type, isV5)) {
+      return true;
+    }
   } else if (connection.state == STATE_OPENING) {
     if (type == CONNECT) return true; // [MQTT-3.1.0-1]
     detail = DETAIL_FIRST_PACKET;
@@ -265,13 +282,13 @@ function isFromClient(type: u32, version: u32): bool {
     type == DISCONNECT || (type == AUTH && version == 5);
 }
 @inline
-function isFromServer(type: u32): bool {
+function isFromServer(type: u32, isV5: bool): bool {
   return (type >= PUBLISH && type <= PUBCOMP) || type == SUBACK || type == UNSUBACK ||
-    type == PINGRESP || type == DISCONNECT || type == AUTH;
+    type == PINGRESP || (isV5 && (type == DISCONNECT || type == AUTH));
 }
 @inline
-function isFirstFromServer(type: u32): bool {
-  return type == CONNACK || type == AUTH || type == DISCONNECT;
+function isFirstFromServer(type: u32, isV5: bool): bool {
+  return type == CONNACK || (isV5 && (type == AUTH || type == DISCONNECT));
 }
 
 /** One whole packet. False when it must be read again after an answer. */

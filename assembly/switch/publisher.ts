@@ -54,15 +54,18 @@ export function somebodyWaits(): bool {
  */
 export function endPublish(reasonCode: u32, bytes: u32): void {
   const made = hold;
+  const from = connection;
+  const name = token;
+  // What is offered outside a publish (a replay) is nobody's: no hold may be made for it.
   hold = 0;
+  connection = 0;
+  token = 0;
   if (made == 0) {
-    if (connection != 0) acknowledge(connectionAt(connection), kind, packetIdentifier, reasonCode);
-    else if (token != 0) tellPublished(token, reasonCode);
+    if (from != 0) acknowledge(connectionAt(from), kind, packetIdentifier, reasonCode);
+    else if (name != 0) tellPublished(name, reasonCode);
     return;
   }
-  if (connection != 0 && holdAt(made).waiting > 1) {
-    chargeHold(connectionAt(connection), made, bytes);
-  }
+  if (from != 0 && holdAt(made).waiting > 1) chargeHold(connectionAt(from), made, bytes);
   releaseHold(made, reasonCode);
 }
 

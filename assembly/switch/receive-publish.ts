@@ -34,7 +34,7 @@ import {
   publishTopicAt, publishTopicLength,
 } from '../codec/publish';
 import { retainedFind } from '../index/retained-index';
-import { TopicEntry, internTopic } from '../index/topic-intern';
+import { TopicEntry, internTopic, pinTopic } from '../index/topic-intern';
 import { topicLevelsOf } from '../topic/topic-filter';
 import { Connection } from '../session/connection';
 import { failConnection } from '../session/failure';
@@ -52,8 +52,9 @@ import { closeGate, isDurable, retainedBits, tellRetained } from './gate';
 import { beginHostPublish, beginPeerPublish, endPublish } from './publisher';
 import { storeRetained } from './retain';
 import {
-  addOnlyIdentifier, clearOnlyIdentifiers, ensureMessage, expiryFrom, releaseRouted, route,
-  routedMatched, routedMessage, routedTaken, setRouted, setRoutedOwner,
+  addOnlyIdentifier, clearOnlyIdentifiers, deliverRouted, discardRouted, ensureMessage, expiryFrom,
+  hasOnlyIdentifiers, prepareRoute, releaseRouted, routedMatched, routedMessage, routedTaken,
+  setRouted, setRoutedOwner,
 } from './route';
 
 /** The packet is done with; read on. */
@@ -178,6 +179,8 @@ function isRepeated(connection: Connection): bool {
 
 /** The publish policy. With VERDICT_DENIED the Reason Code stands in `answerReason`. */
 function verdictFor(connection: Connection): u32 {
+  const answered = connection.answered;
+  connection.answered = 0; // it is for this packet and no other
   if (load<u32>(changetype<TopicEntry>(topic).bytes) == SYS && changetype<TopicEntry>(topic).length >= 4) {
     connection.answerReason = <u8>NOT_AUTHORIZED; // $SYS is the server's own [MQTT-4.7.2-1]
     return VERDICT_DENIED;
@@ -187,10 +190,9 @@ function verdictFor(connection: Connection): u32 {
     connection.answerReason = <u8>NOT_AUTHORIZED;
     return VERDICT_DENIED;
   }
-  if (connection.answered) {
+  if (answered) {
     const verdict = connection.answerReason == SUCCESS ? VERDICT_ALLOWED : VERDICT_DENIED;
-    if (connection.answered == ANSWER_KEPT) rememberVerdict(connection, topic, qos, retain, verdict);
-    connection.answered = 0;
+    if (answered == ANSWER_KEPT) rememberVerdict(connection, topic, qos, retain, verdict);
     return verdict;
   }
   const verdict = cachedVerdict(connection, topic, qos, retain);
@@ -198,7 +200,11 @@ function verdictFor(connection: Connection): u32 {
   if (verdict != VERDICT_UNKNOWN) return verdict;
   const entry = changetype<TopicEntry>(topic);
   const row = addRow(ROW_AUTHORIZE, connection.handle);
-  if (row == 0) return VERDICT_DENIED;
+  if (row == 0) {
+    connection.answerReason = <u8>QUOTA_EXCEEDED;
+    return VERDICT_DENIED;
+  }
+  pinTopic(topic); // until the host has read the row
   setColumn(row, 2, qos);
   setColumn(row, 3, retain);
   setColumn(row, 4, entry.bytes);
@@ -295,13 +301,24 @@ function acceptQos(connection: Connection): void {
 
 function routeAndRetain(connection: Connection): u32 {
   const entry = changetype<TopicEntry>(topic);
-  if (retain && connection.role != ROLE_CLIENT && !storeRetained(entry.bytes, entry.length)) {
-    if (connection.version == 5 && qos != 0) return QUOTA_EXCEEDED;
+  if (!prepareRoute()) return refuseForRoom(connection, entry);
+  const keeps = retain && connection.role != ROLE_CLIENT;
+  const kept = keeps && storeRetained(entry.bytes, entry.length);
+  if (keeps && !kept && connection.version == 5 && qos != 0) {
+    discardRouted();
+    return QUOTA_EXCEEDED;
   }
-  if (!route()) return refuseForRoom(connection, entry);
+  deliverRouted();
+  if (routedMatched == 0 && connection.role == ROLE_CLIENT && hasOnlyIdentifiers()) {
+    // Identifiers that nobody here gave: all whose filter matches.
+    clearOnlyIdentifiers();
+    if (!prepareRoute()) return refuseForRoom(connection, entry);
+    deliverRouted();
+  }
   if (isDurable() && !storeBeforeAnswer(connection)) return refuseForRoom(connection, entry);
-  if (routedMatched == 0) return NO_MATCHING_SUBSCRIBERS;
-  if (routedTaken == 0 && qos != 0) return refuseForRoom(connection, entry);
+  // 0x10 is for servers to say: a client has nothing to answer but success.
+  if (routedMatched == 0) return connection.role == ROLE_CLIENT ? SUCCESS : NO_MATCHING_SUBSCRIBERS;
+  if (routedTaken == 0 && qos != 0 && !kept) return refuseForRoom(connection, entry);
   return SUCCESS;
 }
 

@@ -36,7 +36,7 @@ import {
 } from '../session/queue-entry';
 import { receiveVerdict } from '../session/receive-verdicts';
 import { Session, sessionAt, takeIdentifier } from '../session/session';
-import { reserve, slabLimit } from '../session/slab';
+import { reserveForPublish, slabLimit } from '../session/slab';
 import { appendTemplate, hasTemplate, layoutOf, templateBytes } from '../session/templates';
 import { aliasWasSent, chooseAlias } from '../session/topic-alias';
 import { VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN } from '../session/verdicts';
@@ -86,6 +86,9 @@ const onlyIdentifiers: usize = memory.data(256);
 let onlyCount: u32 = 0;
 export function clearOnlyIdentifiers(): void {
   onlyCount = 0;
+}
+export function hasOnlyIdentifiers(): bool {
+  return onlyCount != 0;
 }
 export function addOnlyIdentifier(identifier: u32): void {
   if (onlyCount < IDENTIFIERS_MAX) store<u32>(onlyIdentifiers + (onlyCount++ << 2), identifier);
@@ -138,24 +141,37 @@ export function releaseRouted(): void {
   routedMessage = 0;
 }
 
-/** Routes the message in hand. False when memory is exhausted: nothing has changed then. */
-export function route(): bool {
+/** Who receives the message in hand, between `prepareRoute` and what ends it. */
+let receiverList: u32 = 0;
+
+/**
+ * Matches the message in hand and takes the memory that its fan-out needs. False when memory is
+ * exhausted: nothing has changed then. Else `deliverRouted` or `discardRouted` follows.
+ */
+export function prepareRoute(): bool {
   routedMatched = 0;
   routedTaken = 0;
   pinTopic(topic); // aliases intern topics too, and may evict others
-  const list = receiversOf(topic);
-  const fine = list != 0 && (messageQos == 0 || prepareEntries(list));
-  if (fine) {
-    const receivers = changetype<Receivers>(list).count;
-    let at = list + RECEIVERS_AT;
-    // [MQTT-3.3.2-3] [MQTT-4.5.0-1]: to all who match, and to nobody else
-    for (let i: u32 = 0; i < receivers; i++) {
-      deliver(changetype<Receiver>(at));
-      at += RECEIVER_BYTES;
-    }
+  receiverList = receiversOf(topic);
+  if (receiverList != 0 && (messageQos == 0 || prepareEntries(receiverList))) return true;
+  unpinTopic(topic);
+  return false;
+}
+
+export function deliverRouted(): void {
+  const receivers = changetype<Receivers>(receiverList).count;
+  let at = receiverList + RECEIVERS_AT;
+  // [MQTT-3.3.2-3] [MQTT-4.5.0-1]: to all who match, and to nobody else
+  for (let i: u32 = 0; i < receivers; i++) {
+    deliver(changetype<Receiver>(at));
+    at += RECEIVER_BYTES;
   }
   unpinTopic(topic);
-  return fine;
+}
+
+export function discardRouted(): void {
+  if (messageQos != 0) discardPrepared();
+  unpinTopic(topic);
 }
 
 // --- who gets it, and how ----------------------------------------------------------------------
@@ -315,11 +331,17 @@ function deliver(receiver: Receiver): void {
   const session = sessionAt(toSession);
   toVerdict = session.receivePolicy == POLICY_ALLOW ? VERDICT_ALLOWED : verdictNow(session);
   if (toVerdict == VERDICT_DENIED) {
+    routedTaken++; // not owed: no reason to refuse the publisher
     tellDropped(session.handle, DROP_NOT_AUTHORIZED, toQos, sourceTopicAt, sourceTopicLength);
     if (entry != 0) freeEntry(changetype<Session>(0), entry);
-  } else if (entry != 0) deliverEntry(session, entry);
-  else if (session.kind & SESSION_HANDLER) deliverToHandler(session);
-  else deliverQos0(session);
+  } else if (entry != 0) {
+    deliverEntry(session, entry);
+  } else {
+    // QoS 0 is owed to nobody: whoever does not get it now is no reason to refuse the publisher.
+    routedTaken++;
+    if (session.kind & SESSION_HANDLER) deliverToHandler(session);
+    else deliverQos0(session);
+  }
 }
 
 /** What is allowed must not overtake what still waits for its verdict. */
@@ -452,7 +474,7 @@ function sendOwnFrame(session: Session, connection: Connection): void {
     dropTooLarge(session);
     return;
   }
-  const at = reserve(connection, bytes);
+  const at = reserveForPublish(connection, bytes);
   if (at == 0) {
     tellDropped(session.handle, DROP_MEMORY, 0, sourceTopicAt, sourceTopicLength);
     return;

@@ -13,6 +13,7 @@ import type { ConnectionHandle, CoreEvents, CoreOptions } from './contract.js';
 import { DurableSide } from './durable.js';
 import type { DurableEvents } from './durable.js';
 import { CoreError } from './errors.js';
+import { guardExports } from './guarded.js';
 import { instantiate } from './instance.js';
 import type { CoreExports } from './instance.js';
 import { applyLimits } from './limits.js';
@@ -25,6 +26,8 @@ const WINDOW_BYTES = 262_144;
 const END_DEADLINE_MS = 5000;
 /** Rounds of one flush: a receiver that drains as fast as it is filled must not keep the loop. */
 const FLUSH_ROUNDS_MAX = 32;
+/** Event rows that are read before their places are used again. */
+const ROWS_READ_MAX = 4096;
 
 /** Monotonic milliseconds. */
 export type Now = () => number;
@@ -40,6 +43,8 @@ export interface CoreHost {
   readonly pace?: (now: number) => Pace | undefined;
   /** Called once when the core has trapped: nothing works any more, every connection is closed. */
   readonly broken?: (error: unknown) => void;
+  /** A method of CoreEvents threw. Defaults to a warning of the process. */
+  readonly listenerFailed?: (error: unknown) => void;
 }
 
 export abstract class CoreRuntime implements PortOwner {
@@ -68,12 +73,13 @@ export abstract class CoreRuntime implements PortOwner {
     this.now = host.now ?? (() => performance.now());
     this.deferTurn = host.defer ?? ((fn) => void setImmediate(fn));
     this.later = host.later ?? ((fn, delayMs) => setTimeout(fn, delayMs).unref());
-    this.x = instantiate({
+    const exports = instantiate({
       memoryBytes: options.memoryBytes,
       hashSeed: options.hashSeed,
       connectionsMax: options.connectionsMax ?? 131_072,
       sessionsMax: options.sessionsMax ?? 262_144,
     });
+    this.x = guardExports(exports, (error) => this.trap(error));
     applyLimits(this.x, options);
     const memory = this.x.memory.buffer;
     this.heap = Buffer.from(memory);
@@ -127,14 +133,10 @@ export abstract class CoreRuntime implements PortOwner {
 
   private feed(port: Port, chunk: Uint8Array): void {
     if (this.failure !== undefined) return;
-    try {
-      for (let at = 0; at < chunk.length && port.state === PORT_OPEN; at += WINDOW_BYTES) {
-        const piece = chunk.length > WINDOW_BYTES ? chunk.subarray(at, at + WINDOW_BYTES) : chunk;
-        this.heap.set(piece, this.rxWindow);
-        this.follow(port, this.x.ingest(port.handle, piece.length, this.now()));
-      }
-    } catch (error) {
-      this.trap(error);
+    for (let at = 0; at < chunk.length && port.state === PORT_OPEN; at += WINDOW_BYTES) {
+      const piece = chunk.length > WINDOW_BYTES ? chunk.subarray(at, at + WINDOW_BYTES) : chunk;
+      this.heap.set(piece, this.rxWindow);
+      this.follow(port, this.x.ingest(port.handle, piece.length, this.now()));
     }
     if (port.pace !== undefined) this.keepPace(port, port.pace, chunk.length);
     this.afterwards();
@@ -199,11 +201,7 @@ export abstract class CoreRuntime implements PortOwner {
   private unpark(port: Port): void {
     if (!port.parked || port.state === PORT_CLOSED) return;
     port.parked = false;
-    try {
-      this.follow(port, this.x.ingestCarry(port.handle, this.now()));
-    } catch (error) {
-      this.trap(error);
-    }
+    this.follow(port, this.x.ingestCarry(port.handle, this.now()));
     port.resumeReading();
     this.afterwards();
   }
@@ -215,10 +213,8 @@ export abstract class CoreRuntime implements PortOwner {
     }
     if (port.state === PORT_CLOSED) return;
     port.state = PORT_CLOSED;
-    if (this.failure === undefined) {
-      this.x.dropConnection(port.handle, this.now());
-      this.drain();
-    }
+    this.x.dropConnection(port.handle, this.now());
+    this.drain();
     if (this.ports[port.handle & SLOT_MASK] === port) this.ports[port.handle & SLOT_MASK] = undefined;
     this.events.closed(port.handle, error);
     this.afterwards();
@@ -235,12 +231,26 @@ export abstract class CoreRuntime implements PortOwner {
   private drain(): void {
     if (this.draining || this.x.rows() === 0) return;
     this.draining = true;
+    do {
+      for (let row = 0; row < this.x.rows(); row++) {
+        this.tell(row);
+        // Who hears of a row may cause more of them: those that were read make room.
+        if (row === ROWS_READ_MAX - 1) {
+          this.x.releaseFirstRows(ROWS_READ_MAX);
+          row = -1;
+        }
+      }
+    } while (this.x.releaseRows() !== 0);
+    this.draining = false;
+  }
+
+  /** A listener that throws is a bug outside the core: the rows behind it are read all the same. */
+  private tell(row: number): void {
     try {
-      do {
-        for (let row = 0; row < this.x.rows(); row++) this.rows.tell(row);
-      } while (this.x.releaseRows() !== 0);
-    } finally {
-      this.draining = false;
+      this.rows.tell(row);
+    } catch (error) {
+      if (this.host.listenerFailed !== undefined) this.host.listenerFailed(error);
+      else process.emitWarning(error instanceof Error ? error : String(error));
     }
   }
 
@@ -249,7 +259,7 @@ export abstract class CoreRuntime implements PortOwner {
    * planned.
    */
   protected afterwards(): void {
-    if (this.draining || this.failure !== undefined) return;
+    if (this.draining) return;
     this.drain();
     while (this.deferred.length !== 0) {
       const work = this.deferred;
@@ -338,8 +348,13 @@ export abstract class CoreRuntime implements PortOwner {
    */
   private trap(error: unknown): void {
     if (this.failure !== undefined) return;
-    this.failure = error;
-    for (const port of this.ports) port?.transport.destroy();
-    this.host.broken?.(error);
+    this.failure = error ?? new CoreError('NIDO_CORE_TRAP', 'the core has trapped');
+    // After the call that trapped: its callers find a core that answers nothing any more.
+    const goodbye = () => {
+      for (const port of this.ports) port?.transport.destroy();
+      this.host.broken?.(error);
+    };
+    this.deferred.push(goodbye);
+    this.deferTurn(() => this.afterwards());
   }
 }

@@ -30,6 +30,7 @@ export interface CoreExports {
   rowsAt(): number;
   rows(): number;
   releaseRows(): number;
+  releaseFirstRows(read: number): void;
   ingest(handle: number, length: number, now: number): number;
   resume(now: number): number;
   park(): void;

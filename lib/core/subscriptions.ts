@@ -49,7 +49,7 @@ export class Subscriptions {
 
   replay(session: SessionHandle, filter: string, options: SubscribeOptions): void {
     const length = this.put(filter);
-    const started = this.x.replayRetained(session, length, options.qos, options.subscriptionIdentifier ?? 0);
+    const started = this.x.replayRetained(session, length, options.qos);
     if (!started) throw new CoreError('NIDO_CORE_MEMORY', 'no memory to replay retained messages');
   }
 
