@@ -1,4 +1,3 @@
-import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
 import { describe, expect, it } from '@jest/globals';
 import type { EnhancedExchange, EnhancedStep } from '../../lib/broker/hooks.js';
 import { ScramAuthenticator, hashPassword, parsePasswordHash } from '../../lib/guard/index.js';
@@ -6,27 +5,10 @@ import type { ScramCredential } from '../../lib/guard/index.js';
 import { scramKeys } from '../../lib/guard/secret/password-hash.js';
 import { saslprep } from '../../lib/guard/secret/saslprep.js';
 import { connectRequest } from './requests.js';
+import { clientFinal } from './scram-client.js';
 
 const text = (step: EnhancedStep): string =>
   ('data' in step && step.data ? Buffer.from(step.data).toString() : step.kind);
-
-/** The client's side, written from RFC 5802 alone. */
-function clientFinal(password: string, bare: string, serverFirst: string, header = 'n,,'): { final: string; verifier: string } {
-  const fields = new Map(serverFirst.split(',').map((part) => [part[0], part.slice(2)]));
-  const salted = pbkdf2Sync(
-    password, Buffer.from(fields.get('s') ?? '', 'base64'), Number(fields.get('i')), 32, 'sha256',
-  );
-  const hmac = (key: Buffer, data: string): Buffer => createHmac('sha256', key).update(data).digest();
-  const clientKey = hmac(salted, 'Client Key');
-  const without = `c=${Buffer.from(header).toString('base64')},r=${fields.get('r')}`;
-  const message = `${bare},${serverFirst},${without}`;
-  const signature = hmac(createHash('sha256').update(clientKey).digest(), message);
-  const proof = Buffer.from(clientKey.map((byte, at) => byte ^ signature[at]));
-  return {
-    final: `${without},p=${proof.toString('base64')}`,
-    verifier: `v=${hmac(hmac(salted, 'Server Key'), message).toString('base64')}`,
-  };
-}
 
 async function credentialOf(password: string): Promise<ScramCredential> {
   const hash = await hashPassword(Buffer.from(password), { format: 'scram-sha-256', iterations: 4096 });
