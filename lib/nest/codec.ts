@@ -1,0 +1,211 @@
+/**
+ * Codecs: between the bytes of a payload and the value that a handler gets. Bytes are never read as
+ * text unless they are text: what is not valid UTF-8 stays a Buffer or is a CodecError.
+ */
+import { isUtf8 } from 'node:buffer';
+import { CodecError, NidoNestError } from './errors.js';
+
+export interface Codec {
+  readonly name: string;
+  /** `possible`: the decoded value may be the envelope of Nest's stock transport. */
+  readonly envelope: 'possible' | 'never';
+  /** Throws when the value cannot be written. */
+  encode(value: unknown): Uint8Array | string;
+  /** Throws when the payload cannot be read. */
+  decode(payload: Buffer): unknown;
+  /** Loads the optional package that does the work; called before the first message. */
+  load?(): Promise<void>;
+}
+
+/** What msgpack and CBOR packages have in common. */
+export interface BinaryFormat {
+  encode(value: unknown): Uint8Array;
+  decode(payload: Uint8Array): unknown;
+}
+
+const REPLACEMENT = '\ufffd';
+const JSON_START = /^[\s]*[[{"\-\dtfn]/;
+
+/** Undefined when the bytes are not UTF-8. */
+function textOf(payload: Buffer): string | undefined {
+  const text = payload.toString('utf8');
+  // Only a decoder's replacement character can hide broken bytes: the check is seldom needed.
+  return text.includes(REPLACEMENT) && !isUtf8(payload) ? undefined : text;
+}
+
+function jsonText(value: unknown, codec: string): string {
+  const text = JSON.stringify(value) as string | undefined;
+  if (text !== undefined) return text;
+  if (value === undefined) return '';
+  throw new CodecError(codec, `a ${typeof value} has no JSON form`);
+}
+
+function isBytes(value: unknown): value is Uint8Array {
+  return value instanceof Uint8Array;
+}
+
+class AutoCodec implements Codec {
+  readonly name = 'auto';
+  readonly envelope = 'possible';
+
+  encode(value: unknown): Uint8Array | string {
+    if (typeof value === 'string' || isBytes(value)) return value;
+    return jsonText(value, this.name);
+  }
+
+  decode(payload: Buffer): unknown {
+    const text = textOf(payload);
+    if (text === undefined) return payload;
+    if (!JSON_START.test(text)) return text;
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      return text;
+    }
+    // 12345678901234567890 would lose its last digits as a number: it stays text.
+    if (typeof value === 'number' && !Number.isSafeInteger(value) && losesDigits(value, text)) {
+      return text;
+    }
+    return value;
+  }
+}
+
+function losesDigits(value: number, text: string): boolean {
+  return /^\s*-?\d+\s*$/.test(text) || !Number.isFinite(value);
+}
+
+class JsonCodec implements Codec {
+  readonly name = 'json';
+  readonly envelope = 'possible';
+
+  encode(value: unknown): Uint8Array | string {
+    return isBytes(value) ? value : jsonText(value, this.name);
+  }
+
+  decode(payload: Buffer): unknown {
+    const text = textOf(payload);
+    if (text === undefined) throw new CodecError(this.name, 'the payload is not UTF-8 text');
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      throw new CodecError(this.name, (error as Error).message, { cause: error });
+    }
+  }
+}
+
+class TextCodec implements Codec {
+  readonly name = 'text';
+  readonly envelope = 'never';
+
+  encode(value: unknown): Uint8Array | string {
+    if (isBytes(value)) return value;
+    return typeof value === 'object' ? jsonText(value, this.name) : String(value ?? '');
+  }
+
+  decode(payload: Buffer): unknown {
+    const text = textOf(payload);
+    if (text === undefined) throw new CodecError(this.name, 'the payload is not UTF-8 text');
+    return text;
+  }
+}
+
+class BufferCodec implements Codec {
+  readonly name = 'buffer';
+  readonly envelope = 'never';
+
+  encode(value: unknown): Uint8Array | string {
+    if (isBytes(value) || typeof value === 'string') return value;
+    if (value === undefined) return '';
+    throw new CodecError(this.name, `a ${typeof value} is not bytes: give a Buffer or a string`);
+  }
+
+  decode(payload: Buffer): unknown {
+    return payload;
+  }
+}
+
+/** A format of an optional package, imported when the application starts to listen. */
+class PackageCodec implements Codec {
+  readonly envelope = 'never';
+  #format: BinaryFormat | undefined;
+
+  constructor(
+    readonly name: string,
+    private readonly packages: readonly string[],
+    format?: BinaryFormat,
+  ) {
+    this.#format = format;
+  }
+
+  async load(): Promise<void> {
+    for (const name of this.packages) {
+      if (this.#format !== undefined) return;
+      this.#format = await importFormat(name);
+    }
+    if (this.#format === undefined) throw this.#missing();
+  }
+
+  encode(value: unknown): Uint8Array {
+    return this.#ready().encode(value);
+  }
+
+  decode(payload: Buffer): unknown {
+    try {
+      return this.#ready().decode(payload);
+    } catch (error) {
+      if (error instanceof NidoNestError) throw error;
+      throw new CodecError(this.name, (error as Error).message, { cause: error });
+    }
+  }
+
+  #ready(): BinaryFormat {
+    if (this.#format === undefined) throw this.#missing();
+    return this.#format;
+  }
+
+  #missing(): NidoNestError {
+    return new NidoNestError(
+      'NIDO_NEST_CODEC_PACKAGE',
+      `the codec ${this.name} needs one of the packages ${this.packages.join(', ')}: ` +
+        `npm install ${this.packages[0]}, or give it an object with encode and decode`,
+    );
+  }
+}
+
+async function importFormat(packageName: string): Promise<BinaryFormat | undefined> {
+  try {
+    const loaded = (await import(packageName)) as Partial<BinaryFormat> & {
+      readonly default?: Partial<BinaryFormat>;
+    };
+    const format = typeof loaded.encode === 'function' ? loaded : loaded.default;
+    return typeof format?.encode === 'function' ? (format as BinaryFormat) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The default: JSON when it is JSON, else text when it is UTF-8, else the Buffer. */
+export function auto(): Codec {
+  return new AutoCodec();
+}
+/** JSON both ways. A payload that is not JSON is an error. Bytes are sent as they are. */
+export function json(): Codec {
+  return new JsonCodec();
+}
+/** UTF-8 text both ways. */
+export function text(): Codec {
+  return new TextCodec();
+}
+/** The bytes as they are. */
+export function buffer(): Codec {
+  return new BufferCodec();
+}
+/** MessagePack, by `@msgpack/msgpack` or `msgpackr`, or by the object that you give. */
+export function msgpack(format?: BinaryFormat): Codec {
+  return new PackageCodec('msgpack', ['@msgpack/msgpack', 'msgpackr'], format);
+}
+/** CBOR, by `cbor-x` or `cborg`, or by the object that you give. */
+export function cbor(format?: BinaryFormat): Codec {
+  return new PackageCodec('cbor', ['cbor-x', 'cborg'], format);
+}

@@ -1,0 +1,130 @@
+/**
+ * Finds decorated providers in all modules. A provider's class says what it is for; its instance is
+ * read when it is needed, so that overriding it in a test works.
+ */
+import type { ModulesContainer } from '@nestjs/core';
+import { AUTHENTICATOR, AUTHORIZER, LISTENERS } from './decorators/hosted.decorator.js';
+import type { EventListenerMapping, HostedRole } from './decorators/hosted.decorator.js';
+
+/** What is used of Nest's InstanceWrapper. */
+export interface Wrapper {
+  readonly name: unknown;
+  readonly token: unknown;
+  readonly metatype: unknown;
+  readonly instance: unknown;
+  readonly inject?: readonly unknown[] | null;
+  readonly isNotMetatype: boolean;
+}
+
+export interface FoundListener {
+  readonly event: EventListenerMapping['event'];
+  readonly wrapper: Wrapper;
+  readonly method: string;
+}
+
+/** All providers and controllers of the application, each once. */
+export function allWrappers(modules: ModulesContainer): Wrapper[] {
+  const found = new Set<Wrapper>();
+  for (const module of modules.values()) {
+    for (const wrapper of module.providers.values()) found.add(wrapper as Wrapper);
+    for (const wrapper of module.controllers.values()) found.add(wrapper as Wrapper);
+    for (const wrapper of module.injectables.values()) found.add(wrapper as Wrapper);
+  }
+  return [...found];
+}
+
+/** The class of a provider; of one that a test has overridden, the class that it stands for. */
+export function classOf(wrapper: Wrapper): (abstract new () => object) | undefined {
+  for (const candidate of [wrapper.token, wrapper.metatype]) {
+    if (typeof candidate === 'function' && candidate.prototype !== undefined) {
+      return candidate as abstract new () => object;
+    }
+  }
+  return undefined;
+}
+
+/** Authenticators or authorizers of a broker, in their order. */
+export function rolesOf(
+  modules: ModulesContainer,
+  role: typeof AUTHENTICATOR | typeof AUTHORIZER,
+  broker: string,
+): Wrapper[] {
+  const found: { readonly wrapper: Wrapper; readonly order: number }[] = [];
+  const seen = new Set<unknown>();
+  for (const wrapper of allWrappers(modules)) {
+    const type = classOf(wrapper);
+    if (type === undefined || seen.has(wrapper.token)) continue;
+    const metadata = Reflect.getMetadata(role, type) as HostedRole | undefined;
+    if (metadata?.broker !== broker) continue;
+    seen.add(wrapper.token);
+    found.push({ wrapper, order: metadata.order });
+  }
+  return found.sort((one, other) => one.order - other.order).map(({ wrapper }) => wrapper);
+}
+
+/** Methods that want to hear of events of a broker. */
+export function listenersOf(modules: ModulesContainer, broker: string): FoundListener[] {
+  const found: FoundListener[] = [];
+  for (const wrapper of allWrappers(modules)) {
+    const type = classOf(wrapper);
+    if (type === undefined) continue;
+    for (const method of methodsOf(type.prototype as object)) {
+      const target = (type.prototype as Record<string, object>)[method];
+      const mappings = (Reflect.getMetadata(LISTENERS, target) ?? []) as EventListenerMapping[];
+      for (const mapping of mappings) {
+        if (mapping.broker === broker) found.push({ event: mapping.event, wrapper, method });
+      }
+    }
+  }
+  return found;
+}
+
+function methodsOf(prototype: object): string[] {
+  const names = new Set<string>();
+  let at: object | null = prototype;
+  while (at !== null && at !== Object.prototype) {
+    for (const name of Object.getOwnPropertyNames(at)) {
+      const { value } = Object.getOwnPropertyDescriptor(at, name)! as { value?: unknown };
+      if (name !== 'constructor' && typeof value === 'function') names.add(name);
+    }
+    at = Object.getPrototypeOf(at) as object | null;
+  }
+  return [...names];
+}
+
+const PARAM_TYPES = 'design:paramtypes';
+const SELF_DECLARED = 'self:paramtypes';
+const PROPERTY_DECLARED = 'self:properties_metadata';
+
+/** Names of the providers that inject `token`. */
+export function injectorsOf(modules: ModulesContainer, token: unknown): string[] {
+  const names: string[] = [];
+  for (const wrapper of allWrappers(modules)) {
+    if (!tokensOf(wrapper).includes(token)) continue;
+    const type = classOf(wrapper);
+    names.push(type?.name ?? String(wrapper.name));
+  }
+  return names;
+}
+
+function tokensOf(wrapper: Wrapper): unknown[] {
+  if (Array.isArray(wrapper.inject)) return wrapper.inject.map(tokenOf);
+  const { metatype } = wrapper;
+  if (typeof metatype !== 'function' || wrapper.isNotMetatype) return [];
+  const types = [...((Reflect.getMetadata(PARAM_TYPES, metatype) ?? []) as unknown[])];
+  const declared = (Reflect.getMetadata(SELF_DECLARED, metatype) ?? []) as {
+    readonly index: number;
+    readonly param: unknown;
+  }[];
+  for (const { index, param } of declared) types[index] = param;
+  const properties = (Reflect.getMetadata(PROPERTY_DECLARED, metatype) ?? []) as {
+    readonly type: unknown;
+  }[];
+  return [...types, ...properties.map(({ type }) => type)].map(tokenOf);
+}
+
+function tokenOf(dependency: unknown): unknown {
+  const token = (dependency as { token?: unknown } | null)?.token ?? dependency;
+  const reference = (token as { forwardRef?: unknown } | null)?.forwardRef;
+  return typeof reference === 'function' ? (reference as () => unknown)() : token;
+}

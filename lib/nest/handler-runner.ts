@@ -1,0 +1,310 @@
+/**
+ * Runs one handler: decodes the message, calls Nest, waits for what comes back, and decides what a
+ * failure means. The way of an event, which every message of a device takes, makes no Observable
+ * and one promise of its own.
+ *
+ *     gate -> order -> decode -> Nest's pipeline -> acknowledged
+ *                ^         |            |
+ *                |         +--- error --+--> retry | reason code | dead letter | ignore
+ *                +------ later ---------------+
+ */
+import type { Logger } from '@nestjs/common';
+import type { Observable } from 'rxjs';
+import { isObservable } from 'rxjs';
+import type { WritePacket } from '@nestjs/microservices';
+import { isEnvelope, replyTopicOf } from './envelope.js';
+import { MqttReasonException, NidoNestError, messageOf } from './errors.js';
+import type { FailureContext } from './failure.js';
+import { applyFinalFailure, finalOf, retryDelayMs } from './failure.js';
+import type { HandlerEntry, HandlerRegistry } from './handler-registry.js';
+import type { IncomingMessage, Link } from './link/link.js';
+import type { NidoClient } from './nido.client.js';
+import { NidoContext } from './nido.context.js';
+import type { ContextOwner } from './nido.context.js';
+import type { Settings } from './options.js';
+import type { ReadinessGate } from './readiness.js';
+import { Echoes, Replier } from './replies.js';
+import { TopicOrder } from './topic-order.js';
+
+/** What a runner needs of the strategy. */
+export interface RunnerOwner {
+  readonly link: Link;
+  readonly settings: Settings;
+  readonly registry: HandlerRegistry;
+  readonly gate: ReadinessGate;
+  readonly log: Pick<Logger, 'error' | 'warn'>;
+  /** True when somebody observes processing: then every run is told. */
+  readonly isInstrumented: boolean;
+  around(context: NidoContext, work: () => Promise<unknown>): Promise<unknown>;
+  toObservable(result: unknown): Observable<unknown>;
+  stream(values: Observable<unknown>, respond: (packet: WritePacket) => Promise<void>): void;
+  client(): NidoClient;
+}
+
+interface Decoded {
+  readonly data: unknown;
+  /** Of the envelope of a request. */
+  readonly id: string | undefined;
+}
+
+/** `ack: 'manual'`, and the handler has ended without a verdict: the message waits on. */
+const UNDECIDED_MARK = Symbol('undecided');
+const UNDECIDED: Promise<unknown> = Promise.resolve(UNDECIDED_MARK);
+const NO_MESSAGE_HANDLER = 'There is no matching message handler defined in the remote service.';
+
+export class HandlerRunner implements ContextOwner {
+  readonly topicLevels: ReadonlyMap<string, number>;
+  readonly #entry: HandlerEntry;
+  readonly #owner: RunnerOwner;
+  readonly #echoes = new Echoes();
+  readonly #order: TopicOrder | undefined;
+  readonly #isGrouped: boolean;
+
+  constructor(entry: HandlerEntry, owner: RunnerOwner) {
+    this.#entry = entry;
+    this.#owner = owner;
+    this.topicLevels = entry.topicLevels;
+    this.#order = entry.options.order === 'topic' ? new TopicOrder() : undefined;
+    this.#isGrouped = entry.siblings.length > 1;
+  }
+
+  client(): NidoClient {
+    return this.#owner.client();
+  }
+
+  /** A message of the link. What is returned is the work that the acknowledgement waits for. */
+  readonly handle = (message: IncomingMessage): unknown => {
+    if (this.#entry.kind === 'request' && this.#echoes.take(message)) return undefined;
+    if (this.#isGrouped && this.#owner.registry.comesEarlier(this.#entry, message.topicName)) {
+      return undefined;
+    }
+    const { gate } = this.#owner;
+    if (!gate.isOpen) return gate.whenOpen().then(() => this.#enter(message));
+    return this.#enter(message);
+  };
+
+  #enter(message: IncomingMessage): unknown {
+    if (this.#order === undefined) return this.#attempt(message, 1);
+    return this.#order.run(message.topicName, () => this.#attempt(message, 1));
+  }
+
+  #attempt(message: IncomingMessage, attempt: number): unknown {
+    const context = new NidoContext(message, this, attempt);
+    let decoded: Decoded | Promise<Decoded>;
+    try {
+      decoded = this.#decode(message);
+    } catch (error) {
+      return this.#undecodable(error, context);
+    }
+    if (!(decoded instanceof Promise)) return this.#dispatch(decoded, context);
+    return decoded.then(
+      (value) => this.#dispatch(value, context),
+      (error: unknown) => this.#undecodable(error, context),
+    );
+  }
+
+  #decode(message: IncomingMessage): Decoded | Promise<Decoded> {
+    const { codec } = this.#entry.options;
+    const value = codec.decode(message.payload);
+    const { deserializer } = this.#owner.settings;
+    if (deserializer !== undefined) {
+      const options = { channel: message.topicName };
+      const packet = deserializer.deserialize(value as never, options as never);
+      return packet instanceof Promise ? packet.then(decodedOf) : decodedOf(packet);
+    }
+    if (codec.envelope === 'possible' && isEnvelope(value)) {
+      return { data: value.data, id: value.id };
+    }
+    return { data: value, id: undefined };
+  }
+
+  #dispatch({ data, id }: Decoded, context: NidoContext): unknown {
+    const { message } = context;
+    const { registry } = this.#owner;
+    if (id !== undefined || message.properties.responseTopic !== undefined) {
+      const replier = registry.replierOf(message.topicName);
+      if (replier === this.#entry) return this.#request(data, id, context);
+      if (id !== undefined && replier === undefined) this.#sayNoHandler(message, id);
+    }
+    if (this.#entry.options.ack === 'manual') return this.#manual(data, context);
+    if (this.#owner.isInstrumented) {
+      return this.#owner.around(context, () => Promise.resolve(this.#event(data, context)));
+    }
+    return this.#event(data, context);
+  }
+
+  #event(data: unknown, context: NidoContext): Promise<unknown> | undefined {
+    let result: unknown;
+    try {
+      result = this.#entry.callback(data, context);
+    } catch (error) {
+      return this.#failed(error, context);
+    }
+    if (!isThenable(result)) return this.#answered(result, context);
+    return this.#withTimeout(result, context).then(
+      (value: unknown) => this.#answered(value, context),
+      (error: unknown) => this.#failed(error, context),
+    );
+  }
+
+  /** What the handler gave back: nothing to wait for, or a stream whose end is the answer. */
+  #answered(value: unknown, context: NidoContext): Promise<unknown> | undefined {
+    if (isObservable(value)) {
+      return Promise.resolve(this.#withTimeout(whenComplete(value), context)).then(
+        () => this.#ended(context),
+        (error: unknown) => this.#failed(error, context),
+      );
+    }
+    return this.#ended(context);
+  }
+
+  #ended(context: NidoContext): Promise<unknown> | undefined {
+    if (this.#entry.options.ack === 'manual') return UNDECIDED;
+    return context.verdict === undefined ? undefined : this.#concluded(context);
+  }
+
+  #concluded(context: NidoContext): Promise<unknown> | undefined {
+    const { verdict } = context;
+    if (verdict?.kind !== 'nack') return undefined;
+    const reason = verdict.reason ?? 'the handler refused the message';
+    if (verdict.requeueAfter !== undefined) return this.#again(context, verdict.requeueAfter);
+    return this.#failed(new MqttReasonException(verdict.reasonCode ?? 0x80, reason), context);
+  }
+
+  /** `ack: 'manual'`: the verdict counts; the end of the handler does not, its failure does. */
+  #manual(data: unknown, context: NidoContext): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      context.onVerdict = (): void => {
+        Promise.resolve(this.#concluded(context)).then(resolve, reject);
+      };
+      const handled = (outcome: unknown): void => {
+        if (outcome !== UNDECIDED_MARK) resolve(outcome);
+      };
+      Promise.resolve(this.#event(data, context)).then(handled, reject);
+    });
+  }
+
+  #request(data: unknown, id: string | undefined, context: NidoContext): Promise<unknown> {
+    const { settings, link, log } = this.#owner;
+    const { message } = context;
+    const replier = new Replier(
+      {
+        link,
+        codec: this.#entry.options.codec,
+        serializer: settings.serializer,
+        sending: (topicName, payload) => this.#sending(topicName, payload),
+      },
+      message,
+      id,
+    );
+    const run = (): Promise<unknown> =>
+      new Promise((resolve) => {
+        const values = this.#owner.toObservable(this.#callSafely(data, context));
+        this.#owner.stream(values, async (packet) => {
+          try {
+            await replier.respond(packet);
+          } catch (error) {
+            log.error(
+              `${this.#entry.pattern}: the reply to ${JSON.stringify(message.topicName)} could not ` +
+                `be published: ${messageOf(error)}`,
+            );
+          }
+          if (packet.isDisposed === true) resolve(undefined);
+        });
+      });
+    return this.#owner.isInstrumented ? this.#owner.around(context, run) : run();
+  }
+
+  #callSafely(data: unknown, context: NidoContext): unknown {
+    try {
+      return this.#entry.callback(data, context);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  /** Stock services are told when a request reaches handlers of events only. */
+  #sayNoHandler(message: IncomingMessage, id: string): void {
+    const { registry, link, log } = this.#owner;
+    if (registry.spokesmanOf(message.topicName) !== this.#entry) return;
+    const reply = JSON.stringify({ id, status: 'error', err: NO_MESSAGE_HANDLER });
+    const topicName = message.properties.responseTopic ?? replyTopicOf(message.topicName);
+    const { correlationData } = message.properties;
+    const properties = correlationData === undefined ? {} : { correlationData };
+    link
+      .publish(topicName, reply, { qos: message.qos, properties })
+      .catch((error: unknown) => log.error(`${topicName}: ${messageOf(error)}`));
+  }
+
+  #sending(topicName: string, payload: Uint8Array | string): void {
+    const heard = this.#owner.registry.match(topicName).includes(this.#entry);
+    if (heard) this.#echoes.expect(topicName, payload);
+  }
+
+  /** The link limits the time of a message; where there are retries each run has its own time. */
+  #withTimeout<Value>(work: Promise<Value>, context: NidoContext): Promise<Value> {
+    const { timeoutMs } = this.#entry.options;
+    if (timeoutMs === 0 || !this.timesItself) return work;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(this.#late(context)), timeoutMs);
+      work.then(resolve, reject).finally(() => clearTimeout(timer));
+    });
+  }
+
+  /** Whether this runner limits the time of each run, because the message may have several. */
+  get timesItself(): boolean {
+    return typeof this.#entry.options.onError === 'object';
+  }
+
+  #late(context: NidoContext): Error {
+    return new NidoNestError(
+      'NIDO_NEST_HANDLER_TIMEOUT',
+      `the handler of ${this.#entry.pattern} took longer than timeoutMs ` +
+        `(${this.#entry.options.timeoutMs}) for ${JSON.stringify(context.message.topicName)}`,
+    );
+  }
+
+  /** Running it again would not help: the bytes stay the same. */
+  #undecodable(error: unknown, context: NidoContext): Promise<unknown> {
+    return applyFinalFailure(this.#failure(error, context), finalOf(this.#entry.options.onError));
+  }
+
+  #failed(error: unknown, context: NidoContext): Promise<unknown> {
+    const failure = this.#failure(error, context);
+    if (context.verdict?.kind === 'ack') return applyFinalFailure(failure, 'ignore');
+    const { onError } = this.#entry.options;
+    const delayMs = retryDelayMs(onError, context.attempt);
+    if (delayMs === undefined) return applyFinalFailure(failure, finalOf(onError));
+    this.#owner.log.warn(`${failure.what}; it runs again in ${delayMs} ms`);
+    return this.#again(context, delayMs);
+  }
+
+  async #again(context: NidoContext, delayMs: number): Promise<unknown> {
+    await new Promise((resolve) => setTimeout(resolve, delayMs));
+    return this.#attempt(context.message, context.attempt + 1);
+  }
+
+  #failure(error: unknown, context: NidoContext): FailureContext {
+    const { message, attempt } = context;
+    const { link, log } = this.#owner;
+    const what =
+      `handler of ${this.#entry.pattern} failed for ${JSON.stringify(message.topicName)}` +
+      `${attempt > 1 ? ` (run ${attempt})` : ''}: ${messageOf(error)}`;
+    return { error, message, attempt, link, log, what, pattern: this.#entry.pattern };
+  }
+}
+
+function decodedOf(packet: unknown): Decoded {
+  const { data, id } = (packet ?? {}) as { data?: unknown; id?: string };
+  return { data, id };
+}
+
+function isThenable(value: unknown): value is Promise<unknown> {
+  return typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
+}
+
+function whenComplete(values: Observable<unknown>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    values.subscribe({ error: reject, complete: resolve });
+  });
+}

@@ -1,0 +1,27 @@
+/** A strategy or client without a module makes its own link. */
+import { Broker } from '../../broker/broker.js';
+import { NidoNestError } from '../errors.js';
+import type { HostOptions, NidoOptions } from '../options.js';
+import { DEFAULT_NAME } from '../options.js';
+import { HostLink, NestBrokerLogger } from './host-link.js';
+import { JoinLink } from './join-link.js';
+import type { Link } from './link.js';
+
+export function makeBroker(options: HostOptions): Broker {
+  const { inClusterWorker: _notOfTheBroker, ...broker } = options;
+  return new Broker({ logger: new NestBrokerLogger(), ...broker });
+}
+
+export function makeLink(options: NidoOptions): Link {
+  const { host, join, name = DEFAULT_NAME } = options;
+  if ((host === undefined) === (join === undefined)) {
+    throw new NidoNestError(
+      'NIDO_NEST_OPTION_INVALID',
+      `broker ${name}: give either host (this application hosts the broker) or join (it connects ` +
+        `to one); ${host === undefined ? 'neither is there' : 'both are there'}`,
+    );
+  }
+  if (host === undefined) return new JoinLink(join, { name });
+  const { inClusterWorker = 'refuse' } = host;
+  return new HostLink(makeBroker(host), { name, inClusterWorker });
+}

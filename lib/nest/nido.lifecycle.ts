@@ -1,0 +1,126 @@
+/**
+ * Ties a broker or connection to the life of the application:
+ *
+ *     all modules are initialised and bootstrapped -> handlers may run
+ *     the application begins to close              -> handlers finish, none begins
+ *     all modules are destroyed                    -> the broker or connection closes
+ */
+import { Logger } from '@nestjs/common';
+import type {
+  OnApplicationBootstrap,
+  OnApplicationShutdown,
+  OnModuleDestroy,
+} from '@nestjs/common';
+import type { ModulesContainer } from '@nestjs/core';
+import type { Broker } from '../broker/broker.js';
+import { AUTHENTICATOR, AUTHORIZER } from './decorators/hosted.decorator.js';
+import { classOf, injectorsOf, listenersOf, rolesOf } from './discovery.js';
+import type { FoundListener } from './discovery.js';
+import { NidoNestError, messageOf } from './errors.js';
+import type { Link } from './link/link.js';
+import type { NidoClient } from './nido.client.js';
+import type { NidoStrategy } from './nido.strategy.js';
+import type { NidoOptions } from './options.js';
+import type { ReadinessGate } from './readiness.js';
+import { getBrokerToken } from './tokens.js';
+
+export interface LifecycleParts {
+  readonly modules: ModulesContainer;
+  readonly name: string;
+  readonly options: NidoOptions;
+  readonly broker: Broker | null;
+  readonly link: Link;
+  readonly gate: ReadinessGate;
+  readonly strategy: NidoStrategy;
+  readonly client: NidoClient;
+  readonly NidoModule: unknown;
+}
+
+/** Events that are kept for their listeners until the application is bootstrapped. */
+const EARLY_EVENTS_MAX = 1_000;
+/** Nest sorts modules by distance: this one is bootstrapped last and destroyed first. */
+const NEAREST = -1;
+const DEFAULT_DRAIN_MS = 10_000;
+
+export class NidoLifecycle
+  implements OnApplicationBootstrap, OnModuleDestroy, OnApplicationShutdown
+{
+  readonly #parts: LifecycleParts;
+  readonly #log = new Logger('NidoModule');
+  readonly #early: (() => void)[] = [];
+
+  constructor(parts: LifecycleParts) {
+    this.#parts = parts;
+    const { modules, name, broker, NidoModule } = parts;
+    for (const module of modules.values()) {
+      if (module.metatype === NidoModule) module.distance = NEAREST;
+    }
+    const listeners = listenersOf(modules, name);
+    if (broker === null) this.#refuseHostedOnly(listeners);
+    else for (const listener of listeners) this.#listen(broker, listener);
+  }
+
+  onApplicationBootstrap(): void {
+    this.#parts.gate.open();
+    for (const call of this.#early.splice(0)) call();
+  }
+
+  onModuleDestroy(): Promise<void> {
+    return this.#parts.strategy.drain();
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    const { client, link, options } = this.#parts;
+    await client.close();
+    await link.close({ deadlineMs: options.drainMs ?? DEFAULT_DRAIN_MS });
+  }
+
+  #listen(broker: Broker, { event, wrapper, method }: FoundListener): void {
+    broker.on(event, (...args: unknown[]) => {
+      const call = (): void => this.#call(wrapper.instance, method, args);
+      if (this.#parts.gate.isOpen) call();
+      else if (this.#early.length < EARLY_EVENTS_MAX) this.#early.push(call);
+      else this.#log.warn(`${event} before the application is bootstrapped: not told`);
+    });
+  }
+
+  #call(instance: unknown, method: string, args: unknown[]): void {
+    const target = instance as Record<string, (...args: unknown[]) => unknown>;
+    const failed = (error: unknown): void => {
+      this.#log.error(`${target.constructor.name}.${method}: ${messageOf(error)}`);
+    };
+    try {
+      const result = target[method](...args);
+      if (result instanceof Promise) result.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  /** Joined: there is no broker here to inject, to guard or to listen to. */
+  #refuseHostedOnly(listeners: readonly FoundListener[]): void {
+    const { modules, name } = this.#parts;
+    const injectors = injectorsOf(modules, getBrokerToken(name)).filter(
+      (one) => !one.startsWith('Nido') && !one.startsWith('Symbol(nidomq:'),
+    );
+    if (injectors.length > 0) {
+      throw new NidoNestError(
+        'NIDO_NEST_BROKER_IN_JOIN',
+        `${injectors.join(', ')} injects Broker, but this application joins broker ${name} and ` +
+          'hosts none: inject NidoClient, which is there in both modes, or host the broker',
+      );
+    }
+    const roles = [
+      ...rolesOf(modules, AUTHENTICATOR, name), ...rolesOf(modules, AUTHORIZER, name),
+    ].map((wrapper) => classOf(wrapper)?.name ?? String(wrapper.name));
+    const methods = listeners.map(
+      ({ wrapper, method }) => `${classOf(wrapper)?.name ?? ''}.${method}`,
+    );
+    const idle = [...roles, ...methods];
+    if (idle.length === 0) return;
+    this.#log.warn(
+      `${idle.join(', ')}: decorated for a hosted broker, but this application joins broker ` +
+        `${name}: they are never called`,
+    );
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * NidoModule: broker or connection, strategy and clients as providers.
+ *
+ *     imports: [NidoModule.forRoot({ host: { listeners: [{ port: 1883 }] } })]
+ *     imports: [NidoModule.forRoot({ join: { url: 'mqtt://broker:1883' } })]
+ *     app.connectMicroservice({ strategy: app.get(NidoStrategy) });
+ */
+import { Module } from '@nestjs/common';
+import type { DynamicModule, FactoryProvider, ModuleMetadata, Provider } from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
+import type { Broker } from '../broker/broker.js';
+import { NidoNestError } from './errors.js';
+import { withProviders } from './hosted-hooks.js';
+import { HostLink } from './link/host-link.js';
+import { JoinLink } from './link/join-link.js';
+import type { Link } from './link/link.js';
+import { makeBroker } from './link/make-link.js';
+import { NidoLifecycle } from './nido.lifecycle.js';
+import { NidoClient } from './nido.client.js';
+import type { NidoClientOptions } from './nido.client.js';
+import { NidoStrategy } from './nido.strategy.js';
+import { DEFAULT_NAME } from './options.js';
+import type { NidoOptions, SharedOptions } from './options.js';
+import { ReadinessGate } from './readiness.js';
+import {
+  getBrokerToken,
+  getClientToken,
+  getGateToken,
+  getLinkToken,
+  getOptionsToken,
+  getStrategyToken,
+} from './tokens.js';
+
+export interface NidoAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
+  /** Name of the broker, when there are several. */
+  readonly name?: string;
+  readonly inject?: FactoryProvider['inject'];
+  readonly useFactory: (...args: never[]) => NidoOptions | Promise<NidoOptions>;
+}
+
+/** A client token of `forFeature`, injected by `@InjectNido(name)`. */
+export interface NidoFeature extends Pick<
+  SharedOptions, 'codec' | 'envelope' | 'requestTimeout'
+> {
+  readonly name: string;
+  /** In front of every topic of this client. */
+  readonly prefix?: string;
+  /** Name of the broker that it talks to. */
+  readonly broker?: string;
+}
+
+@Module({})
+export class NidoModule {
+  /** Once for each broker; `name` tells them apart. Its providers are there in all modules. */
+  static forRoot(options: NidoOptions): DynamicModule {
+    const { name = DEFAULT_NAME } = options;
+    return rootModule(name, { provide: getOptionsToken(name), useValue: options });
+  }
+
+  static forRootAsync(options: NidoAsyncOptions): DynamicModule {
+    const { name = DEFAULT_NAME, imports = [], inject = [], useFactory } = options;
+    const provider = {
+      provide: getOptionsToken(name),
+      inject,
+      useFactory: useFactory as FactoryProvider['useFactory'],
+    };
+    const root = rootModule(name, provider);
+    return { ...root, imports };
+  }
+
+  /** Clients with names, on the broker or connection of `forRoot`. */
+  static forFeature(features: readonly NidoFeature[]): DynamicModule {
+    const providers = features.map(clientProvider);
+    return { module: NidoModule, providers, exports: providers };
+  }
+}
+
+function rootModule(name: string, options: Provider): DynamicModule {
+  const exported = [
+    options,
+    { provide: getGateToken(name), useFactory: () => new ReadinessGate('waiting') },
+    brokerProvider(name),
+    linkProvider(name),
+    strategyProvider(name),
+    clientProvider({ name, broker: name }),
+  ];
+  return {
+    module: NidoModule,
+    global: true,
+    providers: [...exported, lifecycleProvider(name)],
+    exports: exported,
+  };
+}
+
+function brokerProvider(name: string): Provider {
+  return {
+    provide: getBrokerToken(name),
+    inject: [getOptionsToken(name), ModulesContainer],
+    useFactory: ({ host }: NidoOptions, modules: ModulesContainer): Broker | null =>
+      host === undefined ? null : makeBroker(withProviders(host, modules, name)),
+  };
+}
+
+function linkProvider(name: string): Provider {
+  return {
+    provide: getLinkToken(name),
+    inject: [getOptionsToken(name), getBrokerToken(name)],
+    useFactory: (options: NidoOptions, broker: Broker | null): Link => {
+      checkOptions(options, name);
+      const { host, join } = options;
+      if (host === undefined) return new JoinLink(join, { name });
+      const { inClusterWorker = 'refuse' } = host;
+      return new HostLink(broker!, { name, inClusterWorker });
+    },
+  };
+}
+
+function strategyProvider(name: string): Provider {
+  return {
+    provide: getStrategyToken(name),
+    inject: [getOptionsToken(name), getLinkToken(name), getGateToken(name)],
+    useFactory: (options: NidoOptions, link: Link, gate: ReadinessGate) =>
+      new NidoStrategy({ ...options, name }, { link, gate }),
+  };
+}
+
+function clientProvider(feature: NidoFeature): Provider {
+  const { name, broker = DEFAULT_NAME, ...own } = feature;
+  return {
+    provide: getClientToken(name),
+    inject: [getOptionsToken(broker), getLinkToken(broker)],
+    useFactory: (options: NidoOptions, link: Link) =>
+      new NidoClient(clientOptions(options, own), { link }),
+  };
+}
+
+function clientOptions(
+  options: NidoOptions,
+  own: Omit<NidoFeature, 'name' | 'broker'>,
+): NidoClientOptions {
+  const { join, host: _notOfTheClient, ...shared } = options;
+  return { ...shared, ...own, ...(join === undefined ? {} : { join }) } as NidoClientOptions;
+}
+
+function lifecycleProvider(name: string): Provider {
+  return {
+    provide: `NidoLifecycle:${name}`,
+    inject: [
+      ModulesContainer,
+      getOptionsToken(name),
+      getBrokerToken(name),
+      getLinkToken(name),
+      getGateToken(name),
+      getStrategyToken(name),
+      getClientToken(name),
+    ],
+    useFactory: (
+      modules: ModulesContainer,
+      options: NidoOptions,
+      broker: Broker | null,
+      link: Link,
+      gate: ReadinessGate,
+      strategy: NidoStrategy,
+      client: NidoClient,
+    ) =>
+      new NidoLifecycle({ modules, name, options, broker, link, gate, strategy, client, NidoModule }),
+  };
+}
+
+function checkOptions(options: NidoOptions | undefined, name: string): void {
+  const { host, join } = options ?? {};
+  if ((host === undefined) !== (join === undefined)) return;
+  throw new NidoNestError(
+    'NIDO_NEST_OPTION_INVALID',
+    `NidoModule, broker ${name}: give either host (this application hosts the broker) or join (it ` +
+      `connects to one); ${host === undefined ? 'neither is there' : 'both are there'}`,
+  );
+}

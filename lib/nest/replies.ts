@@ -1,0 +1,126 @@
+/** Replies to requests: where they go, in which form, and that nobody hears its own. */
+import { MqttRecord } from '@nestjs/microservices';
+import type { WritePacket } from '@nestjs/microservices';
+import type { MessageProperties, Qos } from '../core/contract.js';
+import type { Codec } from './codec.js';
+import {
+  REPLY_END,
+  REPLY_ERROR,
+  REPLY_MARK,
+  REPLY_MORE,
+  replyTopicOf,
+} from './envelope.js';
+import type { PacketSerializer } from './link/join-options.js';
+import type { IncomingMessage, Link, LinkPublishOptions } from './link/link.js';
+import { fromPacketProperties } from './packet.js';
+
+const ECHOES_MAX = 1_024;
+
+/**
+ * Replies that are on their way back to the handler that sent them, because its filter matches the
+ * reply topic, too.
+ */
+export class Echoes {
+  readonly #expected: { readonly topicName: string; readonly payload: Buffer }[] = [];
+
+  expect(topicName: string, payload: Uint8Array | string): void {
+    if (this.#expected.length >= ECHOES_MAX) this.#expected.shift();
+    this.#expected.push({ topicName, payload: Buffer.from(payload as Uint8Array) });
+  }
+
+  /** Whether this message is one of them; it is, once. */
+  take(message: IncomingMessage): boolean {
+    if (this.#expected.length === 0) return false;
+    const at = this.#expected.findIndex(
+      ({ topicName, payload }) =>
+        topicName === message.topicName && payload.equals(message.payload),
+    );
+    if (at >= 0) this.#expected.splice(at, 1);
+    return at >= 0;
+  }
+}
+
+export interface ReplyOptions {
+  readonly link: Link;
+  readonly codec: Codec;
+  readonly serializer: PacketSerializer | undefined;
+  /** Told before a reply is published. */
+  readonly sending: (topicName: string, payload: Uint8Array | string) => void;
+}
+
+/** Answers one request, once or many times. */
+export class Replier {
+  #sent = 0;
+
+  constructor(
+    private readonly options: ReplyOptions,
+    private readonly message: IncomingMessage,
+    /** Of the envelope; undefined when the request came without one. */
+    private readonly id: string | undefined,
+  ) {}
+
+  /** One packet of Nest's `Server.send`. */
+  async respond(packet: WritePacket): Promise<void> {
+    const { responseTopic } = this.message.properties;
+    const topicName = responseTopic ?? replyTopicOf(this.message.topicName);
+    const { packet: plain, options } = unrecord(packet);
+    const reply =
+      this.id === undefined ? this.#raw(plain) : { payload: this.#enveloped(plain), mark: undefined };
+    this.#sent += 1;
+    this.options.sending(topicName, reply.payload);
+    await this.options.link.publish(topicName, reply.payload, {
+      qos: options.qos ?? this.message.qos,
+      retain: options.retain,
+      properties: this.#properties(options.properties ?? {}, reply.mark),
+    });
+  }
+
+  #enveloped(packet: WritePacket): Uint8Array | string {
+    const { serializer } = this.options;
+    const whole = { ...packet, id: this.id };
+    if (serializer === undefined) return JSON.stringify(whole);
+    return serializer.serialize(whole as never) as Uint8Array | string;
+  }
+
+  #raw(packet: WritePacket): { payload: Uint8Array | string; mark: string | undefined } {
+    const { err, response, isDisposed } = packet;
+    if (err !== undefined && err !== null) {
+      return { payload: JSON.stringify(plainError(err)), mark: REPLY_ERROR };
+    }
+    if (response === undefined && isDisposed === true) {
+      return { payload: '', mark: this.#sent === 0 ? undefined : REPLY_END };
+    }
+    const payload = response === undefined ? '' : this.options.codec.encode(response);
+    return { payload, mark: isDisposed === true ? undefined : REPLY_MORE };
+  }
+
+  #properties(own: MessageProperties, mark: string | undefined): MessageProperties {
+    const { correlationData } = this.message.properties;
+    return {
+      ...own,
+      ...(correlationData === undefined ? {} : { correlationData }),
+      ...(mark === undefined
+        ? {}
+        : { userProperties: [...(own.userProperties ?? []), [REPLY_MARK, mark] as const] }),
+    };
+  }
+}
+
+/** A handler may answer with a record, whose options are then those of the reply. */
+function unrecord(packet: WritePacket): { packet: WritePacket; options: LinkPublishOptions } {
+  const { response } = packet as { response?: unknown };
+  if (!(response instanceof MqttRecord)) return { packet, options: {} };
+  const { qos, retain, properties } = response.options ?? {};
+  return {
+    packet: { ...packet, response: response.data as unknown },
+    options: {
+      qos: qos as Qos | undefined,
+      retain,
+      properties: fromPacketProperties(properties as Record<string, unknown> | undefined),
+    },
+  };
+}
+
+function plainError(error: unknown): unknown {
+  return error instanceof Error ? { status: 'error', message: error.message } : error;
+}

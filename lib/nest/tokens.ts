@@ -1,0 +1,33 @@
+/** Injection tokens. The broker without a name has its class as token. */
+import { Broker } from '../broker/broker.js';
+import { NidoClient } from './nido.client.js';
+import { NidoStrategy } from './nido.strategy.js';
+import { DEFAULT_NAME } from './options.js';
+
+export type Token = string | symbol | (abstract new (...args: never[]) => unknown);
+
+/** Of the hosted Broker: `Broker` itself, or one for a named broker. */
+export function getBrokerToken(name: string = DEFAULT_NAME): Token {
+  return name === DEFAULT_NAME ? Broker : `NidoBroker:${name}`;
+}
+
+/** Of the strategy: `NidoStrategy` itself, or one for a named broker. */
+export function getStrategyToken(name: string = DEFAULT_NAME): Token {
+  return name === DEFAULT_NAME ? NidoStrategy : `NidoStrategy:${name}`;
+}
+
+/** Of a client: `NidoClient` itself, or one for a name given in `forFeature` or of a broker. */
+export function getClientToken(name: string = DEFAULT_NAME): Token {
+  return name === DEFAULT_NAME ? NidoClient : `NidoClient:${name}`;
+}
+
+/** Internal tokens: options and link of a broker. */
+export function getOptionsToken(name: string = DEFAULT_NAME): symbol {
+  return Symbol.for(`nidomq:options:${name}`);
+}
+export function getLinkToken(name: string = DEFAULT_NAME): symbol {
+  return Symbol.for(`nidomq:link:${name}`);
+}
+export function getGateToken(name: string = DEFAULT_NAME): symbol {
+  return Symbol.for(`nidomq:gate:${name}`);
+}
