@@ -16,7 +16,7 @@ import { clientLimits } from './client-limits.js';
 import { NidoClientError, messageOf } from './errors.js';
 import { userPairs } from './message-properties.js';
 import {
-  PROTOCOL_ERROR, SESSION_TAKEN_OVER, SUCCESS, UNSUPPORTED_PROTOCOL_VERSION, isFinalRefusal,
+  FAILURE, PROTOCOL_ERROR, SESSION_TAKEN_OVER, SUCCESS, UNSUPPORTED_PROTOCOL_VERSION, isFinalRefusal,
   reasonOfReturnCode,
 } from './reason-names.js';
 import type { ResolvedOptions } from './resolve-options.js';
@@ -179,7 +179,8 @@ export class Uplink {
   connack(connection: ConnectionHandle, connack: ConnackFields): void {
     if (connection !== this.#opened) return;
     clearTimeout(this.#connackTimer);
-    const reasonCode = this.protocolVersion === 5
+    // A server that knows only 3.x refuses MQTT 5 in its own words.
+    const reasonCode = connack.reasonCode >= FAILURE
       ? connack.reasonCode : reasonOfReturnCode(connack.reasonCode);
     const error = reasonCode === SUCCESS
       ? this.#objection(connack) : this.#refusal(reasonCode, connack);

@@ -1,0 +1,100 @@
+/** The client with every server that we have, in the versions they speak, over TCP and TLS. */
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { connect } from '../../lib/client/index.js';
+import type { ClientOptions, NidoClient } from '../../lib/client/index.js';
+import { Stage, hasMosquitto, until } from './support/servers.js';
+
+const stage = new Stage();
+afterEach(() => stage.stop());
+
+function join(url: string, options: ClientOptions = {}): NidoClient {
+  const client = connect(url, { logger: false, ...options });
+  stage.onStop(() => client.end({ deadlineMs: 0 }));
+  return client;
+}
+
+const QOS = [0, 1, 2] as const;
+
+/** Everything that every server must do with us. */
+async function talk(url: string, options: ClientOptions): Promise<void> {
+  const client = join(url, options);
+  const got: string[] = [];
+  for (const qos of QOS) {
+    const subscription = await client.subscribe(`talk/${qos}/+`, (message) => {
+      got.push(`${message.topicName} ${message.payload.toString()} ${message.qos}`);
+    }, { qos });
+    expect(subscription.qos).toBe(qos);
+  }
+  const wanted: string[] = [];
+  for (let number = 0; number < 20; number += 1) {
+    for (const qos of QOS) {
+      const { reasonCode } = await client.publish(`talk/${qos}/x`, `${number} ñ`, { qos });
+      expect(reasonCode).toBe(0);
+      wanted.push(`talk/${qos}/x ${number} ñ ${qos}`);
+    }
+  }
+  await until(() => got.length >= wanted.length, 'all messages');
+  expect(got.sort()).toEqual(wanted.sort());
+
+  await client.publish('talk/kept', Buffer.alloc(70_000, 7), { qos: 1, retain: true });
+  let kept: Buffer | undefined;
+  const retained = await client.subscribe('talk/kept', (message) => {
+    if (message.retain) kept = message.payload;
+  }, { qos: 1 });
+  await until(() => kept !== undefined, 'the retained message');
+  expect(kept).toEqual(Buffer.alloc(70_000, 7));
+  await client.publish('talk/kept', '', { qos: 1, retain: true });
+  await retained.close();
+  await client.publish('talk/kept', 'nobody hears', { qos: 1 });
+  expect(retained.running).toBe(0);
+  await client.end();
+  expect(client.status).toBe('closed');
+}
+
+for (const protocolVersion of [4, 5] as const) {
+  const name = protocolVersion === 4 ? 'MQTT 3.1.1' : 'MQTT 5';
+  describe(`${name}, all QoS, retained and large messages`, () => {
+    it('with nidomq', async () => {
+      await talk((await stage.ours()).url, { protocolVersion });
+    });
+    it('with nidomq over TLS', async () => {
+      const { url, ca } = await stage.oursTls();
+      await talk(url, { protocolVersion, ca });
+    });
+    it('with nidomq over WebSocket', async () => {
+      const { port } = await stage.ours({ listeners: [{ host: '127.0.0.1', port: 0, ws: '/mqtt' }] });
+      await talk(`ws://127.0.0.1:${port}`, { protocolVersion });
+    });
+    (hasMosquitto ? it : it.skip)('with mosquitto (skipped where it is not installed)', async () => {
+      await talk((await stage.mosquitto()).url, { protocolVersion });
+    });
+    (hasMosquitto ? it : it.skip)('with mosquitto over TLS (skipped likewise)', async () => {
+      const { url, ca } = await stage.mosquittoTls();
+      await talk(url, { protocolVersion, ca });
+    });
+  });
+}
+
+describe('aedes, which speaks MQTT 3.1.1', () => {
+  it('all QoS, retained and large messages', async () => {
+    await talk((await stage.aedes()).url, { protocolVersion: 4 });
+  });
+  it('the same over TLS', async () => {
+    const { url, ca } = await stage.aedesTls();
+    await talk(url, { protocolVersion: 4, ca });
+  });
+  it('is spoken to in 3.1.1 when nobody asked for a version', async () => {
+    const { url } = await stage.aedes();
+    const client = join(url);
+    await client.connected();
+    expect(client.protocolVersion).toBe(4);
+    await talk(url, {});
+  });
+  it('refuses when MQTT 5 is asked for, and says why', async () => {
+    const client = join((await stage.aedes()).url, { protocolVersion: 5 });
+    await expect(client.connected()).rejects.toMatchObject({
+      code: 'NIDO_CLIENT_REFUSED', reasonCode: 0x84,
+    });
+    expect(client.status).toBe('closed');
+  });
+});
