@@ -11,7 +11,7 @@ import { setSourceFromMessage } from '../session/publish-writer';
 import {
   ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, FLAG_DUP, FLAG_IDENTIFIERS, FLAG_RETAIN,
   FLAG_STORED,
-  appendReleased, createEntry, entryAt, setReleasedNumber,
+  appendReleased, createEntry, entryAt, setReleasedNumber, storedNumber,
 } from '../session/queue-entry';
 import { addInbound, bindIdentifier, entryInSlot, sessionAt, sessionOf } from '../session/session';
 import { PUBCOMP, PUBREL } from '../shared/control-packet';
@@ -29,10 +29,26 @@ import { exchangeArea } from './exchange';
 export function setDurable(): void {
   setGateClosed();
 }
-/** This session is kept by the engine (1), or no longer (0). */
+/** This session is kept by the engine: KEPT or KEPT_SPILLED (gate.ts). */
 export function markDurable(handle: u32, kept: u32): void {
   const pointer = sessionOf(handle);
   if (pointer != 0) sessionAt(pointer).durable = kept;
+}
+/** Entries of this session that wait for their commit. */
+export function gatedEntries(handle: u32): u32 {
+  const pointer = sessionOf(handle);
+  return pointer == 0 ? 0 : sessionAt(pointer).gated;
+}
+/** The highest number of a stored entry in the queue of this session; 0 = there is none. */
+export function lastQueued(handle: u32): f64 {
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return 0;
+  const session = sessionAt(pointer);
+  let last: f64 = 0;
+  for (let at = session.queueHead; at != 0; at = entryAt(at).next) {
+    last = max(last, storedNumber(session, entryAt(at)));
+  }
+  return last;
 }
 export function setGateNumber(gate: u32, number: f64): void {
   numberGate(gate, number);

@@ -39,6 +39,10 @@ class Gate {
   entries: u32;
 }
 
+/** Values of `Session.durable`. */
+export const KEPT: u32 = 1;
+export const KEPT_SPILLED: u32 = 2; // the tail of its queue stands in the store only
+
 let durable: bool = false;
 export function isDurable(): bool {
   return durable;
@@ -81,7 +85,7 @@ function copiesOf(handle: u32): u32 {
 }
 
 /**
- * The fan-out is complete: closes the gate behind what was frozen, if anything must be stored. False
+ * The fan-out is complete: closes the gate behind what was frozen, if anything is to be kept. False
  * when memory is exhausted: nothing will be stored, so the publisher must not be told that it was.
  */
 export function closeGate(
@@ -163,6 +167,10 @@ export function openGate(pointer: u32): void {
     const session = sessionOf(entry.prev);
     entry.prev = 0;
     if (session == 0) {
+      freeEntry(changetype<Session>(0), at);
+    } else if (sessionAt(session).durable == KEPT_SPILLED) {
+      // Its queue is too long for memory: it is read from the store when there is room.
+      sessionAt(session).gated--;
       freeEntry(changetype<Session>(0), at);
     } else {
       sessionAt(session).gated--;

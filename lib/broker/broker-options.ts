@@ -39,6 +39,8 @@ export interface LimitSettings {
   readonly clientIdBytesMax: number;
   readonly queueMessagesMax: number;
   readonly queueBytesMax: number;
+  readonly queueMemoryMessagesMax: number;
+  readonly queueMemoryBytesMax: number;
   readonly slabBytesMax: number;
   readonly slabWatermarkBytes: number;
   readonly heldBytesMax: number;

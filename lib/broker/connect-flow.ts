@@ -440,6 +440,7 @@ export class ConnectFlow {
         options,
       ),
     });
+    this.#context.store.opened(session);
   }
 
   #tellConnected(connection: ClientConnection, sessionPresent: SessionPresent): void {

@@ -84,8 +84,8 @@ const PULSE_MS_MAX = 1_000;
 const HANDLER_SESSIONS = 10_000;
 /** Handles have room for this many slots. */
 const SLOTS_MAX = 1_048_575;
-/** Queues are kept in memory as a whole. */
-const EVERYTHING = { queueBytesMax: Infinity, queueMessagesPerSessionMax: Infinity };
+/** Of the core's memory, for what waits in queues at the start. */
+const QUEUED_SHARE = 0.25;
 const CACHED = { cache: 'yes' } as const;
 
 export class ControlPlane implements CoreEvents, TimerWheelOwner {
@@ -167,11 +167,20 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   }
 
   #keepIn(engine: Engine): Durability {
+    const { limits } = this.#parts.options;
     const durability = new Durability(engine, {
       clock: this.#parts.clock,
       sessionByHandle: (handle) => this.sessions.byHandle(handle),
       engineState: (state, error) => this.#engineState(state, error),
       cannotStore: (publisher) => this.#cannotStore(publisher),
+      queueIsFull: (session, message, qos) => {
+        this.dropped(session, message.topicName.toString(), qos as Qos, 'queue-full');
+      },
+      spillLimits: {
+        messagesMax: limits.queueMemoryMessagesMax,
+        bytesMax: limits.queueMemoryBytesMax,
+        queueMessagesMax: limits.queueMessagesMax,
+      },
       problem: (where, error) => reportProblem(this.#context, where, error),
     });
     durability.bind(this.core.closeGate?.(durability));
@@ -184,10 +193,13 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     const durable = this.durability?.core;
     if (engine === undefined || durable === undefined) return undefined;
     const restorer = new Restorer({
-      core: this.core, durable, sessions: this.sessions, clock,
+      core: this.core, durable, spilled: this.durability!.spilled, sessions: this.sessions, clock,
       inflightMax: options.limits.inflightMax,
     });
-    const report = await engine.load(restorer, EVERYTHING);
+    const report = await engine.load(restorer, {
+      queueBytesMax: options.limits.memoryBytes * QUEUED_SHARE,
+      queueMessagesPerSessionMax: options.limits.queueMemoryMessagesMax,
+    });
     restorer.finish();
     for (const loss of report.losses) log.error('lost', { detail: loss.detail });
     if (restorer.unrestored > 0) {

@@ -17,6 +17,8 @@ import { EngineError, GroupCommit, messageNumberOf } from '../engine/index.js';
 import { encodeForwarded } from '../core/packet-writer.js';
 import type { Clock } from './clock.js';
 import type { Session } from './records.js';
+import { SpilledQueues } from './spilled-queues.js';
+import type { SpillLimits } from './spilled-queues.js';
 import type { SessionStore } from './session-store.js';
 
 /** What a token of the group commit stands for: its kind in the lowest bits, see `token`. */
@@ -27,6 +29,7 @@ const TOKEN_KINDS = 4;
 const IDENTIFIERS = 65_536;
 const NOTHING = new Uint8Array(0);
 const DOLLAR = 0x24;
+const LONG_AGO = 0.001;
 const RETAIN_HANDLING_SHIFT = 4;
 
 export interface DurabilityOwner {
@@ -38,6 +41,9 @@ export interface DurabilityOwner {
    * Reason Code for that must be cut off: it would take the acknowledgement for a promise.
    */
   cannotStore(publisher: SessionHandle): void;
+  /** The queue of this session is as long as it may be, in memory and store together. */
+  queueIsFull(session: SessionHandle, message: DurableMessage, qos: number): void;
+  readonly spillLimits: SpillLimits;
   problem(where: string, error: unknown): void;
 }
 
@@ -46,6 +52,7 @@ export class Durability implements DurableEvents, SessionStore {
   readonly #owner: DurabilityOwner;
   readonly #group: GroupCommit;
   #core: DurableSide | undefined = undefined;
+  readonly spilled: SpilledQueues;
 
   constructor(engine: Engine, owner: DurabilityOwner) {
     this.#engine = engine;
@@ -54,6 +61,13 @@ export class Durability implements DurableEvents, SessionStore {
       committed: (tokens) => this.#committed(tokens),
       state: (state, error) => owner.engineState(state, error),
       fault: (error) => owner.problem('engine', error),
+    });
+    this.spilled = new SpilledQueues({
+      engine, clock: owner.clock, limits: owner.spillLimits,
+      core: () => this.#core,
+      afterCommit: (callback) => this.#group.after(callback),
+      problem: (where, error) => owner.problem(where, error),
+      coreTime: (expiresAt) => this.#coreTime(expiresAt),
     });
   }
 
@@ -95,11 +109,19 @@ export class Durability implements DurableEvents, SessionStore {
     if (append.message === undefined) return;
     const publisher = this.#owner.sessionByHandle(append.publisher)?.storeId ?? 0;
     const stored = this.#stored(append.message, number, publisher);
-    const entries = append.entries.filter((entry) => this.#storeIdOf(entry.session) !== 0);
+    const entries = append.entries.filter((entry) => this.#isAdmitted(entry, number, append));
     batch.putMessage(stored, entries.length);
     for (const entry of entries) this.#writeEntry(batch, entry, number);
     if (append.retained === 'stored') batch.putRetained(stored);
     else if (append.retained === 'deleted') batch.deleteRetained(append.message.topicName);
+  }
+  #isAdmitted(entry: DurableEntry, messageNumber: number, append: Append): boolean {
+    const session = this.#owner.sessionByHandle(entry.session);
+    if (session === undefined || session.storeId === 0) return false;
+    const bytes = append.message?.payload.length ?? 0;
+    const verdict = this.spilled.admit(session, messageNumber + entry.copy, bytes);
+    if (verdict === 'drop') this.#owner.queueIsFull(entry.session, append.message!, entry.qos);
+    return verdict === 'store';
   }
   #writeEntry(batch: EngineBatch, entry: DurableEntry, messageNumber: number): void {
     const { qos, retain, packetIdentifier, subscriptionIdentifiers } = entry;
@@ -120,6 +142,13 @@ export class Durability implements DurableEvents, SessionStore {
     return expiresAt === 0 ? 0 : clock.wall() + (expiresAt - clock.now());
   }
 
+  /** And back: a time that has passed stays one. */
+  #coreTime(expiresAt: number): number {
+    const { clock } = this.#owner;
+    if (expiresAt === 0) return 0;
+    return Math.max(LONG_AGO, clock.now() + (expiresAt - clock.wall()));
+  }
+
   retained(topicName: Buffer, message: DurableMessage | undefined): void {
     if (topicName[0] === DOLLAR) return; // $SYS tells of this process
     const batch = this.#group.unit();
@@ -129,9 +158,15 @@ export class Durability implements DurableEvents, SessionStore {
   done(session: SessionHandle, number: number, was: 'queued' | 'released'): void {
     const storeId = this.#storeIdOf(session);
     if (storeId === 0) return;
+    this.#noteDone(session, number);
     const batch = this.#group.unit('os'); // a lost removal is a message that comes again, with DUP
     if (was === 'released') batch.deleteReleased(storeId, number);
     else batch.deleteQueueEntry(storeId, number);
+  }
+  #noteDone(handle: SessionHandle, number: number): void {
+    const session = this.#owner.sessionByHandle(handle)!;
+    if (number > session.lastDone) session.lastDone = number;
+    this.spilled.advance(handle);
   }
   release(session: SessionHandle, packetIdentifier: number, number: number): void {
     const storeId = this.#storeIdOf(session);
@@ -157,6 +192,7 @@ export class Durability implements DurableEvents, SessionStore {
         sessionId: toId, number: messageNumber + entry.copy, qos, retain, packetIdentifier,
         subscriptionIdentifiers,
       });
+      this.spilled.moved(entry.session, messageNumber + entry.copy);
     }
     // What an ended session leaves is swept with it.
     if (fromId !== 0) batch.deleteQueueEntry(fromId, number);
@@ -192,6 +228,9 @@ export class Durability implements DurableEvents, SessionStore {
     if (session.will === undefined) this.#group.unit().deleteWill(session.storeId);
     else this.#putWill(session, 0);
   }
+  opened(session: Session): void {
+    this.spilled.advance(session.handle);
+  }
   detached(session: Session): void {
     if (session.storeId === 0) return;
     this.#putSession(session, this.#owner.clock.wall());
@@ -205,6 +244,7 @@ export class Durability implements DurableEvents, SessionStore {
   }
   ended(session: Session): void {
     if (session.storeId === 0) return;
+    this.spilled.forget(session);
     this.#group.unit().deleteSession(session.storeId);
     session.storeId = 0;
   }

@@ -280,6 +280,20 @@ const LIMITS: readonly OptionSpec[] = [
     'Bytes of the messages that wait for one session',
   ),
   integer(
+    'limits.queueMemoryMessagesMax',
+    10_000,
+    'messages',
+    [1, COUNT_MAX],
+    'Messages of one session that wait in memory; with the file engine the rest waits on disk',
+  ),
+  integer(
+    'limits.queueMemoryBytesMax',
+    8 * MIB,
+    'bytes',
+    [1_024, MEMORY_BYTES_MAX],
+    'Bytes of one session that wait in memory; with the file engine the rest waits on disk',
+  ),
+  integer(
     'limits.slabBytesMax',
     8 * MIB,
     'bytes',

@@ -15,6 +15,7 @@ import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
 import type { Session } from './records.js';
 import type { SessionRegistry } from './session-registry.js';
+import type { SpilledQueues } from './spilled-queues.js';
 import { splitShare } from './topic-text.js';
 
 const RETAINED_NONE = 2;
@@ -26,6 +27,7 @@ const LONG_AGO = 0.001;
 export interface RestoreParts {
   readonly core: CoreControl;
   readonly durable: DurableSide;
+  readonly spilled: SpilledQueues;
   readonly sessions: SessionRegistry;
   readonly clock: Clock;
   /** No session has more messages under way than this. */
@@ -126,8 +128,11 @@ export class Restorer implements LoadVisitor {
       copy: entry.number - messageNumberOf(entry.number), state: wasSent ? 'maybe-sent' : 'pending',
     }));
   }
-  spilled(_sessionId: number, part: SpilledPart): void {
-    this.unrestored += part.messages;
+  spilled(sessionId: number, part: SpilledPart): void {
+    const session = this.#byStoreId.get(sessionId)?.session;
+    if (session === undefined) return;
+    const { head, tail: last, messages } = part;
+    this.#parts.spilled.restore(session, { after: head - 1, last, messages });
   }
 
   /** Everything was told: deadlines run from here. */

@@ -8,6 +8,8 @@ import type { Session } from './records.js';
 export interface SessionStore {
   /** A client is being accepted: its session, will and expiry stand as they will be. */
   connected(session: Session): void;
+  /** CONNACK is written: what waits may follow. */
+  opened(session: Session): void;
   /** Its connection has ended; the session goes on. */
   detached(session: Session): void;
   ended(session: Session): void;
@@ -24,6 +26,7 @@ export interface SessionStore {
 /** The memory engine's. */
 export const NOTHING_STORED: SessionStore = {
   connected: () => undefined,
+  opened: () => undefined,
   detached: () => undefined,
   ended: () => undefined,
   willGone: () => undefined,

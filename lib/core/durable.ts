@@ -74,6 +74,9 @@ export interface DurableHost {
 }
 
 const QUOTA_EXCEEDED = 0x97;
+/** As in assembly/switch/gate.ts. */
+const KEPT = 1;
+const SPILLED = 2;
 const NUMBER_COLUMN = 4;
 const BYTES_PER_WORD = 4;
 const QOS_MASK = 3;
@@ -176,8 +179,34 @@ export class DurableSide {
 
   /** What this session gets from now on is stored first. Before its first subscription. */
   keep(session: SessionHandle): void {
-    this.x.markDurable(session, 1);
+    this.x.markDurable(session, KEPT);
   }
+  /**
+   * The queue of this session is too long for memory: what is committed for it from now on is not
+   * delivered. `keep` ends that.
+   */
+  spill(session: SessionHandle): void {
+    this.x.markDurable(session, SPILLED);
+  }
+  gatedEntries(session: SessionHandle): number {
+    return this.x.gatedEntries(session) >>> 0;
+  }
+  /** The highest number of a stored entry that is in memory; 0 = none. */
+  lastQueued(session: SessionHandle): number {
+    return this.x.lastQueued(session);
+  }
+  queuedMessages(session: SessionHandle): number {
+    return this.x.queuedMessages(session) >>> 0;
+  }
+  queuedBytes(session: SessionHandle): number {
+    return this.x.queuedBytes(session) >>> 0;
+  }
+  /** Delivers what was restored while clients are there. */
+  pump(session: SessionHandle): void {
+    this.x.pumpSession(session);
+    this.host.afterwards();
+  }
+
   /** The answers of one batch are one turn: end them with `settle`. */
   commit(gate: number): void {
     this.x.commitGate(gate, this.host.now());

@@ -104,6 +104,8 @@ export interface CoreExports {
   tick(now: number): void;
   setDurable(): void;
   markDurable(session: number, kept: number): void;
+  gatedEntries(session: number): number;
+  lastQueued(session: number): number;
   setGateNumber(gate: number, number: number): void;
   commitGate(gate: number, now: number): void;
   refuseGate(gate: number, reasonCode: number, now: number): void;

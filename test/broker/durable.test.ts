@@ -207,3 +207,66 @@ describe('a broker with the file engine', () => {
     await expect(start()).rejects.toMatchObject({ code: 'NIDO_ENGINE_LOCKED' });
   });
 });
+
+describe('a queue that is longer than memory is given for', () => {
+  const numbers = (from: number, to: number) => {
+    return Array.from({ length: to - from }, (_, i) => `${from + i}`);
+  };
+  async function fill(broker: Broker, from: number, to: number): Promise<void> {
+    await Promise.all(numbers(from, to).map((value) => broker.publish('t', value, { qos: 1 })));
+  }
+  async function offlineReceiver(broker: Broker): Promise<void> {
+    const receiver = await connect(broker, 'receiver');
+    await receiver.subscribeAsync('t', { qos: 1 });
+    await leave(receiver);
+  }
+
+  it.each([
+    ['limits.queueMemoryMessagesMax', { queueMemoryMessagesMax: 50 }],
+    ['limits.queueMemoryBytesMax', { queueMemoryBytesMax: 1_024 }],
+  ])('waits on disk and arrives in order, with new ones behind it (%s)', async (_name, limits) => {
+    const broker = await start({ limits });
+    await offlineReceiver(broker);
+    await fill(broker, 0, 3_000);
+    expect(broker.session('receiver')!.queuedMessages).toBeLessThan(1_000);
+    const again = open(broker, 'receiver');
+    const heard = listen(again);
+    await connected(again);
+    await fill(broker, 3_000, 4_000);
+    await heard.until(4_000);
+    expect(heard.payloads).toEqual(numbers(0, 4_000));
+    await fill(broker, 4_000, 4_100);
+    await heard.until(4_100);
+    expect(heard.payloads).toEqual(numbers(0, 4_100));
+  });
+
+  it('is found again after a restart, which reads no more of it than it may', async () => {
+    const limits = { queueMemoryMessagesMax: 100 };
+    const broker = await start({ limits });
+    await offlineReceiver(broker);
+    await fill(broker, 0, 2_000);
+    await broker.close();
+    const next = await start({ limits });
+    expect(next.session('receiver')!.queuedMessages).toBe(100);
+    await fill(next, 2_000, 2_500);
+    const again = open(next, 'receiver');
+    const heard = listen(again);
+    await connected(again);
+    await heard.until(2_500);
+    expect(heard.payloads).toEqual(numbers(0, 2_500));
+  });
+
+  it('is bounded by limits.queueMessagesMax, in memory and on disk together', async () => {
+    const broker = await start({ limits: { queueMemoryMessagesMax: 50, queueMessagesMax: 200 } });
+    const dropped: string[] = [];
+    broker.on('messageDropped', ({ reason }) => dropped.push(reason));
+    await offlineReceiver(broker);
+    for (let i = 0; i < 250; i++) await broker.publish('t', `${i}`, { qos: 1 });
+    expect(dropped).toEqual(Array.from({ length: 50 }, () => 'queue-full'));
+    const again = open(broker, 'receiver');
+    const heard = listen(again);
+    await connected(again);
+    await heard.until(200);
+    expect(heard.payloads).toEqual(numbers(0, 200));
+  });
+});

@@ -1,0 +1,206 @@
+/**
+ * Queues that are longer than memory is given for. Such a session is *spilled*: what it gets is
+ * stored and not delivered, until its queue in memory has run low and the store has been read up to
+ * its end. The order stays that of the numbers.
+ *
+ *     store   [.......... in memory ..........][...... only stored ......][ being stored ]
+ *                                             ^ after                    ^ last
+ */
+import type { SessionHandle } from '../core/contract.js';
+import type { DurableSide } from '../core/durable.js';
+import type { Engine, QueueSlice } from '../engine/index.js';
+import { messageNumberOf } from '../engine/index.js';
+import type { Clock } from './clock.js';
+import type { Session } from './records.js';
+
+const SLICE_MESSAGES = 1_000;
+const SLICE_BYTES = 1024 * 1024;
+const RETRY_MS = 1_000;
+
+export interface SpillLimits {
+  /** Messages and bytes of one session that are held in memory. */
+  readonly messagesMax: number;
+  readonly bytesMax: number;
+  /** Messages of one session, in memory or not. */
+  readonly queueMessagesMax: number;
+}
+export interface SpillOwner {
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly limits: SpillLimits;
+  core(): DurableSide | undefined;
+  /** Calls back when what is being stored now is stored and reported. */
+  afterCommit(callback: () => void): void;
+  problem(where: string, error: unknown): void;
+  /** From the store's time to the core's. */
+  coreTime(expiresAt: number): number;
+}
+
+interface Spill {
+  readonly session: Session;
+  /** The last number that memory has had. */
+  after: number;
+  /** The last number that was stored, or is being stored. */
+  last: number;
+  /** Messages between the two. */
+  messages: number;
+  state: 'resting' | 'reading' | 'waiting';
+  /** Of other members of a group, behind `after`, but in memory. */
+  readonly moved: Set<number>;
+}
+
+export class SpilledQueues {
+  readonly #owner: SpillOwner;
+  readonly #spills = new Map<SessionHandle, Spill>();
+
+  constructor(owner: SpillOwner) {
+    this.#owner = owner;
+  }
+
+  /** Messages that wait in the store only. */
+  messagesOf(session: SessionHandle): number {
+    return this.#spills.get(session)?.messages ?? 0;
+  }
+
+  /**
+   * An entry is about to be stored. `drop` when the session's queue is as long as it may be;
+   * whatever the answer, the core is told what becomes of the entry by the session's state.
+   */
+  admit(session: Session, number: number, bytes: number): 'store' | 'drop' {
+    const { limits } = this.#owner;
+    let spill = this.#spills.get(session.handle);
+    if (spill === undefined) {
+      if (!this.#isLong(session, bytes)) return 'store';
+      spill = this.#begin(session, number);
+      if (spill === undefined) return 'store';
+    }
+    const inMemory = this.#owner.core()?.queuedMessages(session.handle) ?? 0;
+    if (inMemory + spill.messages >= limits.queueMessagesMax) return 'drop';
+    spill.last = number;
+    spill.messages += 1;
+    return 'store';
+  }
+  /** With what is on its way to memory. */
+  #isLong(session: Session, bytes: number): boolean {
+    const { limits } = this.#owner;
+    const core = this.#owner.core();
+    if (core === undefined) return false;
+    const gated = core.gatedEntries(session.handle) - 1;
+    return core.queuedMessages(session.handle) + gated >= limits.messagesMax
+      || core.queuedBytes(session.handle) + gated * bytes >= limits.bytesMax;
+  }
+  /** What is gated now is stored, and will be read from there: it comes behind `after`. */
+  #begin(session: Session, number: number): Spill | undefined {
+    const core = this.#owner.core();
+    if (core === undefined) return undefined;
+    const gated = core.gatedEntries(session.handle);
+    // Whatever was delivered to memory is there or done with, and gates open in order.
+    const after = Math.max(core.lastQueued(session.handle), session.lastDone);
+    core.spill(session.handle);
+    const spill: Spill = {
+      session, after, last: number, messages: Math.max(0, gated - 1), state: 'resting',
+      moved: new Set(),
+    };
+    this.#spills.set(session.handle, spill);
+    return spill;
+  }
+
+  /** At start: this part of a queue was left in the store. */
+  restore(session: Session, part: { after: number; last: number; messages: number }): void {
+    this.#owner.core()?.spill(session.handle);
+    this.#spills.set(session.handle, { session, ...part, state: 'resting', moved: new Set() });
+  }
+  /** An entry of another session came to this one's memory. */
+  moved(handle: SessionHandle, number: number): void {
+    const spill = this.#spills.get(handle);
+    if (spill !== undefined && number > spill.after) spill.moved.add(number);
+  }
+  forget(session: Session): void {
+    this.#spills.delete(session.handle);
+  }
+
+  /** Something of this session's queue is done with, or its client has come. */
+  advance(handle: SessionHandle): void {
+    const spill = this.#spills.get(handle);
+    if (spill === undefined || spill.state !== 'resting') return;
+    if (spill.session.connection === undefined) return;
+    const queued = this.#owner.core()?.queuedMessages(handle) ?? 0;
+    if (queued * 2 > this.#owner.limits.messagesMax) return;
+    spill.state = 'reading';
+    void this.#read(spill);
+  }
+  async #read(spill: Spill): Promise<void> {
+    const { engine, problem } = this.#owner;
+    try {
+      const slice = await engine.readQueue(spill.session.storeId, spill.after, {
+        messagesMax: Math.min(SLICE_MESSAGES, this.#owner.limits.messagesMax),
+        bytesMax: SLICE_BYTES,
+      });
+      if (this.#spills.get(spill.session.handle) === spill) this.#take(spill, slice);
+    } catch (error) {
+      problem('engine', error);
+      this.#rest(spill);
+    }
+  }
+  #take(spill: Spill, slice: QueueSlice): void {
+    const core = this.#owner.core();
+    if (core === undefined) return;
+    const { handle } = spill.session;
+    for (let i = 0; i < slice.entries.length; i++) {
+      if (!this.#restoreOne(core, spill, slice, i)) {
+        this.#rest(spill); // memory is full: again when it has had time to run empty
+        return;
+      }
+    }
+    core.pump(handle);
+    spill.state = 'resting';
+    // What is on its way to the store is behind what was read, or was read and not reported yet.
+    if (slice.end && spill.after >= spill.last && core.gatedEntries(handle) === 0) {
+      this.#spills.delete(handle);
+      core.keep(handle);
+    } else if (slice.entries.length === 0) {
+      spill.state = 'waiting';
+      this.#owner.afterCommit(() => {
+        spill.state = 'resting';
+        this.advance(handle);
+      });
+    } else {
+      this.advance(handle);
+    }
+  }
+  #restoreOne(core: DurableSide, spill: Spill, slice: QueueSlice, at: number): boolean {
+    const entry = slice.entries[at];
+    if (spill.moved.delete(entry.number)) {
+      spill.after = entry.number;
+      return true;
+    }
+    const { topicName, properties, payload, qos, retain, expiresAt } = slice.messages[at];
+    const messageNumber = messageNumberOf(entry.number);
+    const block = core.restoreMessage({
+      topicName: bufferOf(topicName), properties: bufferOf(properties), payload: bufferOf(payload),
+      qos, retain, expiresAt: this.#owner.coreTime(expiresAt),
+    }, messageNumber);
+    if (block === 0) return false;
+    const isTaken = core.restoreEntry(spill.session.handle, block, {
+      qos: entry.qos, retain: entry.retain, packetIdentifier: entry.packetIdentifier,
+      subscriptionIdentifiers: bufferOf(entry.subscriptionIdentifiers),
+      copy: entry.number - messageNumber, state: 'pending',
+    });
+    core.letGo(block);
+    if (!isTaken) return false;
+    spill.after = entry.number;
+    spill.messages = Math.max(0, spill.messages - 1);
+    return true;
+  }
+  #rest(spill: Spill): void {
+    spill.state = 'waiting';
+    this.#owner.clock.schedule(() => {
+      spill.state = 'resting';
+      this.advance(spill.session.handle);
+    }, RETRY_MS);
+  }
+}
+
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
