@@ -149,7 +149,7 @@ function compare([before, after]) {
 }
 
 if (values.compare) {
-  if (positionals.length !== 2) throw new Error('--compare wants two files: before.json after.json');
+  if (positionals.length !== 2) throw new Error('--compare wants two files: BEFORE AFTER');
   compare(positionals);
 } else {
   await measureAll();

@@ -3,7 +3,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -15,11 +15,15 @@ const POLL_MS = 20;
 export const FOLDER = mkdtempSync(join(tmpdir(), 'nidomq-bench-'));
 process.on('exit', () => rmSync(FOLDER, { recursive: true, force: true }));
 
-function mosquittoCommand({ port, door, certificate }) {
+function mosquittoCommand({ port, otherPort, door, certificate }) {
+  // As root it would become another user, who cannot read the certificate of this one.
   const lines = [
-    `listener ${port} 127.0.0.1`, 'allow_anonymous true', 'persistence false', 'log_type none',
+    `user ${userInfo().username}`, 'allow_anonymous true', 'persistence false', 'log_type none',
     'max_queued_messages 0', 'max_inflight_messages 0', 'set_tcp_nodelay true',
   ];
+  // 2.0.11 does not start with listeners for WebSocket only.
+  if (door === 'ws' || door === 'wss') lines.push(`listener ${otherPort} 127.0.0.1`);
+  lines.push(`listener ${port} 127.0.0.1`);
   if (door === 'ws' || door === 'wss') lines.push('protocol websockets');
   if (door === 'tls' || door === 'wss') {
     lines.push(`certfile ${certificate.cert}`, `keyfile ${certificate.key}`);
@@ -29,7 +33,7 @@ function mosquittoCommand({ port, door, certificate }) {
   return ['mosquitto', '-c', file];
 }
 
-function nidomqCommand({ port, door, certificate }) {
+function nidomqCommand({ port, door, certificate, profileFolder }) {
   const listener = { host: '127.0.0.1', port };
   if (door === 'ws' || door === 'wss') listener.ws = '/mqtt';
   if (door === 'tls' || door === 'wss') {
@@ -39,7 +43,9 @@ function nidomqCommand({ port, door, certificate }) {
   }
   const file = join(FOLDER, `nidomq-${port}.json`);
   writeFileSync(file, JSON.stringify({ listeners: [listener], engine: 'memory' }));
-  return [process.execPath, join(ROOT, 'dist/cli/nidomq.js'), 'start', '--config', file];
+  const flags = profileFolder === undefined
+    ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileFolder}`];
+  return [process.execPath, ...flags, join(ROOT, 'dist/cli/nidomq.js'), 'start', '--config', file];
 }
 
 const COMMANDS = {
@@ -86,9 +92,11 @@ export function pinned(core, command) {
   return able ? ['taskset', '-c', String(core), ...command] : command;
 }
 
-export async function startBroker(name, { door = 'tcp', certificate } = {}) {
+export async function startBroker(name, { door = 'tcp', certificate, profileFolder } = {}) {
   const port = await freePort();
-  const [command, ...args] = pinned(0, COMMANDS[name]({ port, door, certificate }));
+  const otherPort = await freePort();
+  const made = COMMANDS[name]({ port, otherPort, door, certificate, profileFolder });
+  const [command, ...args] = pinned(0, made);
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let complaint = '';
   child.stderr.on('data', (bytes) => { complaint = `${complaint}${bytes}`.slice(-500); });

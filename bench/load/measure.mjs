@@ -23,8 +23,8 @@ async function runLoad(target, scenario) {
 }
 
 export async function runOnce(broker, scenario, options) {
-  const { door = 'tcp', certificate, version, seconds, warmUpSeconds } = options;
-  const server = await startBroker(broker, { door, certificate });
+  const { door = 'tcp', certificate, profileFolder, version, seconds, warmUpSeconds } = options;
+  const server = await startBroker(broker, { door, certificate, profileFolder });
   try {
     const target = { port: server.port, brokerPid: server.pid, door, version };
     return await runLoad({ ...target, seconds, warmUpSeconds }, scenario);
