@@ -91,6 +91,11 @@ export interface SharedOptions extends Pick<
   readonly requestTimeout?: number;
   /** Milliseconds that handlers at work get when the application closes. Default 10,000. */
   readonly drainMs?: number;
+  /**
+   * Replies to this application come to `<replyPrefix>/<random>`. Default `$replies`: the `$` keeps
+   * them away from everybody who subscribes to `#`. Some brokers reserve such topics.
+   */
+  readonly replyPrefix?: string;
   readonly subscribeOptions?: StockSubscribeOptions;
   readonly serializer?: PacketSerializer;
   readonly deserializer?: PacketDeserializer;
@@ -123,6 +128,7 @@ export interface Settings {
   readonly envelope: 'auto' | 'nest';
   readonly requestTimeoutMs: number;
   readonly drainMs: number;
+  readonly replyPrefix: string;
   readonly codec: Codec;
   readonly handler: HandlerOptions;
   readonly serializer: PacketSerializer | undefined;
@@ -140,6 +146,7 @@ export function resolveSettings(
     envelope: given.envelope ?? defaults.envelope,
     requestTimeoutMs: count('requestTimeout', given.requestTimeout, REQUEST_TIMEOUT_MS),
     drainMs: count('drainMs', given.drainMs, DRAIN_MS),
+    replyPrefix: given.replyPrefix ?? '$replies',
     codec,
     serializer: given.serializer,
     deserializer: given.deserializer,

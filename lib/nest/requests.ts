@@ -57,7 +57,7 @@ export class Requests {
   constructor(options: RequestsOptions) {
     this.#options = options;
     this.#link = options.link;
-    this.#replyTopic = this.#link.replyTopic(randomUUID());
+    this.#replyTopic = `${options.settings.replyPrefix}/${randomUUID()}`;
   }
 
   /** A plain payload with Response Topic and Correlation Data. Answers how to give up. */

@@ -144,7 +144,7 @@ class MathController {
     if (data.length === 5) seen.wildcardEvent2 += 1;
   }
   @EventPattern('$share/g/shared-event/+')
-  sharedEventHandler(): void {
+  sharedEventHandler(@Payload() _data: unknown): void {
     seen.shared += 1;
   }
   @MessagePattern('inherited')

@@ -52,11 +52,6 @@ export class HostLink implements Link {
     this.status = this.#status.pipe(distinctUntilChanged());
   }
 
-  /** `$` keeps replies away from everybody who subscribes to `#`. */
-  replyTopic(unique: string): string {
-    return `$replies/${unique}`;
-  }
-
   open(): Promise<void> {
     this.#opening ??= this.#open();
     return this.#opening;

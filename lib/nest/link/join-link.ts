@@ -23,7 +23,7 @@ const DEFAULT_URL = 'mqtt://localhost:1883';
 const NOT_OF_THE_CONNECTION = new Set([
   'url', 'maxConnectionAttempts', 'userProperties', 'subscribeOptions', 'serializer',
   'deserializer', 'share', 'name', 'prefix', 'join', 'envelope', 'requestTimeout', 'drainMs',
-  'codec', 'concurrency', 'ack', 'onError', 'qos', 'timeoutMs', 'transportId',
+  'codec', 'concurrency', 'ack', 'onError', 'qos', 'timeoutMs', 'transportId', 'replyPrefix',
 ]);
 
 export class JoinLink implements Link {
@@ -56,10 +56,6 @@ export class JoinLink implements Link {
 
   get hasProperties(): 'yes' | 'no' {
     return this.#client.protocolVersion === 5 ? 'yes' : 'no';
-  }
-
-  replyTopic(unique: string): string {
-    return `nidomq/replies/${unique}`;
   }
 
   open(): Promise<void> {

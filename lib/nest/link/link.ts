@@ -58,8 +58,6 @@ export interface Link {
   /** QoS that handlers ask for when nothing is said. */
   readonly defaultQos: Qos;
   readonly status: Observable<NidoStatus>;
-  /** Where replies to this application come in: a topic that nobody else knows. */
-  replyTopic(unique: string): string;
   /**
    * Host: opens the doors. Join: connects, and rejects when that fails for good. May be called more
    * than once.
