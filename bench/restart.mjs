@@ -49,8 +49,9 @@ const session = (sessionId) => ({
 
 async function open(broker, path) {
   const begun = performance.now();
-  const memory = String(option('memory-mib', 1_024) * 1024 * 1024);
-  const child = spawn(process.execPath, [SERVER, broker, path, '0', 'disk', memory], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const memoryBytes = option('memory-mib', 1_024) * 1024 * 1024;
+  const limits = JSON.stringify({ memoryBytes, queueMemoryMessagesMax: 1_000_000 });
+  const child = spawn(process.execPath, [SERVER, broker, path, '0', 'disk', limits], { stdio: ['ignore', 'pipe', 'inherit'] });
   for await (const line of createInterface({ input: child.stdout })) {
     const said = JSON.parse(line);
     if (said.port === undefined) continue;

@@ -1,7 +1,10 @@
 /** A disk that refuses, and a core that dies: what clients see, and what they find afterwards. */
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { connect as connectSocket } from 'node:net';
 import mqtt from 'mqtt';
 import type { IClientOptions, MqttClient } from 'mqtt';
+import mqttPacket from 'mqtt-packet';
+import type { Packet } from 'mqtt-packet';
 import { Broker } from 'nidomq';
 import { Core } from '../../lib/core/core.js';
 import type { Engine, EngineBatch } from '../../lib/engine/index.js';
@@ -70,6 +73,25 @@ async function until(condition: () => boolean): Promise<void> {
   }
 }
 
+/** Packets as they come, in words. */
+function connectRaw(broker: Broker) {
+  const socket = connectSocket({ port: broker.listeners[0].port, host: '127.0.0.1' });
+  const heard: string[] = [];
+  const parser = mqttPacket.parser();
+  parser.on('packet', (packet: Packet) => heard.push(`${packet.cmd} ${packet.messageId}`));
+  socket.on('data', (chunk) => parser.parse(chunk));
+  const send = (packet: Packet) => socket.write(mqttPacket.generate(packet));
+  send({
+    cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: false, clientId: 'raw', keepalive: 0,
+  });
+  return { socket, heard, send };
+}
+async function rawClient(broker: Broker) {
+  const client = connectRaw(broker);
+  await until(() => client.heard.length > 0);
+  return client;
+}
+
 describe('a disk that is full', () => {
   it('stops acknowledgements, says so, and goes on when there is room again', async () => {
     const { engine, disk } = engineWithDisk();
@@ -93,6 +115,26 @@ describe('a disk that is full', () => {
     await until(() => heard.length === 10);
     expect(heard).toEqual(Array.from({ length: 10 }, (_, i) => `${i}`));
     expect(states).toEqual(['stalled', 'ok']);
+  });
+
+  it('lets no PUBCOMP out before the end of the exchange is stored, reconnected or not', async () => {
+    const { engine, disk } = engineWithDisk();
+    const { broker } = await start(engine);
+    const first = await rawClient(broker);
+    first.send({ cmd: 'publish', topic: 't', payload: 'x', qos: 2, messageId: 7, dup: false, retain: false });
+    await until(() => first.heard.includes('pubrec 7'));
+    disk.isFull = true;
+    first.send({ cmd: 'pubrel', messageId: 7 });
+    await until(() => disk.refusals > 0);
+    first.socket.destroy();
+    const second = connectRaw(broker);
+    second.send({ cmd: 'pubrel', messageId: 7 });
+    const refusals = disk.refusals;
+    await until(() => disk.refusals > refusals + 1);
+    expect(second.heard).not.toContain('pubcomp 7');
+    disk.isFull = false;
+    await until(() => second.heard.includes('pubcomp 7'));
+    second.socket.destroy();
   });
 
   it('does not keep the broker from closing', async () => {

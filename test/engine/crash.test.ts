@@ -31,6 +31,11 @@ describe('file engine: what was acknowledged', () => {
     if (result !== undefined) expect(result.acknowledged).toBeGreaterThan(100);
   }, 60_000);
 
+  it('reaches real clients once or in order over a broker that is killed again and again', async () => {
+    const result = await run('broker', 3);
+    expect(result?.acknowledged).toBeGreaterThan(20);
+  }, 90_000);
+
   it('survives a full disk, which stops acknowledgements and nothing else', async () => {
     const result = await run('full', 2);
     if (result !== undefined) expect(result.stalls).toBeGreaterThan(0);

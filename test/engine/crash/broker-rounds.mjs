@@ -25,7 +25,9 @@ class Server {
   }
   async start() {
     const { broker, path, durability } = this.arguments;
-    const args = [SERVER, broker, path, String(this.port), durability];
+    // A queue of an offline client soon has to wait on disk.
+    const limits = JSON.stringify({ queueMemoryMessagesMax: 500 });
+    const args = [SERVER, broker, path, String(this.port), durability, limits];
     this.#process = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     for await (const line of createInterface({ input: this.#process.stdout })) {
       const said = JSON.parse(line);
