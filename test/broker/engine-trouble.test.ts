@@ -75,7 +75,7 @@ async function until(condition: () => boolean): Promise<void> {
 
 /** Packets as they come, in words. */
 function connectRaw(broker: Broker) {
-  const socket = connectSocket({ port: broker.listeners[0].port, host: '127.0.0.1' });
+  const socket = connectSocket({ port: broker.listeners[0].port!, host: '127.0.0.1' });
   const heard: string[] = [];
   const parser = mqttPacket.parser();
   parser.on('packet', (packet: Packet) => heard.push(`${packet.cmd} ${packet.messageId}`));
