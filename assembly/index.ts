@@ -13,14 +13,15 @@ export {
 } from './abi/bytes';
 export {
   openConnection, dropConnection, acceptConnection, pumpSession, clearWaiting, isWaiting,
-  hasCarry, closeForReading, versionOf, maximumPacketSizeOf, lastReceivedAt, bytesReceived, publishesReceived, isPaused,
-  sessionOfConnection, setPolicy, answerPublish, invalidateVerdicts, beginPacket,
+  hasCarry, closeForReading, versionOf, maximumPacketSizeOf, lastReceivedAt, bytesReceived,
+  publishesReceived, isPaused, sessionOfConnection, setPolicy, answerPublish, invalidateVerdicts,
+  beginPacket,
 } from './abi/connections';
 export {
   openSession, closeSession, detachSession, restartSession, connectionOfSession, queuedMessages,
-  queuedBytes, inflightMessages, setReceivePolicy, answerReceive, sessionExists, subscribe, unsubscribe, replayRetained,
-  subscriptionsOf, nextSubscription, describeSubscription, subscriptionOptions,
-  subscriptionIdentifier, checkTopicFilter, checkTopicName,
+  queuedBytes, inflightMessages, setReceivePolicy, answerReceive, sessionExists, subscribe,
+  unsubscribe, replayRetained, subscriptionsOf, nextSubscription, describeSubscription,
+  subscriptionOptions, subscriptionIdentifier, checkTopicFilter, checkTopicName,
 } from './abi/sessions';
 export {
   allocateMessage, messageBody, freeMessage, publish, settle, grant,

@@ -43,7 +43,8 @@ export function dropConnection(handle: u32, now: f64): void {
  * host writes.
  */
 export function acceptConnection(
-  handle: u32, session: u32, sendQuota: u32, maximumPacketSize: u32, aliasOutMax: u32, aliasInMax: u32,
+  handle: u32, session: u32, sendQuota: u32, maximumPacketSize: u32, aliasOutMax: u32,
+  aliasInMax: u32,
   policy: u32,
 ): bool {
   const pointer = connectionOf(handle);

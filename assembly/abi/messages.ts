@@ -55,7 +55,9 @@ export function publish(
   }
   setSourceFromMessage(message);
   clearTemplates();
-  setRouted(topic, sessionOf(publisher), publisher, qos, retain, messageAt(message).expiresAt, message);
+  setRouted(
+    topic, sessionOf(publisher), publisher, qos, retain, messageAt(message).expiresAt, message,
+  );
   beginHostPublish(qos == 0 ? 0 : token);
   let reason = SUCCESS;
   if (!prepareRoute()) {
@@ -97,7 +99,9 @@ export function settle(handle: u32, token: u32, reasonCode: u32, now: f64): bool
   if (pointer == 0) return false;
   const session = sessionAt(pointer);
   const entry = entryInSlot(session, token);
-  if (entry == 0 || entryAt(entry).packetIdentifier != token || entryAt(entry).state != ENTRY_SENT) {
+  if (
+    entry == 0 || entryAt(entry).packetIdentifier != token || entryAt(entry).state != ENTRY_SENT
+  ) {
     return false;
   }
   session.credit++;

@@ -96,7 +96,7 @@ export function unsubscribe(handle: u32, filterLength: u32, shareNameLength: u32
   sessionAt(pointer).subscriptions--;
   return true;
 }
-/** Starts the replay of retained messages for the subscription to the filter at the exchange area. */
+/** Starts the replay of retained messages for the subscription to the filter in the exchange. */
 export function replayRetained(handle: u32, filterLength: u32, qos: u32): bool {
   const pointer = sessionOf(handle);
   if (pointer == 0) return false;

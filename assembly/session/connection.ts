@@ -12,7 +12,8 @@ import { HandleTable, giveHandle, handleTableBytes, resolveHandle, takeHandle } 
 
 /** States of a connection, in the only order in which they follow each other. */
 export const STATE_OPENING: u8 = 0; // nothing whole arrived yet
-export const STATE_ASKED: u8 = 1; // CONNECT is with the control plane (or, as a client, CONNACK is awaited)
+// CONNECT is with the control plane (or, as a client, CONNACK is awaited)
+export const STATE_ASKED: u8 = 1;
 export const STATE_OPEN: u8 = 2;
 export const STATE_CLOSED: u8 = 3; // nothing is read any more; what is written still leaves
 

@@ -25,14 +25,19 @@ import { deliverEntryToHandler } from './handler-delivery';
 import { REASON_FAILURE, holdAt, releaseHold, sendAck } from './holds';
 import { clock, count, limitOf } from './limits';
 import { isExpired, messageAt, messageBytes, topicOf } from './message-block';
-import { frameBytes, setFrameIdentifier, setFrameIdentifiers, setSourceFromMessage, writeFrame } from './publish-writer';
 import {
-  ENTRY_PENDING, ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, ENTRY_SENT, FLAG_COMPLETION, FLAG_DUP,
-  FLAG_IDENTIFIERS, FLAG_MOVED, FLAG_RETAIN, QueueEntry, appendEntry, entryAt, freeEntry, releaseEntryMessage,
-  setReleasedNumber, storedNumber, unlinkEntry,
+  frameBytes, setFrameIdentifier, setFrameIdentifiers, setSourceFromMessage, writeFrame,
+} from './publish-writer';
+import {
+  ENTRY_PENDING, ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, ENTRY_SENT, FLAG_COMPLETION,
+  FLAG_DUP, FLAG_IDENTIFIERS, FLAG_MOVED, FLAG_RETAIN, QueueEntry, appendEntry, entryAt,
+  freeEntry, releaseEntryMessage, setReleasedNumber, storedNumber, unlinkEntry,
 } from './queue-entry';
 import { forgetReceive, verdictForMessage } from './receive-verdicts';
-import { Session, bindIdentifier, entryInSlot, giveIdentifier, nextStoredIdentifier, sessionAt, takeIdentifier } from './session';
+import {
+  Session, bindIdentifier, entryInSlot, giveIdentifier, nextStoredIdentifier, sessionAt,
+  takeIdentifier,
+} from './session';
 import { reserve, reserveForPublish } from './slab';
 import { wakeReplay } from './replay';
 import { starve } from './starving';
@@ -168,7 +173,8 @@ export function offerEntry(session: Session, pointer: u32): u32 {
   if (isAtBound(session, bytes)) dropExpired(session);
   if (completes && entry.qos != 0) hold = makeHold();
   if (hold == 0 && isAtBound(session, bytes)) {
-    const mayWait = session.noHold == 0 && (session.connection != 0 || session.kind & SESSION_HANDLER);
+    const mayWait = session.noHold == 0 && (session.connection != 0 ||
+      session.kind & SESSION_HANDLER);
     if (mayWait && entry.qos != 0) hold = makeHold();
     if (hold == 0) {
       dropOffered(session, pointer, DROP_QUEUE_FULL);
@@ -242,7 +248,8 @@ function sendNext(session: Session, connection: Connection): bool {
   const pointer = session.pendingHead;
   const entry = entryAt(pointer);
   if (entry.state == ENTRY_RERELEASE) return sendPubrelAgain(session, connection, entry);
-  if (entry.qos != 0 && session.inflightCount >= connection.sendQuota) return false; // [MQTT-3.3.4-9] [MQTT-4.9.0-2]
+  // [MQTT-3.3.4-9] [MQTT-4.9.0-2]
+  if (entry.qos != 0 && session.inflightCount >= connection.sendQuota) return false;
   if (entry.state == ENTRY_PENDING && isExpired(entry.message)) {
     // [MQTT-3.3.2-5]
     finishEntry(session, pointer, isUplink(session) ? PUBLISHED_EXPIRED : SUCCESS, DROP_EXPIRED);
@@ -269,7 +276,9 @@ function sendNext(session: Session, connection: Connection): bool {
   } else {
     setFrameIdentifier(entry.identifiers);
   }
-  const serial = chooseAlias(connection, topicOf(entry.message), messageAt(entry.message).topicLength);
+  const serial = chooseAlias(
+    connection, topicOf(entry.message), messageAt(entry.message).topicLength,
+  );
   const bytes = frameBytes(connection.version, entry.qos);
   if (connection.maximumPacketSize != 0 && bytes > connection.maximumPacketSize) {
     // [MQTT-3.1.2-24] [MQTT-3.1.2-25]: not sent, and done with as if it had been
@@ -449,7 +458,9 @@ export function completeSent(session: Session, pointer: u32, reasonCode: u32): v
 function finishEntry(session: Session, pointer: u32, reasonCode: u32, dropReason: u32): void {
   const entry = entryAt(pointer);
   const message = entry.message;
-  tellDropped(session.handle, dropReason, entry.qos, topicOf(message), messageAt(message).topicLength);
+  tellDropped(
+    session.handle, dropReason, entry.qos, topicOf(message), messageAt(message).topicLength,
+  );
   removeEntry(session, pointer, reasonCode);
 }
 

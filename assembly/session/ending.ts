@@ -16,7 +16,9 @@ import { forgetOrphans, orphanHolds } from './holds';
 import { messageAt, topicOf } from './message-block';
 import { ENTRY_PENDING, ENTRY_RESEND, FLAG_DUP, entryAt, groupOf } from './queue-entry';
 import { endReplays } from './replay';
-import { Session, freeSession, giveIdentifier, releaseInbound, sessionAt, voidSession } from './session';
+import {
+  Session, freeSession, giveIdentifier, releaseInbound, sessionAt, voidSession,
+} from './session';
 import { dropSlab } from './slab';
 import { forgetStarved } from './starving';
 
@@ -107,7 +109,8 @@ function endEntry(session: Session, pointer: u32): void {
   if (entry.message != 0 && entry.group != 0 && moveEntry(session, pointer)) return;
   if (entry.message != 0) {
     tellDropped(
-      0, DROP_SESSION_ENDED, entry.qos, topicOf(entry.message), messageAt(entry.message).topicLength,
+      0, DROP_SESSION_ENDED, entry.qos, topicOf(entry.message),
+      messageAt(entry.message).topicLength,
     );
   }
   removeEntry(session, pointer, SUCCESS);

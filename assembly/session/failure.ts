@@ -23,7 +23,9 @@ export function failConnection(connection: Connection, reasonCode: u32, detail: 
   // 3.1.1 [MQTT-4.8.0-1] [MQTT-4.8.0-2]
   if (connection.state == STATE_CLOSED) return;
   if (connection.role == ROLE_CLIENT) {
-    if (connection.version == 5 && connection.state == STATE_OPEN) writeDisconnect(connection, reasonCode);
+    if (connection.version == 5 && connection.state == STATE_OPEN) {
+      writeDisconnect(connection, reasonCode);
+    }
   } else if (connection.state == STATE_OPEN) {
     if (connection.version == 5) writeDisconnect(connection, reasonCode);
   } else if (connection.version == 5) {

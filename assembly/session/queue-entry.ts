@@ -12,7 +12,8 @@ import { ENTRY_IDENTIFIER_OFFSET, Session, entryInSlot, giveIdentifier } from '.
 
 export const ENTRY_PENDING: u8 = 0; // not sent on any connection
 export const ENTRY_SENT: u8 = 1; // PUBLISH left, PUBACK or PUBREC awaited
-export const ENTRY_RELEASED: u8 = 2; // PUBREC came, PUBREL left, PUBCOMP awaited: the message itself is gone
+// PUBREC came, PUBREL left, PUBCOMP awaited: the message itself is gone
+export const ENTRY_RELEASED: u8 = 2;
 export const ENTRY_RESEND: u8 = 3; // was SENT when the connection ended: PUBLISH again, with DUP
 export const ENTRY_RERELEASE: u8 = 4; // was RELEASED when the connection ended: PUBREL again
 
@@ -20,9 +21,11 @@ export const FLAG_RETAIN: u8 = 1; // RETAIN of the PUBLISH that will leave
 export const FLAG_IDENTIFIERS: u8 = 2; // `identifiers` is a block, not a number
 export const FLAG_MOVED: u8 = 4; // came to this session from another member of its group
 
-export const FLAG_COMPLETION: u8 = 8; // `hold` waits for the end of the exchange, not for room in the queue
+// `hold` waits for the end of the exchange, not for room in the queue
+export const FLAG_COMPLETION: u8 = 8;
 export const FLAG_DUP: u8 = 16; // was sent before
-export const FLAG_STORED: u8 = 32; // stands in the durable store (a replayed retained message does not)
+// stands in the durable store (a replayed retained message does not)
+export const FLAG_STORED: u8 = 32;
 
 /**
  * ```

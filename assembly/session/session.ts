@@ -56,14 +56,16 @@ export class Session {
   replayNext: u32; // list of sessions whose replay can go on
   replayListed: u32;
   credit: u32; // handler session: deliveries it may still take
-  owner: u32; // client role: the session of the uplink whose messages this handler gets; 0 = the broker's
+  // client role: the session of the uplink whose messages this handler gets; 0 = the broker's
+  owner: u32;
   endNext: u32; // list of sessions whose end is under way
   starved: u32; // 1 = stands in the list of starving.ts
   starvedNext: u32;
   subscriptions: u32;
   durable: u32; // 1 = kept by the durable engine: what it gets passes the gate (gate.ts)
   gated: u32; // entries that wait for their commit
-  receivePolicy: u32; // POLICY_ASK: every topic is asked about before it leaves (receive-verdicts.ts)
+  // POLICY_ASK: every topic is asked about before it leaves (receive-verdicts.ts)
+  receivePolicy: u32;
   receiveVerdicts: u32; // table: see receive-verdicts.ts
   asking: u32; // serial number of the topic that the control plane was asked about, 0 = none
 }

@@ -6,7 +6,9 @@
  */
 import { MEMORY_SLAB } from '../shared/memory-class';
 import { COUNT_BYTES_SENT, FLUSH_WORDS } from '../shared/abi';
-import { allocate, allocateUrgent, blockBytes, freePoolBytes, release, roomOf } from '../memory/blocks';
+import {
+  allocate, allocateUrgent, blockBytes, freePoolBytes, release, roomOf,
+} from '../memory/blocks';
 import { Connection, connectionAt } from './connection';
 import { count } from './limits';
 

@@ -127,7 +127,9 @@ const NUMBER_COLUMN: u32 = 4;
  * Counts a dropped message, and tells about it unless this turn has told enough. The topic is
  * copied.
  */
-export function tellDropped(session: u32, reason: u32, qos: u32, topicAt: u32, topicLength: u32): void {
+export function tellDropped(
+  session: u32, reason: u32, qos: u32, topicAt: u32, topicLength: u32,
+): void {
   count(COUNT_DROPPED + reason, 1);
   if (dropRows >= limitOf(LIMIT_DROP_ROWS) || rowCount >= ROWS_MAX - ROWS_RESERVED) return;
   const message = createMessage(topicLength, 0, 0);

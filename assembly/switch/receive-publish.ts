@@ -14,24 +14,25 @@
  */
 import {
   COUNT_PUBLISH_RECEIVED, DETAIL_MEMORY, DETAIL_PAYLOAD_FORMAT, DETAIL_QOS, DETAIL_QUOTA,
-  DETAIL_RECEIVE_MAXIMUM, DETAIL_RETAIN, DETAIL_TOPIC_ALIAS, DETAIL_TOPIC_LEVELS, DROP_NOT_AUTHORIZED,
-  DROP_NO_RECEIVER_ROOM, EXPIRY_NONE, LIMIT_MAXIMUM_QOS, LIMIT_RECEIVE_MAXIMUM,
-  LIMIT_RETAIN_AVAILABLE, LIMIT_TOPIC_LEVELS, LIMIT_VALIDATE_PAYLOAD, POLICY_ALLOW, POLICY_DENY,
-  ROLE_CLIENT, ROW_AUTHORIZE,
+  DETAIL_RECEIVE_MAXIMUM, DETAIL_RETAIN, DETAIL_TOPIC_ALIAS, DETAIL_TOPIC_LEVELS,
+  DROP_NOT_AUTHORIZED, DROP_NO_RECEIVER_ROOM, EXPIRY_NONE, LIMIT_MAXIMUM_QOS,
+  LIMIT_RECEIVE_MAXIMUM, LIMIT_RETAIN_AVAILABLE, LIMIT_TOPIC_LEVELS, LIMIT_VALIDATE_PAYLOAD,
+  POLICY_ALLOW, POLICY_DENY, ROLE_CLIENT, ROW_AUTHORIZE,
 } from '../shared/abi';
 import {
   PUBACK, PUBLISH_DUP, PUBLISH_QOS_MASK, PUBLISH_QOS_SHIFT, PUBLISH_RETAIN, PUBREC,
 } from '../shared/control-packet';
 import {
-  NOT_AUTHORIZED, NO_MATCHING_SUBSCRIBERS, PAYLOAD_FORMAT_INVALID, QOS_NOT_SUPPORTED, QUOTA_EXCEEDED,
-  RECEIVE_MAXIMUM_EXCEEDED, RETAIN_NOT_SUPPORTED, SUCCESS, TOPIC_ALIAS_INVALID, TOPIC_NAME_INVALID,
+  NOT_AUTHORIZED, NO_MATCHING_SUBSCRIBERS, PAYLOAD_FORMAT_INVALID, QOS_NOT_SUPPORTED,
+  QUOTA_EXCEEDED, RECEIVE_MAXIMUM_EXCEEDED, RETAIN_NOT_SUPPORTED, SUCCESS, TOPIC_ALIAS_INVALID,
+  TOPIC_NAME_INVALID,
 } from '../shared/reason-code';
 import { subscriptionIdentifiers } from '../codec/properties';
 import {
   isPayloadFormatValid, parsePublish, parsePublishFromServer, publishExpiry, publishForwardAt,
   publishForwardLength, publishPacketIdentifier, publishPayloadAt, publishPayloadFormat,
-  publishPayloadLength, publishPropertiesLength, publishSubscriptionIdentifierCount, publishTopicAlias,
-  publishTopicAt, publishTopicLength,
+  publishPayloadLength, publishPropertiesLength, publishSubscriptionIdentifierCount,
+  publishTopicAlias, publishTopicAt, publishTopicLength,
 } from '../codec/publish';
 import { retainedFind } from '../index/retained-index';
 import { TopicEntry, internTopic, pinTopic } from '../index/topic-intern';
@@ -161,11 +162,14 @@ function isRepeated(connection: Connection): bool {
   const known = qos == 2 && hasInbound(session, identifier);
   if (!known) {
     if (connection.version == 5 && connection.inboundOpen >= limitOf(LIMIT_RECEIVE_MAXIMUM)) {
-      failConnection(connection, RECEIVE_MAXIMUM_EXCEEDED, DETAIL_RECEIVE_MAXIMUM); // [MQTT-3.3.4-9]
+      // [MQTT-3.3.4-9]
+      failConnection(connection, RECEIVE_MAXIMUM_EXCEEDED, DETAIL_RECEIVE_MAXIMUM);
       return true;
     }
     // 3.1.1 [MQTT-4.3.2-2], 5.0 [MQTT-4.3.2-5]: once answered, the identifier is free again
-    if (!(qos == 1 && dup && session.orphanHead != 0 && adoptOrphan(connection, kind, identifier))) {
+    if (
+      !(qos == 1 && dup && session.orphanHead != 0 && adoptOrphan(connection, kind, identifier))
+    ) {
       return false;
     }
     connection.inboundOpen++;
@@ -181,7 +185,8 @@ function isRepeated(connection: Connection): bool {
 function verdictFor(connection: Connection): u32 {
   const answered = connection.answered;
   connection.answered = 0; // it is for this packet and no other
-  if (load<u32>(changetype<TopicEntry>(topic).bytes) == SYS && changetype<TopicEntry>(topic).length >= 4) {
+  const name = changetype<TopicEntry>(topic);
+  if (name.length >= 4 && load<u32>(name.bytes) == SYS) {
     connection.answerReason = <u8>NOT_AUTHORIZED; // $SYS is the server's own [MQTT-4.7.2-1]
     return VERDICT_DENIED;
   }
@@ -258,7 +263,8 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
     publishPayloadLength, expiry,
   );
   clearTemplates();
-  if (publishTopicAlias == 0 && (connection.version != 5 || publishPropertiesLength == publishForwardLength)) {
+  const isPlain = connection.version != 5 || publishPropertiesLength == publishForwardLength;
+  if (publishTopicAlias == 0 && isPlain) {
     // As it came is as it leaves: flags and identifier are set per receiver.
     const identifierAt = bodyAt + 2 + publishTopicLength - packetAt;
     adoptTemplate(layoutOf(connection.version, qos), packetAt, end - packetAt, identifierAt);
@@ -281,7 +287,8 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
   clearOnlyIdentifiers();
   if (qos == 0) return;
   if (reason == QUOTA_EXCEEDED && connection.version != 5) {
-    failConnection(connection, QUOTA_EXCEEDED, DETAIL_QUOTA); // not acknowledged: it will come again
+    // not acknowledged: it will come again
+    failConnection(connection, QUOTA_EXCEEDED, DETAIL_QUOTA);
     if (qos == 2) removeInbound(sessionAt(from), publishPacketIdentifier);
   }
   endPublish(connection.version == 5 ? reason : SUCCESS, bytes);
@@ -296,7 +303,9 @@ function acceptQos(connection: Connection): void {
   if (qos == 2 && !addInbound(sessionAt(connection.session), publishPacketIdentifier)) {
     failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
   }
-  beginPeerPublish(changetype<u32>(connection), qos == 1 ? PUBACK : PUBREC, publishPacketIdentifier);
+  beginPeerPublish(
+    changetype<u32>(connection), qos == 1 ? PUBACK : PUBREC, publishPacketIdentifier,
+  );
 }
 
 function routeAndRetain(connection: Connection): u32 {

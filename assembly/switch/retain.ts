@@ -26,7 +26,8 @@ export function storeRetained(topicAt: u32, topicLength: u32): bool {
   }
   const bytes = <f64>(topicLength + sourceForwardLength + sourcePayloadLength);
   const isFull = retainedBytes + bytes > <f64>limitOf(LIMIT_RETAINED_BYTES) ||
-    (retainedCount() >= limitOf(LIMIT_RETAINED_MESSAGES) && retainedFind(topicAt, topicLength) == 0);
+    (retainedCount() >= limitOf(LIMIT_RETAINED_MESSAGES) &&
+      retainedFind(topicAt, topicLength) == 0);
   const message = isFull ? 0 : ensureMessage();
   if (message == 0 || retainedPut(topicAt, topicLength, message, nextRetainedOrder()) != 0) {
     tellDropped(0, DROP_RETAINED_FULL, 0, topicAt, topicLength);

@@ -14,8 +14,8 @@ import {
 import { vbiSize, writeVbi } from '../codec/variable-byte-integer';
 import { allocate } from '../memory/blocks';
 import {
-  RECEIVERS_AT, RECEIVER_BYTES, RECEIVER_MIXED_NO_LOCAL, RECEIVER_NO_LOCAL, RECEIVER_RETAIN_AS_PUBLISHED, RECEIVER_SHARED, Receiver, Receivers,
-  localReceiver, receiversOf,
+  RECEIVERS_AT, RECEIVER_BYTES, RECEIVER_MIXED_NO_LOCAL, RECEIVER_NO_LOCAL,
+  RECEIVER_RETAIN_AS_PUBLISHED, RECEIVER_SHARED, Receiver, Receivers, localReceiver, receiversOf,
 } from '../index/match-cache';
 import { Group, pinGroup } from '../index/shared-group';
 import { Subscription } from '../index/subscription';
@@ -28,8 +28,8 @@ import {
   createMessage, forwardOf, holdMessage, messageAt, payloadOf, releaseMessage, topicOf,
 } from '../session/message-block';
 import {
-  frameBytes, setFrameIdentifiers, setSource, sourceExpiry, sourceForwardAt, sourceForwardLength, sourcePayloadAt,
-  sourcePayloadLength, sourceTopicAt, sourceTopicLength, writeFrame,
+  frameBytes, setFrameIdentifiers, setSource, sourceExpiry, sourceForwardAt, sourceForwardLength,
+  sourcePayloadAt, sourcePayloadLength, sourceTopicAt, sourceTopicLength, writeFrame,
 } from '../session/publish-writer';
 import {
   FLAG_IDENTIFIERS, FLAG_RETAIN, createEntry, entryAt, freeEntry,
@@ -195,7 +195,8 @@ function resolve(found: Receiver): bool {
   if (onlyCount != 0 && !isWanted(subscription.identifier)) return false;
   toSession = receiver.session;
   toQos = min<u32>(receiver.qos, messageQos); // [MQTT-3.8.4-8]
-  toRetain = receiver.flags & RECEIVER_RETAIN_AS_PUBLISHED ? messageRetain : 0; // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+  // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+  toRetain = receiver.flags & RECEIVER_RETAIN_AS_PUBLISHED ? messageRetain : 0;
   toIdentifiersAt = receiver.identifiers;
   toIdentifiersLength = receiver.identifiersLength;
   toIdentifier = subscription.identifier;
@@ -268,7 +269,8 @@ function prepareEntry(receiver: Receiver): bool {
   else preparedHead = pointer;
   preparedTail = pointer;
   entry.hold = member;
-  return toIdentifiersLength == 0 || (receiver.flags & RECEIVER_SHARED) != 0 || keepIdentifiers(pointer);
+  return toIdentifiersLength == 0 || (receiver.flags & RECEIVER_SHARED) != 0 ||
+    keepIdentifiers(pointer);
 }
 
 /** One identifier stands in the entry itself; several need a block. */
@@ -408,10 +410,13 @@ function sendAtOnce(session: Session, connection: Connection, pointer: u32): boo
   const entry = entryAt(pointer);
   if (
     connection.state != STATE_OPEN || connection.aliasOutMax != 0 || entry.identifiers != 0 ||
-    session.inflightCount >= connection.sendQuota || connection.txBytes >= limitOf(LIMIT_SLAB_WATERMARK)
+    session.inflightCount >= connection.sendQuota ||
+      connection.txBytes >= limitOf(LIMIT_SLAB_WATERMARK)
   ) return false;
   const layout = layoutOf(connection.version, entry.qos);
-  if (connection.maximumPacketSize != 0 && templateBytes(layout) > connection.maximumPacketSize) return false;
+  if (connection.maximumPacketSize != 0 && templateBytes(layout) > connection.maximumPacketSize) {
+    return false;
+  }
   if (!hasTemplate(layout)) return false;
   const packetIdentifier = takeIdentifier(session, pointer, session.queueCount);
   if (packetIdentifier == 0) return false;
@@ -488,7 +493,9 @@ function sendOwnFrame(session: Session, connection: Connection): void {
 function deliverToHandler(session: Session): void {
   if (session.pendingHead == 0 && session.credit != 0) {
     const flags = toRetain << 2;
-    if (deliverSourceToHandler(session, topic, flags, toIdentifier, publisherHandle, routedMessage)) {
+    if (
+      deliverSourceToHandler(session, topic, flags, toIdentifier, publisherHandle, routedMessage)
+    ) {
       routedTaken++;
       return;
     }

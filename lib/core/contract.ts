@@ -154,7 +154,8 @@ export interface Delivery {
  * same names.
  */
 export type DropReason =
-  | 'queue-full' | 'slab-full' | 'memory' | 'expired' | 'packet-too-large' | 'not-authorized' | 'no-receiver-room'
+  | 'queue-full' | 'slab-full' | 'memory' | 'expired' | 'packet-too-large' | 'not-authorized'
+  | 'no-receiver-room'
   | 'session-ended' | 'retained-full' | 'refused-by-receiver';
 
 /** What the core tells. */
@@ -175,7 +176,9 @@ export interface CoreEvents {
   /**
    * Waits. The verdict for this connection and topic is not cached: answer with `answerPublish`.
    */
-  authorizePublish(connection: ConnectionHandle, topicName: string, qos: Qos, retain: boolean): void;
+  authorizePublish(
+    connection: ConnectionHandle, topicName: string, qos: Qos, retain: boolean,
+  ): void;
   /**
    * A session whose receive policy is `ask` has a message of this topic: it waits. Answer with
    * `answerReceive`, naming `serial` and `rules`.
@@ -206,8 +209,14 @@ export interface CoreEvents {
   closed(connection: ConnectionHandle, error?: Error): void;
   // Client role only:
   connack(connection: ConnectionHandle, packet: ConnackFields): void;
-  suback(connection: ConnectionHandle, packetIdentifier: number, reasonCodes: Uint8Array, fields: ReasonFields): void;
-  unsuback(connection: ConnectionHandle, packetIdentifier: number, reasonCodes: Uint8Array, fields: ReasonFields): void;
+  suback(
+    connection: ConnectionHandle, packetIdentifier: number, reasonCodes: Uint8Array,
+    fields: ReasonFields,
+  ): void;
+  unsuback(
+    connection: ConnectionHandle, packetIdentifier: number, reasonCodes: Uint8Array,
+    fields: ReasonFields,
+  ): void;
   pingresp(connection: ConnectionHandle): void;
 }
 
@@ -283,13 +292,21 @@ export interface CoreControl {
    * on.
    */
   reauthenticated(connection: ConnectionHandle): void;
-  answerSubscribe(connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[], fields?: ReasonFields): void;
-  answerUnsubscribe(connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[], fields?: ReasonFields): void;
+  answerSubscribe(
+    connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[],
+    fields?: ReasonFields,
+  ): void;
+  answerUnsubscribe(
+    connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[],
+    fields?: ReasonFields,
+  ): void;
   /**
    * `reasonCode` 0 = allowed; else QoS 1/2 of MQTT 5 gets it in PUBACK/PUBREC, QoS 0 is dropped,
    * 3.x is acknowledged and dropped.
    */
-  answerPublish(connection: ConnectionHandle, reasonCode: number, options?: { readonly cache: 'yes' | 'no' }): void;
+  answerPublish(
+    connection: ConnectionHandle, reasonCode: number, options?: { readonly cache: 'yes' | 'no' },
+  ): void;
   setPublishPolicy(connection: ConnectionHandle, policy: 'allow' | 'deny' | 'ask'): void;
   /**
    * `ask`: before a message leaves for this session its topic needs a verdict, which is kept until
@@ -323,7 +340,9 @@ export interface CoreControl {
    * Adds or replaces a subscription of a session and starts the replay of retained messages that
    * `retainHandling` asks for. Throws CoreMemoryError.
    */
-  subscribe(session: SessionHandle, filter: string, options: SubscribeOptions): { readonly existed: boolean };
+  subscribe(
+    session: SessionHandle, filter: string, options: SubscribeOptions,
+  ): { readonly existed: boolean };
   unsubscribe(session: SessionHandle, filter: string, shareName?: string): boolean;
   /** Filters as sent (with `$share/...`) and options. */
   subscriptionsOf(session: SessionHandle): { topicFilter: string; options: SubscribeOptions }[];
@@ -365,7 +384,9 @@ export interface CoreStats {
   readonly queuedMessages: number;
   readonly dropped: Readonly<Record<DropReason, number>>;
   readonly memoryBytes: number;
-  readonly memoryUsedBytes: Readonly<Record<'record' | 'slab' | 'message' | 'retained' | 'index' | 'carry', number>>;
+  readonly memoryUsedBytes: Readonly<
+    Record<'record' | 'slab' | 'message' | 'retained' | 'index' | 'carry', number>
+  >;
 }
 
 /**

@@ -215,7 +215,9 @@ export abstract class CoreRuntime implements PortOwner {
     port.state = PORT_CLOSED;
     this.x.dropConnection(port.handle, this.now());
     this.drain();
-    if (this.ports[port.handle & SLOT_MASK] === port) this.ports[port.handle & SLOT_MASK] = undefined;
+    if (this.ports[port.handle & SLOT_MASK] === port) {
+      this.ports[port.handle & SLOT_MASK] = undefined;
+    }
     this.events.closed(port.handle, error);
     this.afterwards();
   }
@@ -266,7 +268,9 @@ export abstract class CoreRuntime implements PortOwner {
       this.deferred = [];
       for (const fn of work) fn();
     }
-    if (!this.flushScheduled && (this.x.needsFlush() || this.ending.length !== 0)) this.scheduleFlush();
+    if (!this.flushScheduled && (this.x.needsFlush() || this.ending.length !== 0)) {
+      this.scheduleFlush();
+    }
   }
 
   /** ROW_PAUSE: too many bytes of this publisher are held, or no longer. */

@@ -50,9 +50,13 @@ export class Core extends ControlPackets implements CoreControl {
   createUplinkSession(queueMessagesMax: number): SessionHandle {
     return this.newSession(SESSION_HOLDS, 0, queueMessagesMax, 0);
   }
-  private newSession(kind: number, credit: number, queueMessagesMax: number, owner: number): SessionHandle {
+  private newSession(
+    kind: number, credit: number, queueMessagesMax: number, owner: number,
+  ): SessionHandle {
     const handle = this.x.openSession(kind, credit, queueMessagesMax, owner) >>> 0;
-    if (handle === 0) throw new CoreError('NIDO_CORE_SESSIONS', 'no memory or no slot for another session');
+    if (handle === 0) {
+      throw new CoreError('NIDO_CORE_SESSIONS', 'no memory or no slot for another session');
+    }
     return handle;
   }
 
@@ -88,7 +92,9 @@ export class Core extends ControlPackets implements CoreControl {
     };
   }
 
-  subscribe(session: SessionHandle, filter: string, options: SubscribeOptions): { readonly existed: boolean } {
+  subscribe(
+    session: SessionHandle, filter: string, options: SubscribeOptions,
+  ): { readonly existed: boolean } {
     const existed = this.filters.subscribe(session, filter, options);
     if (this.filters.wantsRetained(options, existed)) this.filters.replay(session, filter, options);
     if (!this.flushScheduled) this.scheduleFlush();
@@ -112,7 +118,8 @@ export class Core extends ControlPackets implements CoreControl {
 
   /** Writes a message block; 0 when there is no memory. */
   private messageFrom(message: OutgoingMessage): number {
-    const payload = typeof message.payload === 'string' ? Buffer.from(message.payload) : message.payload;
+    const { payload: given } = message;
+    const payload = typeof given === 'string' ? Buffer.from(given) : given;
     const forwarded = encodeForwarded(message.properties);
     const topicLength = Buffer.byteLength(message.topicName);
     const block = this.x.allocateMessage(topicLength, forwarded.length, payload.length) >>> 0;

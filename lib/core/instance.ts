@@ -13,7 +13,10 @@ import { WASM_BASE64 } from './wasm-binary.generated.js';
 export interface CoreExports {
   readonly memory: WebAssembly.Memory;
   abiVersion(): number;
-  initialise(memoryBytes: number, seedHigh: number, seedLow: number, connectionsMax: number, sessionsMax: number): number;
+  initialise(
+    memoryBytes: number, seedHigh: number, seedLow: number, connectionsMax: number,
+    sessionsMax: number,
+  ): number;
   setLimit(id: number, value: number): void;
   setMemoryBudget(memoryClass: number, bytes: number): void;
   setTopicCache(entries: number): void;
@@ -38,7 +41,8 @@ export interface CoreExports {
   openConnection(role: number, version: number, now: number): number;
   dropConnection(handle: number, now: number): void;
   acceptConnection(
-    handle: number, session: number, sendQuota: number, maximumPacketSize: number, aliasOutMax: number,
+    handle: number, session: number, sendQuota: number, maximumPacketSize: number,
+    aliasOutMax: number,
     aliasInMax: number, policy: number,
   ): number;
   pumpSession(session: number): void;
@@ -75,7 +79,10 @@ export interface CoreExports {
   answerReceive(
     handle: number, serial: number, rules: number, isAllowed: number, now: number,
   ): void;
-  subscribe(handle: number, filterLength: number, shareNameLength: number, options: number, identifier: number): number;
+  subscribe(
+    handle: number, filterLength: number, shareNameLength: number, options: number,
+    identifier: number,
+  ): number;
   unsubscribe(handle: number, filterLength: number, shareNameLength: number): number;
   replayRetained(handle: number, filterLength: number, qos: number): number;
   subscriptionsOf(handle: number): number;
@@ -89,11 +96,13 @@ export interface CoreExports {
   messageBody(message: number): number;
   freeMessage(message: number): void;
   publish(
-    message: number, qos: number, retain: number, expirySeconds: number, publisher: number, token: number,
+    message: number, qos: number, retain: number, expirySeconds: number, publisher: number,
+    token: number,
     now: number,
   ): number;
   publishTo(
-    handle: number, message: number, qos: number, retain: number, expirySeconds: number, token: number,
+    handle: number, message: number, qos: number, retain: number, expirySeconds: number,
+    token: number,
     now: number,
   ): number;
   shedOldest(handle: number): number;
@@ -165,12 +174,14 @@ export function instantiate(options: InstanceOptions): CoreExports {
   if (exports.abiVersion() !== ABI_VERSION) {
     throw new CoreError(
       'NIDO_CORE_ABI',
-      `the WebAssembly core speaks ABI ${exports.abiVersion()}, this package ${ABI_VERSION}: rebuild with "npm run build"`,
+      `the WebAssembly core speaks ABI ${exports.abiVersion()}, this package ${ABI_VERSION}: ` +
+        'rebuild with "npm run build"',
     );
   }
   const seed = options.hashSeed ?? randomBytes(8).readBigUInt64LE();
   const made = exports.initialise(
-    options.memoryBytes, Number(seed >> 32n) | 0, Number(seed & 0xffff_ffffn) | 0, options.connectionsMax,
+    options.memoryBytes, Number(seed >> 32n) | 0, Number(seed & 0xffff_ffffn) | 0,
+    options.connectionsMax,
     options.sessionsMax,
   );
   if (!made) throw memoryError(options.memoryBytes);
@@ -181,8 +192,9 @@ function memoryError(bytes: number, cause?: unknown): CoreError {
   const mebibytes = Math.round(bytes / 1_048_576);
   return new CoreError(
     'NIDO_CORE_MEMORY',
-    `the core could not get its ${mebibytes} MiB of linear memory (option memoryBytes). A WebAssembly memory reserves about ` +
-      '10 GiB of address space: raise the limit (ulimit -v), or lower memoryBytes if the machine has too little memory',
+    `the core could not get its ${mebibytes} MiB of linear memory (option memoryBytes). ` +
+      'A WebAssembly memory reserves about 10 GiB of address space: raise the limit (ulimit -v), ' +
+      'or lower memoryBytes if the machine has too little memory',
     cause,
   );
 }

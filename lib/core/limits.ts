@@ -2,9 +2,10 @@
 import {
   LIMIT_DROP_ROWS, LIMIT_HELD_BYTES, LIMIT_MAXIMUM_QOS, LIMIT_PACKET_BYTES, LIMIT_QUEUE_BYTES,
   LIMIT_QUEUE_MESSAGES, LIMIT_RECEIVE_MAXIMUM, LIMIT_RETAIN_AVAILABLE, LIMIT_RETAINED_BYTES,
-  LIMIT_RETAINED_MESSAGES, LIMIT_SHARED_STRATEGY, LIMIT_SLAB_BYTES, LIMIT_SLAB_WATERMARK, LIMIT_TOPIC_ALIAS,
-  LIMIT_TOPIC_LEVELS, LIMIT_UNAUTHENTICATED_BYTES, LIMIT_VALIDATE_PAYLOAD, LIMIT_WITHHOLD_MS,
-  STRATEGY_HASH_CLIENT, STRATEGY_HASH_TOPIC, STRATEGY_ROUND_ROBIN, STRATEGY_STICKY,
+  LIMIT_RETAINED_MESSAGES, LIMIT_SHARED_STRATEGY, LIMIT_SLAB_BYTES, LIMIT_SLAB_WATERMARK,
+  LIMIT_TOPIC_ALIAS, LIMIT_TOPIC_LEVELS, LIMIT_UNAUTHENTICATED_BYTES, LIMIT_VALIDATE_PAYLOAD,
+  LIMIT_WITHHOLD_MS, STRATEGY_HASH_CLIENT, STRATEGY_HASH_TOPIC, STRATEGY_ROUND_ROBIN,
+  STRATEGY_STICKY,
 } from '../../assembly/shared/abi.js';
 import {
   MEMORY_CARRY, MEMORY_INDEX, MEMORY_MESSAGE, MEMORY_RECORD, MEMORY_RETAINED, MEMORY_SLAB,
@@ -14,7 +15,8 @@ import type { CoreExports } from './instance.js';
 
 /** In the order of DROP_* in assembly/shared/abi.ts. */
 export const DROP_REASONS: readonly DropReason[] = [
-  'queue-full', 'slab-full', 'memory', 'expired', 'packet-too-large', 'not-authorized', 'no-receiver-room',
+  'queue-full', 'slab-full', 'memory', 'expired', 'packet-too-large', 'not-authorized',
+  'no-receiver-room',
   'session-ended', 'retained-full', 'refused-by-receiver',
 ];
 
@@ -31,7 +33,8 @@ const STRATEGIES = {
  * %) is the reserve for acknowledgements and goodbyes.
  */
 const BUDGETS: readonly (readonly [number, number])[] = [
-  [MEMORY_RECORD, 0.95], [MEMORY_SLAB, 0.6], [MEMORY_MESSAGE, 0.8], [MEMORY_RETAINED, 0.6], [MEMORY_INDEX, 0.7],
+  [MEMORY_RECORD, 0.95], [MEMORY_SLAB, 0.6], [MEMORY_MESSAGE, 0.8], [MEMORY_RETAINED, 0.6],
+  [MEMORY_INDEX, 0.7],
   [MEMORY_CARRY, 0.5],
 ];
 

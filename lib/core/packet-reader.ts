@@ -4,18 +4,20 @@
  * never do.
  */
 import {
-  ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONTENT_TYPE, CORRELATION_DATA,
-  MAXIMUM_PACKET_SIZE, MAXIMUM_QOS, MESSAGE_EXPIRY_INTERVAL, PAYLOAD_FORMAT_INDICATOR, REASON_STRING,
-  RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFORMATION, REQUEST_RESPONSE_INFORMATION, RESPONSE_INFORMATION,
-  RESPONSE_TOPIC, RETAIN_AVAILABLE, SERVER_KEEP_ALIVE, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL,
-  SHARED_SUBSCRIPTION_AVAILABLE, SUBSCRIPTION_IDENTIFIER, SUBSCRIPTION_IDENTIFIER_AVAILABLE, TOPIC_ALIAS_MAXIMUM,
+  ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONTENT_TYPE,
+  CORRELATION_DATA, MAXIMUM_PACKET_SIZE, MAXIMUM_QOS, MESSAGE_EXPIRY_INTERVAL,
+  PAYLOAD_FORMAT_INDICATOR, REASON_STRING, RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFORMATION,
+  REQUEST_RESPONSE_INFORMATION, RESPONSE_INFORMATION, RESPONSE_TOPIC, RETAIN_AVAILABLE,
+  SERVER_KEEP_ALIVE, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL, SHARED_SUBSCRIPTION_AVAILABLE,
+  SUBSCRIPTION_IDENTIFIER, SUBSCRIPTION_IDENTIFIER_AVAILABLE, TOPIC_ALIAS_MAXIMUM,
   TYPE_BINARY_DATA, TYPE_BYTE, TYPE_FOUR_BYTE_INTEGER, TYPE_MASK, TYPE_TWO_BYTE_INTEGER,
   TYPE_UTF8_STRING, TYPE_VARIABLE_BYTE_INTEGER, USER_PROPERTY, WILDCARD_SUBSCRIPTION_AVAILABLE,
   WILL_DELAY_INTERVAL, ruleOfProperty,
 } from '../../assembly/shared/property.js';
 import type {
-  AuthPacket, ConnackFields, ConnectPacket, DisconnectPacket, MessageProperties, ProtocolVersion, Qos,
-  ReasonFields, SubscribePacket, SubscriptionRequest, UnsubscribePacket, UserProperties, WillMessage,
+  AuthPacket, ConnackFields, ConnectPacket, DisconnectPacket, MessageProperties, ProtocolVersion,
+  Qos, ReasonFields, SubscribePacket, SubscriptionRequest, UnsubscribePacket, UserProperties,
+  WillMessage,
 } from './contract.js';
 
 const NO_USER_PROPERTIES: UserProperties = Object.freeze([]);
@@ -194,7 +196,9 @@ export function readConnect(bytes: Buffer, at: number, length: number): ConnectP
 export function splitShare(topicFilter: string): { filter: string; shareName?: string } {
   if (!topicFilter.startsWith(SHARE_PREFIX)) return { filter: topicFilter };
   const slash = topicFilter.indexOf('/', SHARE_PREFIX.length);
-  return { filter: topicFilter.slice(slash + 1), shareName: topicFilter.slice(SHARE_PREFIX.length, slash) };
+  return { filter: topicFilter.slice(slash + 1), shareName: topicFilter.slice(
+    SHARE_PREFIX.length, slash,
+  ) };
 }
 
 function readSubscription(cursor: Cursor): SubscriptionRequest {

@@ -76,6 +76,8 @@ export class Port implements TransportOwner {
     if (this.state === PORT_OPEN) this.transport.pause();
   }
   resumeReading(): void {
-    if (this.state === PORT_OPEN && !this.parked && !this.held && !this.slowed) this.transport.resume();
+    if (this.state === PORT_OPEN && !this.parked && !this.held && !this.slowed) {
+      this.transport.resume();
+    }
   }
 }

@@ -1,10 +1,10 @@
 /** From event rows to calls. Everything that a call needs is copied out of linear memory here. */
 import {
   DELIVER_EXPIRY, DELIVER_FLAGS, DELIVER_IDENTIFIER, DELIVER_PAYLOAD_AT, DELIVER_PAYLOAD_LENGTH,
-  DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER, DELIVER_TOKEN, DELIVER_TOPIC_AT,
-  DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, DELIVER_TOPIC_SLOT, PAUSE_ON, ROW_AUTHORIZE, ROW_DELIVER,
-  ROW_DROPPED, ROW_FAILED, ROW_HANDLE, ROW_KIND, ROW_NOTICE, ROW_PACKET, ROW_PAUSE, ROW_PUBLISHED,
-  ROW_RECEIVE, ROW_WITHHELD, ROW_WORDS,
+  DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER, DELIVER_TOKEN,
+  DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, DELIVER_TOPIC_SLOT, PAUSE_ON,
+  ROW_AUTHORIZE, ROW_DELIVER, ROW_DROPPED, ROW_FAILED, ROW_HANDLE, ROW_KIND, ROW_NOTICE,
+  ROW_PACKET, ROW_PAUSE, ROW_PUBLISHED, ROW_RECEIVE, ROW_WITHHELD, ROW_WORDS,
 } from '../../assembly/shared/abi.js';
 import {
   AUTH, CONNACK, CONNECT, DISCONNECT, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
@@ -15,15 +15,20 @@ import type { DurableSide } from './durable.js';
 import type { CoreExports } from './instance.js';
 import { DROP_REASONS } from './limits.js';
 import {
-  readAuth, readConnack, readConnect, readDisconnect, readReasonCodes, readSubscribe, readUnsubscribe,
+  readAuth, readConnack, readConnect, readDisconnect, readReasonCodes, readSubscribe,
+  readUnsubscribe,
 } from './packet-reader.js';
 
 /** What a FAILED row says, in words; the order is that of DETAIL_* in assembly/shared/abi.ts. */
 const DETAILS = [
-  'malformed packet', 'the first packet was not CONNECT', 'a second CONNECT', 'the packet is larger than the limit',
-  'this packet is not expected here', 'the Topic Alias is not valid', 'more unacknowledged messages than Receive Maximum',
-  'no receiver has room', 'out of memory', 'the QoS is not supported', 'retained messages are not supported',
-  'the topic has too many levels', 'the payload is not the UTF-8 that it claims to be', 'unexpected acknowledgement',
+  'malformed packet', 'the first packet was not CONNECT', 'a second CONNECT',
+  'the packet is larger than the limit',
+  'this packet is not expected here', 'the Topic Alias is not valid',
+  'more unacknowledged messages than Receive Maximum',
+  'no receiver has room', 'out of memory', 'the QoS is not supported',
+  'retained messages are not supported',
+  'the topic has too many levels', 'the payload is not the UTF-8 that it claims to be',
+  'unexpected acknowledgement',
   'this protocol version is not supported',
 ];
 
@@ -59,7 +64,8 @@ export class RowReader {
       case ROW_PACKET: case ROW_NOTICE: this.tellPacket(row, handle); break;
       case ROW_AUTHORIZE:
         this.events.authorizePublish(
-          handle, this.text(words[row + 4], words[row + 5]), words[row + 2] as Qos, words[row + 3] === 1,
+          handle, this.text(words[row + 4], words[row + 5]), words[row + 2] as Qos,
+          words[row + 3] === 1,
         );
         break;
       case ROW_RECEIVE:
@@ -70,11 +76,14 @@ export class RowReader {
       case ROW_FAILED: this.events.failed(handle, words[row + 2], DETAILS[words[row + 3]]); break;
       case ROW_DROPPED:
         this.events.dropped(
-          handle, this.text(words[row + 4], words[row + 5]), words[row + 3] as Qos, DROP_REASONS[words[row + 2]],
+          handle, this.text(words[row + 4], words[row + 5]), words[row + 3] as Qos,
+          DROP_REASONS[words[row + 2]],
         );
         break;
       case ROW_WITHHELD: this.events.withheldTooLong(handle); break;
-      case ROW_PAUSE: this.target.setHeld(handle, words[row + 2] === PAUSE_ON ? 'held' : 'free'); break;
+      case ROW_PAUSE:
+        this.target.setHeld(handle, words[row + 2] === PAUSE_ON ? 'held' : 'free');
+        break;
       default:
         if (this.durable?.tell(row)) break;
         throw new RangeError(`event row of unknown kind ${words[row + ROW_KIND]}`);
@@ -110,7 +119,9 @@ export class RowReader {
       this.topicName(row),
       this.copy(words[row + DELIVER_PAYLOAD_AT], words[row + DELIVER_PAYLOAD_LENGTH]),
       words[row + DELIVER_FLAGS],
-      propertiesLength === 0 ? undefined : this.copy(words[row + DELIVER_PROPERTIES_AT], propertiesLength),
+      propertiesLength === 0
+        ? undefined
+        : this.copy(words[row + DELIVER_PROPERTIES_AT], propertiesLength),
       words[row + DELIVER_EXPIRY],
       words[row + DELIVER_IDENTIFIER],
       words[row + DELIVER_PUBLISHER],
@@ -127,8 +138,12 @@ export class RowReader {
     switch (this.words[row + 2] >> 4) {
       case CONNECT: events.connect(connection, readConnect(heap, at, length)); break;
       case SUBSCRIBE: events.subscribe(connection, readSubscribe(heap, at, length, version)); break;
-      case UNSUBSCRIBE: events.unsubscribe(connection, readUnsubscribe(heap, at, length, version)); break;
-      case DISCONNECT: events.disconnect(connection, readDisconnect(heap, at, length, version)); break;
+      case UNSUBSCRIBE:
+        events.unsubscribe(connection, readUnsubscribe(heap, at, length, version));
+        break;
+      case DISCONNECT:
+        events.disconnect(connection, readDisconnect(heap, at, length, version));
+        break;
       case AUTH: events.auth(connection, readAuth(heap, at, length)); break;
       case CONNACK: events.connack(connection, readConnack(heap, at, length, version)); break;
       case SUBACK: case UNSUBACK: this.tellCodes(row, connection, version); break;

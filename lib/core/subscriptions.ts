@@ -34,7 +34,9 @@ export class Subscriptions {
       session, length, shareLength, optionsByte(options), options.subscriptionIdentifier ?? 0,
     );
     if (made === SUBSCRIBE_NO_MEMORY) {
-      throw new CoreError('NIDO_CORE_MEMORY', 'no memory for another subscription (option memoryBytes)');
+      throw new CoreError(
+        'NIDO_CORE_MEMORY', 'no memory for another subscription (option memoryBytes)',
+      );
     }
     return made === SUBSCRIBED_AGAIN;
   }
@@ -62,7 +64,8 @@ export class Subscriptions {
 
   list(session: SessionHandle): { topicFilter: string; options: SubscribeOptions }[] {
     const found: { topicFilter: string; options: SubscribeOptions }[] = [];
-    for (let at = this.x.nextSubscription(session, 0); at !== 0; at = this.x.nextSubscription(session, at)) {
+    let at = 0;
+    while ((at = this.x.nextSubscription(session, at)) !== 0) {
       const length = this.x.describeSubscription(at);
       const topicFilter = this.heap.toString('utf8', this.exchange, this.exchange + length);
       const bits = this.x.subscriptionOptions(at);

@@ -16,7 +16,8 @@ function instance(): NonNullable<typeof shared> {
   if (shared === undefined) {
     const x = instantiate({ memoryBytes: MEMORY_BYTES, connectionsMax: 1, sessionsMax: 1 });
     const memory = x.memory.buffer;
-    shared = { x, heap: Buffer.from(memory), words: new Uint32Array(memory), exchange: x.exchangeAt() >>> 0 };
+    const heap = Buffer.from(memory);
+    shared = { x, heap, words: new Uint32Array(memory), exchange: x.exchangeAt() >>> 0 };
   }
   return shared;
 }
