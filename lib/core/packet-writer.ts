@@ -25,6 +25,7 @@ export class PacketBody {
   private bytes = Buffer.allocUnsafe(256);
   private at = 0;
 
+  /** Where the next bytes go. It may replace `bytes`: call it before `this.bytes` is read. */
   private room(length: number): number {
     const at = this.at;
     if (at + length > this.bytes.length) {
@@ -41,11 +42,13 @@ export class PacketBody {
     return this;
   }
   u16(value: number): this {
-    this.bytes.writeUInt16BE(value, this.room(2));
+    const at = this.room(2);
+    this.bytes.writeUInt16BE(value, at);
     return this;
   }
   u32(value: number): this {
-    this.bytes.writeUInt32BE(value, this.room(4));
+    const at = this.room(4);
+    this.bytes.writeUInt32BE(value, at);
     return this;
   }
   variableByteInteger(value: number): this {
@@ -59,7 +62,8 @@ export class PacketBody {
   string(text: string): this {
     const length = Buffer.byteLength(text);
     this.u16(length);
-    this.bytes.write(text, this.room(length), length, 'utf8');
+    const at = this.room(length);
+    this.bytes.write(text, at, length, 'utf8');
     return this;
   }
   binary(data: Uint8Array): this {
@@ -67,7 +71,8 @@ export class PacketBody {
     return this.raw(data);
   }
   raw(data: Uint8Array): this {
-    this.bytes.set(data, this.room(data.length));
+    const at = this.room(data.length);
+    this.bytes.set(data, at);
     return this;
   }
   /** What has been written, valid until the next write. */
