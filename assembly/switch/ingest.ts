@@ -346,6 +346,7 @@ function receiveAcknowledgement(connection: Connection, type: u32, bodyAt: u32, 
 /** Packets that the control plane answers, checked in full before it sees them. */
 function receiveControl(connection: Connection, header: u32, bodyAt: u32, end: u32): void {
   const type = header >> 4;
+  if (type == CONNACK) takeOldRefusal(connection, bodyAt, end);
   const reason = controlReason(connection, type, bodyAt, end);
   if (type == CONNECT) takeVersion(connection);
   if (reason != SUCCESS) {
@@ -387,6 +388,13 @@ function controlReason(connection: Connection, type: u32, bodyAt: u32, end: u32)
         ? parseDisconnectFromServer(bodyAt, end, version)
         : parseDisconnect(bodyAt, end, version);
     default: return SUCCESS;
+  }
+}
+
+/** Client role: a server that does not know MQTT 5 says so in the form of 3.1.1. */
+function takeOldRefusal(connection: Connection, bodyAt: u32, end: u32): void {
+  if (connection.version == 5 && end - bodyAt == 2 && load<u8>(bodyAt, 1) != 0) {
+    connection.version = 4;
   }
 }
 

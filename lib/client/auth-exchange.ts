@@ -1,6 +1,6 @@
 /** Enhanced authentication (MQTT 5): AUTH packets to and fro, before CONNACK and again later. */
 import type { Core } from '../core/core.js';
-import type { AuthPacket, ConnectionHandle } from '../core/contract.js';
+import type { AuthPacket, ConnackFields, ConnectionHandle } from '../core/contract.js';
 import { NidoClientError, messageOf } from './errors.js';
 import type { AuthenticationData, EnhancedAuthentication } from './options.js';
 import { CONTINUE_AUTHENTICATION, PROTOCOL_ERROR, RE_AUTHENTICATE, SUCCESS } from './reason-names.js';
@@ -28,6 +28,15 @@ export class AuthExchange {
     } catch (error) {
       throw failure(error);
     }
+  }
+
+  /** CONNACK has come: what is wrong with it. */
+  accepted(connack: ConnackFields): NidoClientError | undefined {
+    const method = this.hook?.method;
+    if (method !== undefined && connack.authenticationMethod !== method) { // [MQTT-4.12.0-5]
+      return otherMethod(connack.authenticationMethod, method);
+    }
+    return this.finish(connack.authenticationData);
   }
 
   /** The server's last word; an error when the application does not trust it. */
@@ -61,6 +70,10 @@ export class AuthExchange {
       this.giveUp(connection, new NidoClientError('NIDO_CLIENT_PROTOCOL',
         'the server began an enhanced authentication that was not asked for',
         { reasonCode: PROTOCOL_ERROR }));
+      return;
+    }
+    if (packet.authenticationMethod !== this.hook.method) { // [MQTT-4.12.0-5]
+      this.giveUp(connection, otherMethod(packet.authenticationMethod, this.hook.method));
       return;
     }
     if (packet.reasonCode === SUCCESS) this.#succeeded(connection, packet);
@@ -103,6 +116,12 @@ export class AuthExchange {
       userProperties: [],
     });
   }
+}
+
+function otherMethod(said: string | undefined, wanted: string): NidoClientError {
+  return new NidoClientError('NIDO_CLIENT_PROTOCOL', 'the server answered with the authentication '
+    + `method ${JSON.stringify(said)}, but ${JSON.stringify(wanted)} was asked for`,
+  { reasonCode: PROTOCOL_ERROR });
 }
 
 function failure(error: unknown): NidoClientError {

@@ -6,7 +6,7 @@ import type { Core } from '../core/core.js';
 import type { MessageProperties, Qos, SessionHandle } from '../core/contract.js';
 import type { ClientErrorCode } from './errors.js';
 import { NidoClientError } from './errors.js';
-import { messageProperties } from './message-properties.js';
+import { messageProperties, propertiesProblem } from './message-properties.js';
 import type { PublishOptions, PublishResult } from './options.js';
 import {
   FAILURE, PACKET_TOO_LARGE, QOS_NOT_SUPPORTED, QUOTA_EXCEEDED, RETAIN_NOT_SUPPORTED, SUCCESS,
@@ -127,6 +127,11 @@ export class Outgoing {
     if (qos !== 0 && qos !== 1 && qos !== 2) {
       return new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID',
         `publish ${topicName}: qos ${String(qos)} is not 0, 1 or 2`);
+    }
+    const wrongProperty = propertiesProblem(messageProperties(options.properties));
+    if (wrongProperty !== undefined) {
+      return new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID',
+        `publish ${topicName}: ${wrongProperty}`);
     }
     const { server } = this.uplink;
     if (qos > server.maximumQos) return this.#error(topicName, QOS_NOT_SUPPORTED);

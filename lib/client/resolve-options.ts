@@ -4,11 +4,12 @@ import type { BrokerLogger } from '../broker/logger.js';
 import type { ProtocolVersion, Qos, WillMessage } from '../core/contract.js';
 import { clientLimits } from './client-limits.js';
 import { NidoClientError } from './errors.js';
-import { messageProperties } from './message-properties.js';
+import { messageProperties, pairsProblem, propertiesProblem, userPairs } from './message-properties.js';
 import type { ClientOptions, ClientProtocol, ServerAddress, WillOptions } from './options.js';
 import { OPTIONS_TABLE, OWN_OPTIONS } from './options-table.js';
 import { checkProtocol, makeTarget, parseUrl } from './server-target.js';
 import type { ServerTarget } from './server-target.js';
+import { textProblem } from './wire-text.js';
 
 /** MQTT.js names of things that have another name here, and what only MQTT.js knows. */
 interface ForeignOptions {
@@ -96,6 +97,9 @@ export function resolveOptions(
     logger,
   };
   checkRanges(resolved);
+  checkTexts(resolved);
+  const problem = protocolVersion === 5 ? undefined : oldVersionProblem(resolved);
+  if (problem !== undefined) throw new NidoClientError('NIDO_CLIENT_OPTION_INVALID', problem);
   return resolved;
 }
 
@@ -120,10 +124,7 @@ function checkKeys(given: object, logger: BrokerLogger): void {
 
 /** MQTT.js names become ours. */
 function translate(given: GivenOptions): ClientOptions {
-  const {
-    defaultProtocol: _protocol, unixSocket: _unix, auth: _auth, protocolId: _id,
-    keyPath, certPath, caPaths, ...rest
-  } = given;
+  const { keyPath, certPath, caPaths, ...rest } = given;
   return {
     ...rest,
     keyFile: rest.keyFile ?? keyPath,
@@ -226,6 +227,41 @@ function checkRanges(options: ResolvedOptions): void {
     ['reconnectPeriodMax', limits.reconnectPeriodMax, 1, TIMER_MS_MAX],
   ];
   for (const [name, value, min, max] of ranges) checkNumber(name, value, min, max);
+}
+
+/** What MQTT 3.x does not allow in a CONNECT; undefined when it could be sent. */
+export function oldVersionProblem(options: ResolvedOptions): string | undefined {
+  if (options.password !== undefined && options.username === undefined) { // [MQTT-3.1.2-22]
+    return 'password: MQTT 3.x has no password without a username';
+  }
+  if (options.clientIdentifier === '' && !options.cleanStart) { // [MQTT-3.1.3-7]
+    return 'clientId: MQTT 3.x has no empty identifier without `clean`';
+  }
+  return undefined;
+}
+
+/** Nothing that is no MQTT string gets as far as a CONNECT. */
+function checkTexts(options: ResolvedOptions): void {
+  const { willMessage: will } = options;
+  const topicName = will?.topicName;
+  const problems: readonly (readonly [string, string | undefined])[] = [
+    // [MQTT-3.1.3-4] [MQTT-3.1.3-11] [MQTT-3.1.3-12]
+    ['clientId', textProblem(options.clientIdentifier)],
+    ['username', options.username === undefined ? undefined : textProblem(options.username)],
+    ['will.topic', topicName === undefined ? undefined : willTopicProblem(topicName)],
+    ['will.properties', propertiesProblem(will?.properties)],
+    ['properties', pairsProblem(userPairs(options.properties?.userProperties))],
+  ];
+  for (const [name, problem] of problems) {
+    if (problem !== undefined) {
+      throw new NidoClientError('NIDO_CLIENT_OPTION_INVALID', `${name} ${problem}`);
+    }
+  }
+}
+
+function willTopicProblem(topicName: string): string | undefined {
+  if (topicName === '') return 'is empty';
+  return /[+#]/.test(topicName) ? 'holds a wildcard' : textProblem(topicName);
 }
 
 export function checkNumber(

@@ -18,7 +18,7 @@ import type { HandlerHost, MessageHandler } from './handler-subscription.js';
 import { userPairs } from './message-properties.js';
 import type { SubscribeOptions } from './options.js';
 import {
-  FAILURE, SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, UNSPECIFIED_ERROR, WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+  FAILURE, PACKET_TOO_LARGE, SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, UNSPECIFIED_ERROR, WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
 } from './reason-names.js';
 import { checkNumber } from './resolve-options.js';
 import type { ResolvedOptions } from './resolve-options.js';
@@ -211,7 +211,8 @@ export class Subscriptions {
     if (entry.state !== 'granted') entry.state = 'asked';
     this.#requests.set(packetIdentifier, { entry, waiters });
     const { options } = entry;
-    this.core.sendSubscribe(connection, packetIdentifier, [{
+    const { maximumPacketSize, subscriptionIdentifiers } = this.uplink.server;
+    const outcome = this.core.sendSubscribe(connection, packetIdentifier, [{
       topicFilter: entry.topicFilter,
       ...entry.parsed,
       qos: options.qos ?? 0,
@@ -219,10 +220,12 @@ export class Subscriptions {
       retainAsPublished: options.rap ?? false,
       retainHandling: options.rh ?? 0,
     }], {
-      subscriptionIdentifier:
-        this.uplink.server.subscriptionIdentifiers ? entry.identifier : undefined,
+      subscriptionIdentifier: subscriptionIdentifiers ? entry.identifier : undefined,
       userProperties: userPairs(options.properties?.userProperties),
+      maximumPacketSize,
     });
+    const request = outcome === 'too-large' ? this.#answered(packetIdentifier) : undefined;
+    if (request !== undefined) this.#refused(request, PACKET_TOO_LARGE, {}); // [MQTT-3.2.2-15]
   }
 
   #askToForget(
@@ -232,7 +235,11 @@ export class Subscriptions {
     const packetIdentifier = this.core.reserveIdentifier(this.session);
     const named = entry ?? newEntry(topicFilter, { filter: topicFilter }, 0, {});
     this.#requests.set(packetIdentifier, { entry: named, waiters: [], unsubscribed });
-    this.core.sendUnsubscribe(connection, packetIdentifier, [topicFilter]);
+    const { maximumPacketSize } = this.uplink.server;
+    const outcome = this.core.sendUnsubscribe(
+      connection, packetIdentifier, [topicFilter], { maximumPacketSize });
+    // The server cannot be told: what it still sends is acknowledged and goes nowhere.
+    if (outcome === 'too-large') this.#answered(packetIdentifier)?.unsubscribed?.();
   }
 
   // --- filters and handlers ----------------------------------------------------------------------

@@ -1,8 +1,8 @@
 /** Topic Filters that code of this process gives us. */
 import { NidoClientError } from './errors.js';
+import { textProblem } from './wire-text.js';
 
 const SHARE_PREFIX = '$share/';
-const TOPIC_BYTES_MAX = 65_535;
 const FNV_OFFSET = 0x811c9dc5;
 const FNV_PRIME = 0x01000193;
 const IDENTIFIER_MASK = 0x0fff_ffff;
@@ -15,7 +15,7 @@ export interface ParsedFilter {
 
 /** Takes `$share/<name>/<filter>` apart; throws unless it is a valid filter. */
 export function parseTopicFilter(topicFilter: string): ParsedFilter {
-  const wrong = textProblem(topicFilter);
+  const wrong = filterProblem(topicFilter);
   if (wrong !== undefined) throw invalid(topicFilter, wrong);
   const parsed = splitShare(topicFilter);
   if (parsed.shareName === '' || /[+#]/.test(parsed.shareName ?? '')) {
@@ -44,12 +44,8 @@ function splitShare(topicFilter: string): ParsedFilter {
   };
 }
 
-function textProblem(text: unknown): string | undefined {
-  if (typeof text !== 'string') return 'is not a string';
-  if (text === '') return 'is empty';
-  if (/\0|\p{Surrogate}/u.test(text)) return 'holds U+0000 or a lone surrogate';
-  return Buffer.byteLength(text) > TOPIC_BYTES_MAX
-    ? `is longer than ${TOPIC_BYTES_MAX} bytes` : undefined;
+function filterProblem(topicFilter: unknown): string | undefined {
+  return topicFilter === '' ? 'is empty' : textProblem(topicFilter);
 }
 
 function invalid(topicFilter: unknown, why: string): NidoClientError {

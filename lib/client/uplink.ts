@@ -19,6 +19,7 @@ import {
   FAILURE, PROTOCOL_ERROR, SESSION_TAKEN_OVER, SUCCESS, UNSUPPORTED_PROTOCOL_VERSION, isFinalRefusal,
   reasonOfReturnCode,
 } from './reason-names.js';
+import { oldVersionProblem } from './resolve-options.js';
 import type { ResolvedOptions } from './resolve-options.js';
 import { SERVER_UNKNOWN, featuresOf } from './server-features.js';
 import type { ServerFeatures } from './server-features.js';
@@ -202,7 +203,7 @@ export class Uplink {
         `${this.serverName} kept a session although a clean one was asked for`,
         { reasonCode: PROTOCOL_ERROR });
     }
-    return this.#auth.finish(connack.authenticationData);
+    return this.#auth.accepted(connack);
   }
 
   #accept(connection: ConnectionHandle, connack: ConnackFields): void {
@@ -309,6 +310,7 @@ export class Uplink {
   /** A server that does not know MQTT 5 says so, or just closes. Nobody asked for 5, so try 4. */
   #tryOtherVersion(error: NidoClientError): boolean {
     if (!this.options.versionIsDefault || this.#everConnected) return false;
+    if (oldVersionProblem(this.options) !== undefined) return false;
     const unanswered = this.#why === undefined && error.code === 'NIDO_CLIENT_DISCONNECTED';
     const unknown = error.reasonCode === UNSUPPORTED_PROTOCOL_VERSION
       || error.code === 'NIDO_CLIENT_PROTOCOL';

@@ -20,6 +20,17 @@ const POLICIES = { allow: POLICY_ALLOW, deny: POLICY_DENY, ask: POLICY_ASK } as 
 /** First byte and the longest Remaining Length. */
 const FIXED_HEADER_BYTES_MAX = 5;
 
+/** How long a Remaining Length is. */
+function lengthBytes(remaining: number): number {
+  return remaining < 0x80 ? 1 : remaining < 0x4000 ? 2 : remaining < 0x20_0000 ? 3 : 4;
+}
+
+interface RequestOptions {
+  readonly userProperties?: UserProperties;
+  /** Of the server; it may not be known to the core yet. 0 = none. */
+  readonly maximumPacketSize?: number;
+}
+
 export abstract class ControlPackets extends CoreRuntime {
   open(transport: Transport, now = this.now()): ConnectionHandle {
     return this.bind(transport, this.x.openConnection(ROLE_SERVER, 0, now) >>> 0);
@@ -155,17 +166,28 @@ export abstract class ControlPackets extends CoreRuntime {
 
   sendSubscribe(
     connection: ConnectionHandle, packetIdentifier: number, subscriptions: readonly SubscriptionRequest[],
-    options?: { readonly subscriptionIdentifier?: number; readonly userProperties?: UserProperties },
-  ): void {
+    options?: RequestOptions & { readonly subscriptionIdentifier?: number },
+  ): 'sent' | 'too-large' {
     const body = subscribeBody(packetIdentifier, subscriptions, this.versionOf(connection), options);
-    this.send(connection, (SUBSCRIBE << 4) | 2, body);
+    return this.sendRequest(connection, (SUBSCRIBE << 4) | 2, body, options);
+  }
+  /** Nothing larger than the server takes is sent. [MQTT-3.2.2-15] */
+  private sendRequest(
+    connection: ConnectionHandle, firstByte: number, body: Buffer, options: RequestOptions = {},
+  ): 'sent' | 'too-large' {
+    const maximum = options.maximumPacketSize ?? 0;
+    const bytes = 1 + lengthBytes(body.length) + body.length;
+    if (maximum !== 0 && bytes > maximum) return 'too-large';
+    this.send(connection, firstByte, body);
+    return 'sent';
   }
   sendUnsubscribe(
     connection: ConnectionHandle, packetIdentifier: number, topicFilters: readonly string[],
-    userProperties?: UserProperties,
-  ): void {
-    const body = unsubscribeBody(packetIdentifier, topicFilters, this.versionOf(connection), userProperties);
-    this.send(connection, (UNSUBSCRIBE << 4) | 2, body);
+    options?: RequestOptions,
+  ): 'sent' | 'too-large' {
+    const version = this.versionOf(connection);
+    const body = unsubscribeBody(packetIdentifier, topicFilters, version, options?.userProperties);
+    return this.sendRequest(connection, (UNSUBSCRIBE << 4) | 2, body, options);
   }
   sendPingreq(connection: ConnectionHandle): void {
     this.send(connection, PINGREQ << 4, Buffer.alloc(0));
