@@ -55,7 +55,9 @@ export class WirePeer {
   private fault?: Error;
   private seen = 0;
 
-  private constructor(readonly socket: Socket, readonly version: Version) {
+  private constructor(
+    readonly socket: Socket, readonly version: Version, private readonly read = readPacket,
+  ) {
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => this.receive(chunk));
     socket.on('error', () => undefined);
@@ -76,8 +78,8 @@ export class WirePeer {
   }
 
   /** Bytes over a pipe that is opened elsewhere (WebSocket tests feed frames by hand). */
-  static over(socket: Socket, version: Version): WirePeer {
-    return new WirePeer(socket, version);
+  static over(socket: Socket, version: Version, read = readPacket): WirePeer {
+    return new WirePeer(socket, version, read);
   }
 
   send(...parts: Buffer[]): this {
@@ -155,7 +157,7 @@ export class WirePeer {
     this.pending = this.pending.length > 0 ? Buffer.concat([this.pending, chunk]) : chunk;
     try {
       for (;;) {
-        const reply = readPacket(this.pending, this.version);
+        const reply = this.read(this.pending, this.version);
         if (!reply) break;
         this.pending = this.pending.subarray(reply.raw.length);
         if (reply.raw.length > this.maximumPacketSize) {

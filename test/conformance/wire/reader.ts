@@ -42,7 +42,7 @@ const CLIENT_ONLY = new Set(['', 'CONNECT', 'SUBSCRIBE', 'UNSUBSCRIBE', 'PINGREQ
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** A cursor that cannot leave its packet. */
-class Cursor {
+export class Cursor {
   at = 0;
   constructor(readonly bytes: Buffer, readonly where: string) {}
 
@@ -96,7 +96,7 @@ function readValue(cursor: Cursor, type: string): PropertyValue {
   }
 }
 
-function readProperties(outer: Cursor): ReadProperty[] {
+export function readProperties(outer: Cursor): ReadProperty[] {
   const cursor = new Cursor(outer.take(outer.vbi()), outer.where);
   const list: ReadProperty[] = [];
   while (cursor.left > 0) {
@@ -114,7 +114,7 @@ function readProperties(outer: Cursor): ReadProperty[] {
   return list;
 }
 
-function checkCode(reply: Reply, code: number, version: Version): void {
+export function checkCode(reply: Reply, code: number, version: Version): void {
   if (version === 5) {
     if (!REASON_CODES.get(reply.name)?.has(code)) {
       throw new WireFault(
@@ -144,7 +144,7 @@ function readConnack(reply: Reply, cursor: Cursor, version: Version): void {
   if (version === 5) reply.properties = readProperties(cursor);
 }
 
-function readPublish(reply: Reply, cursor: Cursor, version: Version): void {
+export function readPublish(reply: Reply, cursor: Cursor, version: Version): void {
   reply.dup = (reply.flags & 8) !== 0;
   reply.qos = (reply.flags >> 1) & 3;
   reply.retain = (reply.flags & 1) !== 0;
@@ -172,13 +172,13 @@ function checkPublishProperties(reply: Reply): void {
   }
 }
 
-function identifier(cursor: Cursor): number {
+export function identifier(cursor: Cursor): number {
   const packetId = cursor.u16();
   if (packetId === 0) throw new WireFault(`${cursor.where}: Packet Identifier 0 [MQTT-2.3.1-1]`);
   return packetId;
 }
 
-function readAcknowledgement(reply: Reply, cursor: Cursor, version: Version): void {
+export function readAcknowledgement(reply: Reply, cursor: Cursor, version: Version): void {
   reply.packetId = identifier(cursor);
   if (version < 5 || cursor.left === 0) return;
   reply.reasonCode = cursor.u8();
@@ -217,8 +217,8 @@ function readBody(reply: Reply, cursor: Cursor, version: Version): void {
   }
 }
 
-/** Takes the first whole packet from `bytes`; undefined while it is not whole. */
-export function readPacket(bytes: Buffer, version: Version): Reply | undefined {
+/** Cuts the first whole packet out of `bytes`: its length and where its body begins. */
+export function frameOf(bytes: Buffer): { start: number; end: number } | undefined {
   if (bytes.length < 2) return undefined;
   let length = 0;
   let at = 1;
@@ -233,20 +233,31 @@ export function readPacket(bytes: Buffer, version: Version): Reply | undefined {
     }
   }
   const start = at + 1;
-  if (bytes.length < start + length) return undefined;
+  return bytes.length < start + length ? undefined : { start, end: start + length };
+}
+
+/** A packet whose body has not been read. */
+export function blankReply(bytes: Buffer, end: number): Reply {
   const first = bytes[0] ?? 0;
-  const name = NAMES[first >> 4] ?? '';
-  if (CLIENT_ONLY.has(name)) throw new WireFault(`a server sent ${name || 'type 0'}`);
-  const flags = first & 15;
-  if (name !== 'PUBLISH' && flags !== (name === 'PUBREL' ? 2 : 0)) {
-    throw new WireFault(`${name}: flags ${flags} [MQTT-2.2.2-1] [MQTT-2.1.3-1]`);
-  }
-  const reply: Reply = {
-    name, type: first >> 4, flags, raw: Buffer.from(bytes.subarray(0, start + length)),
+  return {
+    name: NAMES[first >> 4] ?? '', type: first >> 4, flags: first & 15,
+    raw: Buffer.from(bytes.subarray(0, end)),
     dup: false, qos: 0, retain: false, topic: '', packetId: 0, payload: Buffer.alloc(0),
     sessionPresent: false, reasonCode: 0, reasonCodes: [], properties: [],
   };
-  const cursor = new Cursor(reply.raw.subarray(start), name);
+}
+
+/** Takes the first whole packet from `bytes`; undefined while it is not whole. */
+export function readPacket(bytes: Buffer, version: Version): Reply | undefined {
+  const frame = frameOf(bytes);
+  if (frame === undefined) return undefined;
+  const reply = blankReply(bytes, frame.end);
+  const { name, flags } = reply;
+  if (CLIENT_ONLY.has(name)) throw new WireFault(`a server sent ${name || 'type 0'}`);
+  if (name !== 'PUBLISH' && flags !== (name === 'PUBREL' ? 2 : 0)) {
+    throw new WireFault(`${name}: flags ${flags} [MQTT-2.2.2-1] [MQTT-2.1.3-1]`);
+  }
+  const cursor = new Cursor(reply.raw.subarray(frame.start), name);
   readBody(reply, cursor, version);
   if (cursor.left > 0) throw new WireFault(`${name}: ${cursor.left} bytes too many`);
   return reply;

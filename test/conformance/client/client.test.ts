@@ -1,0 +1,31 @@
+/** The client role against servers whose every byte is written by the case. */
+import { describe, expect, it } from '@jest/globals';
+import { VERSION_NAME } from '../kit.js';
+import { readManifest } from '../manifest.js';
+import { runClientCase } from './client-case.js';
+import { CLIENT_CASES } from './client-cases.js';
+
+const executed = new Set<string>();
+const GROUPS = [...new Set(CLIENT_CASES.map((one) => one.group))];
+
+for (const version of [3, 4, 5] as const) {
+  describe(`MQTT ${VERSION_NAME[version]} client conformance`, () => {
+    for (const group of GROUPS) {
+      const cases = CLIENT_CASES.filter((one) => one.group === group && one.version === version);
+      if (cases.length === 0) continue;
+      describe(group, () => {
+        it.each(cases.map((one) => [one.name, one] as const))('%s', async (name, one) => {
+          expect(await runClientCase(one)).toBeUndefined();
+          executed.add(name);
+        });
+      });
+    }
+  });
+}
+
+describe('manifest', () => {
+  it('every client test that the manifest names ran and passed in this run', () => {
+    const named = readManifest().flatMap((entry) => entry.client?.tests ?? []);
+    expect([...new Set(named)].filter((name) => !executed.has(name))).toEqual([]);
+  });
+});
