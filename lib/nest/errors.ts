@@ -38,8 +38,8 @@ export class NidoTimeoutError extends NidoNestError {
   ) {
     super(
       'NIDO_NEST_REQUEST_TIMEOUT',
-      `no reply to ${JSON.stringify(topicName)} within ${timeoutMs} ms: is a handler subscribed to ` +
-        'it, and does it answer? (option requestTimeout, 0 = wait for ever)',
+      `no reply to ${JSON.stringify(topicName)} within ${timeoutMs} ms: is a handler subscribed ` +
+        'to it, and does it answer? (option requestTimeout, 0 = wait for ever)',
     );
   }
 }

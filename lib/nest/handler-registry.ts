@@ -57,8 +57,8 @@ export class HandlerRegistry {
     if (typeof pattern !== 'string' || pattern === '') {
       throw new NidoNestError(
         'NIDO_NEST_TOPIC_INVALID',
-        `a handler has the pattern ${JSON.stringify(pattern)}: it has to be a Topic Filter, or an ` +
-          'object for services that talk to each other',
+        `a handler has the pattern ${JSON.stringify(pattern)}: it has to be a Topic Filter, or ` +
+          'an object for services that talk to each other',
       );
     }
     this.#forget();

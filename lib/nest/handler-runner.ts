@@ -205,8 +205,8 @@ export class HandlerRunner implements ContextOwner {
             await replier.respond(packet);
           } catch (error) {
             log.error(
-              `${this.#entry.pattern}: the reply to ${JSON.stringify(message.topicName)} could not ` +
-                `be published: ${messageOf(error)}`,
+              `${this.#entry.pattern}: the reply to ${JSON.stringify(message.topicName)} could ` +
+                `not be published: ${messageOf(error)}`,
             );
           }
           if (packet.isDisposed === true) resolve(undefined);

@@ -166,7 +166,7 @@ export class NidoClient extends ClientProxy<
     });
   }
 
-  /** Payloads of all messages that match; one subscription, shared by all who observe the filter. */
+  /** Payloads of all messages that match; one subscription for all who observe the filter. */
   observe<Data = unknown>(topicFilter: string, options: ObserveOptions = {}): Observable<Data> {
     return this.#observations.data<Data>(joinTopic(this.#prefix, topicFilter), options);
   }

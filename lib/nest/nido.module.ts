@@ -163,7 +163,9 @@ function lifecycleProvider(name: string): Provider {
       strategy: NidoStrategy,
       client: NidoClient,
     ) =>
-      new NidoLifecycle({ modules, name, options, broker, link, gate, strategy, client, NidoModule }),
+      new NidoLifecycle({
+        modules, name, options, broker, link, gate, strategy, client, NidoModule,
+      }),
   };
 }
 
@@ -172,7 +174,7 @@ function checkOptions(options: NidoOptions | undefined, name: string): void {
   if ((host === undefined) !== (join === undefined)) return;
   throw new NidoNestError(
     'NIDO_NEST_OPTION_INVALID',
-    `NidoModule, broker ${name}: give either host (this application hosts the broker) or join (it ` +
-      `connects to one); ${host === undefined ? 'neither is there' : 'both are there'}`,
+    `NidoModule, broker ${name}: give either host (this application hosts the broker) or join ` +
+      `(it connects to one); ${host === undefined ? 'neither is there' : 'both are there'}`,
   );
 }

@@ -116,7 +116,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
     }
   }
 
-  /** Takes no new messages; resolves when no handler is at work, at the latest after `deadlineMs`. */
+  /** Takes no new messages; resolves when no handler is at work, or after `deadlineMs`. */
   drain(deadlineMs: number = this.#settings.drainMs): Promise<void> {
     this.#draining ??= this.#drain(deadlineMs);
     return this.#draining;

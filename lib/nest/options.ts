@@ -9,8 +9,8 @@ import type { JoinOptions, PacketDeserializer, PacketSerializer } from './link/j
 import type { IncomingMessage } from './link/link.js';
 
 /**
- * When a message is acknowledged. `after-handler` (default): when the handler is done; `on-receipt`:
- * before it begins; `manual`: when it calls `context.ack()` or `context.nack()`.
+ * When a message is acknowledged. `after-handler` (default): when the handler is done;
+ * `on-receipt`: before it begins; `manual`: when it calls `context.ack()` or `context.nack()`.
  */
 export type AckPolicy = 'after-handler' | 'on-receipt' | 'manual';
 

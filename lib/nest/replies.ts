@@ -65,7 +65,9 @@ export class Replier {
     const topicName = responseTopic ?? replyTopicOf(this.message.topicName);
     const { packet: plain, options } = unrecord(packet);
     const reply =
-      this.id === undefined ? this.#raw(plain) : { payload: this.#enveloped(plain), mark: undefined };
+      this.id === undefined
+        ? this.#raw(plain)
+        : { payload: this.#enveloped(plain), mark: undefined };
     this.#sent += 1;
     this.options.sending(topicName, reply.payload);
     await this.options.link.publish(topicName, reply.payload, {

@@ -39,8 +39,8 @@ export function parseTemplate(template: string): ParsedTemplate {
     if (!NAME.test(level) || levels.has(name)) {
       throw new NidoNestError(
         'NIDO_NEST_TOPIC_INVALID',
-        `topic ${JSON.stringify(template)}: ${JSON.stringify(level)} is no parameter. A parameter ` +
-          'is a colon and a name of letters, digits and _, each name once',
+        `topic ${JSON.stringify(template)}: ${JSON.stringify(level)} is no parameter. A ` +
+          'parameter is a colon and a name of letters, digits and _, each name once',
       );
     }
     levels.set(name, at - offset);

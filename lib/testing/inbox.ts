@@ -57,7 +57,7 @@ export class Inbox {
     return this.messages.filter(({ topicName }) => matches(topicName));
   }
 
-  /** The first message that fits, seen already or still to come; rejects with a list of what came. */
+  /** The first message that fits, seen already or to come; rejects with a list of what came. */
   async expect(topicFilter: string, expectation: Expectation = {}): Promise<SeenMessage> {
     const matches = matcherOf(topicFilter);
     const test = (message: SeenMessage): boolean =>
@@ -136,6 +136,7 @@ function describe({ topicName, payload, qos, retain }: SeenMessage): string {
 
 function describeExpectation(wanted: Omit<Expectation, 'timeoutMs'>): string {
   if (Object.keys(wanted).length === 0) return '';
-  const shown = typeof wanted.payload === 'function' ? { ...wanted, payload: 'a function' } : wanted;
+  const isAsked = typeof wanted.payload === 'function';
+  const shown = isAsked ? { ...wanted, payload: 'a function' } : wanted;
   return `with ${JSON.stringify(shown)} `;
 }

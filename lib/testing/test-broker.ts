@@ -34,7 +34,7 @@ export class TestBroker extends Broker {
   readonly #clients = new Set<TestClient>();
   #listening: Promise<void> | undefined;
 
-  /** `await TestBroker.start(options)` is shorter; in Nest, `listen()` is called by the strategy. */
+  /** `await TestBroker.start(options)` is shorter; in Nest, the strategy calls `listen()`. */
   constructor(options: TestBrokerOptions = {}, clock: VirtualClock = new VirtualClock()) {
     super({ logger: false, ...options, listeners: [] }, { clock });
     this.clock = clock;
@@ -53,7 +53,7 @@ export class TestBroker extends Broker {
     return this.#listening;
   }
 
-  /** A client that is connected: MQTT 5 and without keep alive, unless the options say otherwise. */
+  /** A client that is connected: MQTT 5 without keep alive, unless the options say otherwise. */
   async connect(options: TestClientOptions = {}): Promise<TestClient> {
     await this.listen();
     const client = new TestClient(new Wire(() => this.#plug()), options);

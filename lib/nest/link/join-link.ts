@@ -138,8 +138,8 @@ export class JoinLink implements Link {
     const times = this.#failed === 1 ? 'one attempt' : `${this.#failed} attempts`;
     return new NidoNestError(
       'NIDO_NEST_UNREACHABLE',
-      `cannot join the broker at ${this.#options.url ?? this.#client.server.name} after ${times}: ` +
-        `${error.message}. Is it running, and are url and credentials right? ` +
+      `cannot join the broker at ${this.#options.url ?? this.#client.server.name} ` +
+        `after ${times}: ${error.message}. Is it running, and are url and credentials right? ` +
         '(option maxConnectionAttempts, -1 = try for ever)',
       { cause: error },
     );
