@@ -1,0 +1,97 @@
+#!/usr/bin/env node
+/**
+ * Pages that are made from the code: `npm run docs`. With `--check` nothing is written and the exit
+ * code is 1 when a page is not what the code says. Build first (`npm run docs` reads dist/).
+ *
+ * A page is made whole (`docs/options.md`), or between two marks of a page that people write:
+ *   <!-- made:NAME --> ... <!-- /made:NAME -->
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from './toolbox.mjs';
+
+/** One row for each page: where, the mark (none: the whole page), and who says what stands there. */
+const PAGES = [
+  { file: 'docs/options.md', render: optionsPage },
+];
+
+function nidomq(...args) {
+  const command = join(ROOT, 'dist/cli/nidomq.js');
+  const result = spawnSync(process.execPath, [command, ...args], { encoding: 'utf8' });
+  if (result.status !== 0) throw new Error(`nidomq ${args.join(' ')}: ${result.stderr}`);
+  return result.stdout;
+}
+
+function optionsPage() {
+  const options = JSON.parse(nidomq('options', '--json'));
+  const groups = groupBy(options);
+  const sections = [...groups].map(([group, rows]) => `## ${group}\n\n${optionTable(rows)}`);
+  return [
+    '# Every option',
+    '',
+    'Made by `npm run docs` from the table that checks them; `nidomq options [path]` prints the same.',
+    'In code they are the keys of `new Broker({ ... })`; on the command line `--set path=value`; in a',
+    'configuration file (`--config FILE`, JSON or YAML) the same tree. An unknown or wrong one is',
+    'refused at start with its path and the allowed values.',
+    '',
+    sections.join('\n\n'),
+    '',
+  ].join('\n');
+}
+
+function groupBy(options) {
+  const groups = new Map();
+  for (const option of options) {
+    const group = groupOf(option.path);
+    groups.set(group, [...(groups.get(group) ?? []), option]);
+  }
+  return groups;
+}
+
+function groupOf(path) {
+  const first = path.split(/[.[]/)[0];
+  return path === first ? 'general' : first;
+}
+
+function optionTable(rows) {
+  const lines = rows.map(({ path, default: value, unit, description, allowed }) =>
+    `| \`${path}\` | ${defaultCell(value, unit)} | ${cell(description)}. ${cell(allowed)} |`);
+  return ['| option | default | meaning |', '|---|---|---|', ...lines].join('\n');
+}
+
+function defaultCell(value, unit) {
+  if (value === null) return 'not set';
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  return `${text === '' ? '(empty)' : cell(text)}${unit && unit !== 'port' ? ` ${unit}` : ''}`;
+}
+
+function cell(text) {
+  return text.replaceAll('|', '\\|').replaceAll('\n', ' ').replaceAll('<', '&lt;');
+}
+
+/** The page as it should be. */
+function wanted({ file, mark, render }) {
+  if (mark === undefined) return render();
+  const [begin, end] = [`<!-- made:${mark} -->`, `<!-- /made:${mark} -->`];
+  const page = readFileSync(join(ROOT, file), 'utf8');
+  const [from, to] = [page.indexOf(begin), page.indexOf(end)];
+  if (from < 0 || to < from) throw new Error(`${file}: the marks ${begin} ... ${end} are missing`);
+  return `${page.slice(0, from + begin.length)}\n${render()}\n${page.slice(to)}`;
+}
+
+const checkOnly = process.argv.includes('--check');
+let stale = 0;
+for (const page of PAGES) {
+  const path = join(ROOT, page.file);
+  const text = wanted(page);
+  if (existsSync(path) && readFileSync(path, 'utf8') === text) continue;
+  if (checkOnly) {
+    console.error(`${page.file} is not what the code says; run \`npm run docs\``);
+    stale += 1;
+  } else {
+    writeFileSync(path, text);
+    console.log(`wrote ${page.file}`);
+  }
+}
+process.exit(stale === 0 ? 0 : 1);
