@@ -34,7 +34,7 @@ function aclFile(path) {
 }
 
 async function start(...words) {
-  const args = [COMMAND, 'start', '--port', '0', '--allow-anonymous', ...words];
+  const args = [COMMAND, 'start', '--port', '0', '--engine', 'memory', '--allow-anonymous', ...words];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   for await (const line of createInterface({ input: child.stdout })) {
     const port = /ready on \S*:(\d+)/.exec(line)?.[1];

@@ -10,6 +10,10 @@ export type { Clock, ScheduledTask } from './broker/clock.js';
 export { BrokerError, OptionError, PublishError } from './broker/errors.js';
 export type { BrokerErrorCode } from './broker/errors.js';
 export type * from './broker/events.js';
+export { EngineError, checkDirectory, restoreSnapshot, snapshotDirectory } from './engine/index.js';
+export type {
+  CheckReport, Durability, EngineErrorCode, EngineState, FileEngineOptions, Loss, SnapshotReport,
+} from './engine/index.js';
 export type {
   MessageHandler, ReceivedMessage, SubscribeHandlerOptions, Subscription,
 } from './broker/handlers.js';

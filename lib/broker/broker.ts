@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { Core } from '../core/core.js';
 import type { CoreStats, SessionInfo } from '../core/contract.js';
-import type { Engine, EngineState, SnapshotReport } from '../engine/index.js';
+import type { CheckReport, Engine, EngineState, SnapshotReport } from '../engine/index.js';
 import { createFileEngine } from '../engine/index.js';
 import type { Listener, Transport } from '../listener/index.js';
 import { BrokerEmitter } from './broker-emitter.js';
@@ -254,6 +254,12 @@ export class Broker {
   async snapshot(directory: string): Promise<SnapshotReport> {
     if (this.#engine === undefined || !this.#isRestored) throw notYetError();
     return this.#engine.snapshot(directory);
+  }
+
+  /** Reads everything that the engine keeps and reports what cannot be trusted. */
+  async check(): Promise<CheckReport> {
+    if (this.#engine === undefined || !this.#isRestored) throw notYetError();
+    return this.#engine.check();
   }
 
   stats(): BrokerStats {

@@ -3,6 +3,7 @@
 export type CliErrorCode =
   | 'NIDO_CLI_CONFIG_FORMAT'
   | 'NIDO_CLI_CONFIG_UNREADABLE'
+  | 'NIDO_CLI_CONTROL'
   | 'NIDO_CLI_FLAG_INVALID'
   | 'NIDO_CLI_PASSWORD'
   | 'NIDO_CLI_RELOAD_REFUSED'
@@ -32,7 +33,7 @@ export class CommandEnded extends Error {
   }
 }
 
-const USAGE_CODES = /^NIDO_(CLI|OPTION|HOOK|LISTENER_OPTION|LISTENER_OPEN|GUARD)/;
+const USAGE_CODES = /^NIDO_(CLI_(?!CONTROL)|OPTION|HOOK|LISTENER_OPTION|LISTENER_OPEN|GUARD)/;
 
 export function codeOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;

@@ -33,7 +33,7 @@ export interface Settings {
   readonly guard: GuardConfig;
 }
 
-const DATA_FOLDER = './nidomq-data';
+export const DATA_FOLDER = './nidomq-data';
 
 export async function readSettings(flags: StartFlags): Promise<Settings> {
   const config = flags.config === undefined ? {} : await readConfigFile(flags.config);
@@ -78,24 +78,36 @@ function applyFlags(config: Config, flags: StartFlags): void {
   }
 }
 
+/**
+ * A server keeps what it acknowledges: without a word it is the file engine. Flags about its folder
+ * change what a configuration says of the file engine, and contradict every other one.
+ */
 function applyEngine(config: Config, { engine, data, durability }: StartFlags): void {
-  if (engine === undefined && (data !== undefined || durability !== undefined)) {
-    throw new CliError('NIDO_CLI_FLAG_INVALID',
-      '--data and --durability describe the file engine: add --engine file');
-  }
-  if (engine === undefined) return;
-  if (engine !== 'file') {
+  const name = engine ?? nameOfEngine(config.engine);
+  if (name !== 'file') {
     if (data !== undefined || durability !== undefined) {
       throw new CliError('NIDO_CLI_FLAG_INVALID',
-        `--data and --durability mean nothing to the engine ${engine}: leave them out, or use `
+        `--data and --durability mean nothing to the engine ${name}: leave them out, or use `
         + '--engine file');
     }
-    config.engine = engine;
+    if (engine !== undefined) config.engine = engine;
     return;
   }
+  const configured = isObject(config.engine) && isObject(config.engine.file)
+    ? config.engine.file : {};
   config.engine = {
-    file: { path: data ?? DATA_FOLDER, ...(durability === undefined ? {} : { durability }) },
+    file: {
+      path: DATA_FOLDER, ...configured,
+      ...(data === undefined ? {} : { path: data }),
+      ...(durability === undefined ? {} : { durability }),
+    },
   };
+}
+
+function nameOfEngine(engine: unknown): string {
+  if (engine === undefined) return 'file';
+  // What is neither is refused where all options are checked.
+  return isObject(engine) ? Object.keys(engine)[0] ?? '{}' : String(engine);
 }
 
 function applyAssignment(config: Config, assignment: string): void {

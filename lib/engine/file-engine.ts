@@ -4,7 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { examine } from './check.js';
-import type { CheckReport, Durability, Engine } from './engine.js';
+import type { CheckReport, Durability, Engine, SnapshotReport } from './engine.js';
 import { EngineError } from './errors.js';
 import { refuseNewer, readIdentity } from './identity.js';
 import { Ledger } from './ledger.js';
@@ -70,14 +70,28 @@ function fileWitness(path: string): Witness {
   };
 }
 
+/** `nidomq snapshot`: copies a directory that no broker has open. */
+export async function snapshotDirectory(path: string, target: string): Promise<SnapshotReport> {
+  await refuseAbsent(path);
+  const engine = createFileEngine({ path });
+  await engine.open();
+  try {
+    return await engine.snapshot(target);
+  } finally {
+    await engine.close();
+  }
+}
+
 /** `nidomq check`: examines a directory that no broker has open. */
 export async function checkDirectory(path: string): Promise<CheckReport> {
-  const names = await namesIn(path);
-  if (!names.includes('CURRENT')) {
-    throw new EngineError('NIDO_ENGINE_FOREIGN', `${path} holds no store of the file engine`);
-  }
   const store = new LevelStore({ path, createIfMissing: 'no' });
-  await store.open();
+  try {
+    await refuseAbsent(path);
+    await store.open();
+  } catch (error) {
+    if (!(error instanceof EngineError) || error.code !== 'NIDO_ENGINE_CORRUPT') throw error;
+    return unreadable(error);
+  }
   try {
     const identity = await readIdentity(store);
     if (identity === undefined) {
@@ -88,6 +102,22 @@ export async function checkDirectory(path: string): Promise<CheckReport> {
   } finally {
     await store.close();
   }
+}
+
+async function refuseAbsent(path: string): Promise<void> {
+  const names = await namesIn(path);
+  if (names.includes('CURRENT')) return;
+  if (names.includes(WITNESS)) {
+    throw new EngineError('NIDO_ENGINE_CORRUPT',
+      `${path} held a store of the file engine, but its file CURRENT is missing: nothing in it can `
+      + 'be read. Restore a snapshot.');
+  }
+  throw new EngineError('NIDO_ENGINE_FOREIGN', `${path} holds no store of the file engine`);
+}
+/** LevelDB itself gives up on it. */
+function unreadable({ message }: EngineError): CheckReport {
+  const losses = [{ kind: 'unreadable', promised: true, detail: message }] as const;
+  return { formatVersion: 0, nodeId: '', lastBatch: 0, records: {}, losses };
 }
 
 export { restoreSnapshot } from './snapshot.js';

@@ -10,6 +10,8 @@ export type { MemoryEngineOptions } from './memory-engine.js';
 export type { EngineBatch } from './batch.js';
 export { NUMBER_STEP, messageNumberOf } from './engine.js';
 export { EngineError } from './errors.js';
-export { checkDirectory, createFileEngine, restoreSnapshot } from './file-engine.js';
+export {
+  checkDirectory, createFileEngine, restoreSnapshot, snapshotDirectory,
+} from './file-engine.js';
 export { GroupCommit } from './group-commit.js';
 export { createMemoryEngine } from './memory-engine.js';

@@ -26,7 +26,7 @@ const CACHE_BYTES = 8 * 1024 * 1024;
 const CURSOR_BYTES = 1024 * 1024;
 const LEVEL_FILE = /^(LOCK|LOG|LOG\.old|CURRENT|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp))$/;
 /** What else may stand there. */
-const OTHER_FILE = /^(lost\+found|nidomq-store\.json(\.new)?)$/;
+const OTHER_FILE = /^(lost\+found|nidomq-store\.json(\.new)?|nidomq\.sock)$/;
 const LEVEL_DATA = /^\d+\.(log|ldb|sst)$/;
 
 async function loadClassicLevel(): Promise<typeof ClassicLevel> {
@@ -39,7 +39,7 @@ async function loadClassicLevel(): Promise<typeof ClassicLevel> {
       + `${process.platform}-${process.arch} (Node ${process.version}): ${wordsOf(error)}. `
       + `Install it with 'npm install classic-level'; where it has no binary for the platform `
       + `(Alpine on ARM, Windows on ARM) npm builds it and needs Python, make and a C++ compiler. `
-      + `Or choose the memory engine, which keeps nothing.`, { cause: error });
+      + `Or choose the memory engine (--engine memory), which keeps nothing.`, { cause: error });
   }
 }
 

@@ -299,6 +299,6 @@ function corrupt(place: string, losses: readonly Loss[]): EngineError {
   return new EngineError('NIDO_ENGINE_CORRUPT',
     `${place} has lost what was acknowledged: ${named}${more}. `
     + `'nidomq check --data ${place}' tells everything. Restore a snapshot, or open it with `
-    + 'onLoss: \'report\' to go on without what is lost.');
+    + 'onLoss: \'report\' (--set engine.file.onLoss=report) to go on without what is lost.');
 }
 

@@ -1,7 +1,8 @@
 /** A process that the tests start, with what it said so far. Never outlives its test. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const SAY_DEADLINE_MS = 15_000;
@@ -18,8 +19,10 @@ export class Child {
   private readonly process: ChildProcess;
   private waiting: (() => void)[] = [];
 
-  constructor(words: readonly string[]) {
-    this.process = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'pipe'] });
+  constructor(words: readonly string[], folder = process.cwd()) {
+    this.process = spawn(process.execPath, words, {
+      cwd: folder, stdio: ['ignore', 'pipe', 'pipe'],
+    });
     for (const stream of [this.process.stdout!, this.process.stderr!]) {
       stream.setEncoding('utf8');
       stream.on('data', (text: string) => {
@@ -62,21 +65,31 @@ export class Child {
 
 const children = new Set<Child>();
 
-export function startChild(words: readonly string[]): Child {
-  const child = new Child(words);
+export function startChild(words: readonly string[], folder?: string): Child {
+  const child = new Child(words, folder);
   children.add(child);
   void child.ended.then(() => children.delete(child));
   return child;
 }
 
+const folders: string[] = [];
+
+/** In a folder of its own: a server without further words keeps its data in the current one. */
 export function startNidomq(...words: string[]): Child {
+  const folder = mkdtempSync(join(tmpdir(), 'nidomq-child-'));
+  folders.push(folder);
+  return startNidomqIn(folder, ...words);
+}
+
+export function startNidomqIn(folder: string, ...words: string[]): Child {
   if (!existsSync(COMMAND)) {
     throw new Error('dist/ is missing: run `npm run build`, or `npm test`, which builds it');
   }
-  return startChild([COMMAND, ...words]);
+  return startChild([COMMAND, ...words], folder);
 }
 
 export async function killChildren(): Promise<void> {
   for (const child of children) child.signal('SIGKILL');
   await Promise.all([...children].map((child) => child.ended));
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from '@jest/globals';
 import { readSettings } from '../../lib/cli/settings.js';
 
+const DEFAULT_ENGINE = { engine: { file: { path: './nidomq-data' } } };
 const folder = mkdtempSync(join(tmpdir(), 'nidomq-settings-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -14,8 +15,8 @@ function file(name: string, text: string): string {
 }
 
 describe('what a server is started with', () => {
-  it('is one listener with the defaults when nothing is said', async () => {
-    expect((await readSettings({})).broker).toEqual({ listeners: [{}] });
+  it('is one listener and the file engine in ./nidomq-data when nothing is said', async () => {
+    expect((await readSettings({})).broker).toEqual({ listeners: [{}], ...DEFAULT_ENGINE });
   });
 
   it('comes from the file, then the flags, then --set: the later wins', async () => {
@@ -28,14 +29,14 @@ describe('what a server is started with', () => {
     });
     expect(broker).toEqual({
       listeners: [{ host: '::1', port: 2 }, { path: '/run/y.sock' }],
-      limits: { queueMessagesMax: 6, inflightMax: 7 },
+      limits: { queueMessagesMax: 6, inflightMax: 7 }, ...DEFAULT_ENGINE,
     });
   });
 
   it('can be written as YAML', async () => {
     const config = file('casa.yaml', 'mqtt:\n  maximumQos: 1\nlisteners:\n  - port: 0\n');
     expect((await readSettings({ config })).broker).toEqual({
-      mqtt: { maximumQos: 1 }, listeners: [{ port: 0 }],
+      mqtt: { maximumQos: 1 }, listeners: [{ port: 0 }], ...DEFAULT_ENGINE,
     });
   });
 
@@ -60,7 +61,7 @@ describe('what a server is started with', () => {
       { kind: 'jwt', secret: 's' }, { kind: 'password-file', path: 'p' },
     ]);
     expect(settings.guard.authorization).toEqual({ rules: [], aclFile: 'a' });
-    expect(settings.broker).toEqual({ listeners: [{}] });
+    expect(settings.broker).toEqual({ listeners: [{}], ...DEFAULT_ENGINE });
   });
 
   it('gives the guards their limits and the broker its own', async () => {
@@ -73,6 +74,21 @@ describe('what a server is started with', () => {
   it('names the file engine with its folder and durability', async () => {
     const { broker } = await readSettings({ engine: 'file', data: '/d', durability: 'os' });
     expect(broker.engine).toEqual({ file: { path: '/d', durability: 'os' } });
+  });
+
+  it('takes flags about the data folder as words about the configured file engine', async () => {
+    const config = file('engine.json', JSON.stringify({
+      engine: { file: { path: '/configured', onLoss: 'report' } },
+    }));
+    const { broker } = await readSettings({ config, durability: 'os' });
+    expect(broker.engine).toEqual({
+      file: { path: '/configured', onLoss: 'report', durability: 'os' },
+    });
+    expect((await readSettings({ data: '/d' })).broker.engine).toEqual({ file: { path: '/d' } });
+    expect((await readSettings({ engine: 'memory' })).broker.engine).toBe('memory');
+    const none = file('memory.json', '{"engine": "memory"}');
+    expect((await readSettings({ config: none })).broker.engine).toBe('memory');
+    expect((await readSettings({ set: ['engine=memory'] })).broker.engine).toBe('memory');
   });
 });
 
@@ -106,7 +122,6 @@ describe('what is refused, in words', () => {
   });
 
   it('a data folder for an engine that keeps nothing', async () => {
-    await expect(readSettings({ data: '/d' })).rejects.toThrow('--engine file');
     await expect(readSettings({ engine: 'memory', data: '/d' })).rejects.toThrow('--engine file');
   });
 });

@@ -16,7 +16,7 @@ afterEach(killChildren);
 /** Reason Code of DISCONNECT. */
 const SERVER_SHUTTING_DOWN = 0x8b;
 const SIGNALS = join(process.cwd(), 'dist/cli/signals.js');
-const READY = /nidomq \S+ is ready on tcp:\/\/127\.0\.0\.1:(\d+) \(engine memory/;
+const READY = /nidomq \S+ is ready on tcp:\/\/127\.0\.0\.1:(\d+) \(engine (file|memory)/;
 
 describe('nidomq start', () => {
   it('prints one line when clients can come, and serves them', async () => {

@@ -1,11 +1,13 @@
 /** `nidomq start`: a broker in this process, until it is told to stop. */
 import type { Command } from 'commander';
 import type { Broker } from '../../broker/broker.js';
+import type { FileEngineOptions } from '../../engine/index.js';
 import { BROKER_VERSION } from '../../broker/sys-topics.js';
 import { CliError, codeOf } from '../cli-error.js';
 import type { RegisterCommand } from '../command.js';
 import type { CliOutput } from '../output.js';
 import { openGuard } from '../guards.js';
+import { openControlChannel } from '../control-channel.js';
 import { readSettings } from '../settings.js';
 import type { Settings, StartFlags } from '../settings.js';
 import { reloadOnHangup, stopOnSignals } from '../signals.js';
@@ -25,9 +27,9 @@ function describeFlags(command: Command): Command {
   return command
     .option('--host <address>', 'address to bind (default: 127.0.0.1, this machine only)')
     .option('--port <number>', 'TCP port; 0 takes a free one (default: 1883)')
-    .option('--engine <name>', 'where sessions and messages live (default: memory)')
+    .option('--engine <name>', 'where sessions and messages live: file or memory (default: file)')
     .option('--data <folder>', 'folder of the file engine (default: ./nidomq-data)')
-    .option('--durability <level>', 'of the file engine: disk, os or memory')
+    .option('--durability <level>', 'of the file engine: disk, os or memory (default: disk)')
     .option('--config <file>', 'JSON or YAML file of options')
     .option('--set <path=value>', 'one option, may be repeated; see `nidomq options`', collect)
     .option('--allow-anonymous', 'let everybody in who can reach the listener')
@@ -47,7 +49,11 @@ async function start(settings: Settings, output: CliOutput): Promise<void> {
     const addresses: string[] = [];
     broker.on('listening', ({ address }) => addresses.push(address));
     await broker.listen();
-    stopOnSignals(() => stop(broker, guard, output), output);
+    const channel = await openChannel(broker, settings, output);
+    stopOnSignals(() => {
+      channel?.close();
+      return stop(broker, guard, output);
+    }, output);
     reloadOnHangup(async () => {
       guard?.reload();
       await broker.reload();
@@ -59,6 +65,31 @@ async function start(settings: Settings, output: CliOutput): Promise<void> {
   }
 }
 
+/** For `nidomq check` and `nidomq snapshot`; a broker without it serves its clients as well. */
+async function openChannel(
+  broker: Broker, settings: Settings, output: CliOutput,
+): Promise<{ close(): void } | undefined> {
+  const file = fileOf(settings);
+  if (file === undefined) return undefined;
+  try {
+    const channel = await openControlChannel(file.path, broker);
+    if (channel !== undefined) return channel;
+    output.errorLine(`nidomq: ${file.path} is too long a path for the socket of check and `
+      + 'snapshot: they need this broker to be stopped');
+  } catch (error) {
+    output.errorLine('nidomq: check and snapshot need this broker to be stopped, because their '
+      + `socket cannot be opened: ${(error as Error).message}`);
+  }
+  return undefined;
+}
+
+/** undefined when nothing is kept. */
+function fileOf({ broker }: Settings): FileEngineOptions | undefined {
+  const { engine } = broker;
+  const file = typeof engine === 'object' ? engine.file : undefined;
+  return file?.durability === 'memory' ? undefined : file;
+}
+
 async function stop(
   broker: Broker, guard: { close(): void } | undefined, output: CliOutput,
 ): Promise<void> {
@@ -68,9 +99,10 @@ async function stop(
   output.line('nidomq has stopped');
 }
 
-function readyLine(addresses: readonly string[], { broker }: Settings): string {
-  const engine = typeof broker.engine === 'object' ? Object.keys(broker.engine)[0] : 'memory';
-  const promise = engine === 'memory' ? 'memory, nothing survives a restart' : engine;
+function readyLine(addresses: readonly string[], settings: Settings): string {
+  const file = fileOf(settings);
+  const promise = file === undefined ? 'memory, nothing survives a restart'
+    : `file ${file.path}, durability ${file.durability ?? 'disk'}`;
   return `nidomq ${BROKER_VERSION} is ready on ${addresses.join(', ')} (engine ${promise})`;
 }
 
