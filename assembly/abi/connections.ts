@@ -3,12 +3,14 @@ import { vbiSize, writeVbi } from '../codec/variable-byte-integer';
 import {
   STATE_ASKED, STATE_CLOSED, STATE_OPEN, connectionAt, connectionOf, createConnection,
 } from '../session/connection';
-import { attach, pump, releaseReceiverHolds } from '../session/delivery';
+import { pump } from '../session/delivery';
 import { closeConnection, leave } from '../session/ending';
 import { setClock } from '../session/limits';
+import { attach } from '../session/resume';
 import { sessionAt, sessionOf } from '../session/session';
 import { reserve } from '../session/slab';
 import { invalidateVerdicts as dropVerdicts } from '../session/verdicts';
+import { releaseReceiverHolds } from '../session/withholding';
 import { PAUSE_OFF, ROLE_CLIENT } from '../shared/abi';
 import { forgetCurrent } from '../switch/ingest';
 import { answerPublish as answerForPublish } from '../switch/receive-publish';

@@ -5,10 +5,12 @@ import { initialiseIndex, subscriptionCount } from '../index/subscription-index'
 import { setTopicCacheMax } from '../index/topic-intern';
 import { freePoolBytes, initialiseBlocks, setBudget, usedOf } from '../memory/blocks';
 import { connectionAt, initialiseConnections } from '../session/connection';
-import { firstHoldingSession, holdingSince, releaseReceiverHolds } from '../session/delivery';
 import { clock, counterTable, limitOf, setClock, setLimitValue } from '../session/limits';
 import { initialiseSessions, sessionAt } from '../session/session';
 import { serveStarved } from '../session/starving';
+import {
+  firstHoldingSession, holdingSince, releaseReceiverHolds,
+} from '../session/withholding';
 import { ABI_VERSION, LIMIT_WITHHOLD_MS, ROW_WITHHELD } from '../shared/abi';
 import { MEMORY_CLASSES } from '../shared/memory-class';
 import { addRow, initialiseRows } from '../switch/events';

@@ -1,26 +1,24 @@
 /** The durable gate (switch/gate.ts), and restoring what was stored. */
 import { writeVbi } from '../codec/variable-byte-integer';
-import { Subscription } from '../index/subscription';
-import { allocate } from '../memory/blocks';
 import { connectionAt, connectionOf } from '../session/connection';
-import { offerStored } from '../session/delivery';
 import { sendAck } from '../session/holds';
-import { clock, setClock } from '../session/limits';
+import { setClock } from '../session/limits';
 import { messageAt, topicOf } from '../session/message-block';
 import { setSourceFromMessage } from '../session/publish-writer';
 import {
   ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, FLAG_DUP, FLAG_IDENTIFIERS, FLAG_RETAIN,
   FLAG_STORED,
-  appendReleased, createEntry, entryAt, setReleasedNumber, storedNumber,
+  appendReleased, createEntry, entryAt, freeEntry, keepIdentifiers, keptIdentifiersAt,
+  keptIdentifiersLength, setReleasedNumber, storedNumber,
 } from '../session/queue-entry';
+import { offerStored } from '../session/resume';
 import { addInbound, bindIdentifier, entryInSlot, sessionAt, sessionOf } from '../session/session';
 import { PUBCOMP, PUBREL } from '../shared/control-packet';
-import { MEMORY_MESSAGE } from '../shared/memory-class';
 import { SUBSCRIPTION_IDENTIFIER } from '../shared/property';
 import { SUCCESS } from '../shared/reason-code';
 import { abortGate, firstOfGate, numberGate, openGate, setGateClosed } from '../switch/gate';
 import { storeRetained } from '../switch/retain';
-import { releaseRouted, setRouted } from '../switch/route';
+import { releaseRouted, setRouted } from '../switch/routed';
 import { exchangeArea } from './exchange';
 
 /**
@@ -85,8 +83,8 @@ export function entryFacts(entry: u32): u32 {
 export function entryIdentifiers(entry: u32): u32 {
   const facts = entryAt(entry);
   if (facts.flags & FLAG_IDENTIFIERS) {
-    const length = load<u32>(facts.identifiers);
-    memory.copy(exchangeArea, facts.identifiers + 4, length);
+    const length = keptIdentifiersLength(facts);
+    memory.copy(exchangeArea, keptIdentifiersAt(facts), length);
     return length;
   }
   if (facts.identifiers == 0) return 0;
@@ -161,20 +159,13 @@ export function restoreEntry(
     entry.state = ENTRY_RESEND;
     entry.flags |= FLAG_DUP;
   }
-  if (identifiersLength != 0 && !restoreIdentifiers(made, identifiersLength)) return false;
+  if (identifiersLength != 0 && !keepIdentifiers(entry, exchangeArea, identifiersLength)) {
+    freeEntry(sessionAt(pointer), made);
+    return false;
+  }
   offerStored(sessionAt(pointer), made, 0);
   return true;
 }
-function restoreIdentifiers(pointer: u32, length: u32): bool {
-  const block = allocate(MEMORY_MESSAGE, length + 4 + IDENTIFIER_SLACK);
-  if (block == 0) return false;
-  store<u32>(block, length);
-  memory.copy(block + 4, exchangeArea, length);
-  entryAt(pointer).identifiers = block;
-  entryAt(pointer).flags |= FLAG_IDENTIFIERS;
-  return true;
-}
-const IDENTIFIER_SLACK: u32 = 16;
 /** An outgoing QoS 2 exchange that waits for PUBCOMP. */
 export function restoreReleased(handle: u32, packetIdentifier: u32, number: f64): bool {
   const pointer = sessionOf(handle);

@@ -1,19 +1,19 @@
 /** Messages of the host itself, and what its handlers say to theirs. */
 import { internTopic } from '../index/topic-intern';
-import { completeSent, pump } from '../session/delivery';
+import { pump } from '../session/delivery';
 import { clock, setClock } from '../session/limits';
 import { createMessage, messageAt, releaseMessage, topicOf } from '../session/message-block';
 import { setSourceFromMessage } from '../session/publish-writer';
 import { ENTRY_SENT, entryAt } from '../session/queue-entry';
+import { completeSent } from '../session/receiver-answers';
 import { entryInSlot, sessionAt, sessionOf } from '../session/session';
 import { clearTemplates } from '../session/templates';
 import { NO_MATCHING_SUBSCRIBERS, QUOTA_EXCEEDED, SUCCESS } from '../shared/reason-code';
 import { closeGate, isDurable, retainedBits, tellRetained } from '../switch/gate';
 import { beginHostPublish, endPublish } from '../switch/publisher';
 import { storeRetained } from '../switch/retain';
-import {
-  deliverRouted, discardRouted, prepareRoute, releaseRouted, routedMatched, routedTaken, setRouted,
-} from '../switch/route';
+import { deliverRouted, discardRouted, prepareRoute } from '../switch/route';
+import { releaseRouted, routedMatched, routedTaken, setRouted } from '../switch/routed';
 
 /**
  * A block for a message; the host writes topic, properties and payload to `messageBody` in this

@@ -2,7 +2,7 @@
 import { MEMORY_MESSAGE } from '../shared/memory-class';
 import { release } from '../memory/blocks';
 import { Connection, STATE_OPEN, connectionAt } from '../session/connection';
-import { isAtBound, offerEntry, pump, removeEntry } from '../session/delivery';
+import { offerEntry, pump } from '../session/delivery';
 import { holdAt } from '../session/holds';
 import { count, limitOf, setClock } from '../session/limits';
 import { messageAt, messageBytes, releaseMessage, topicOf } from '../session/message-block';
@@ -12,11 +12,13 @@ import {
 import {
   ENTRY_PENDING, FLAG_COMPLETION, FLAG_RETAIN, createEntry, entryAt, freeEntry,
 } from '../session/queue-entry';
+import { removeEntry } from '../session/queue-end';
 import {
   Session, entryInSlot, giveIdentifier as freeIdentifier, sessionAt, sessionOf, takeIdentifier,
 } from '../session/session';
 import { reserveForPublish, slabLimit } from '../session/slab';
 import { aliasWasSent, chooseAlias } from '../session/topic-alias';
+import { isAtBound } from '../session/withholding';
 import { COUNT_PUBLISH_SENT, LIMIT_SLAB_BYTES } from '../shared/abi';
 import { PACKET_TOO_LARGE, QUOTA_EXCEEDED, SUCCESS } from '../shared/reason-code';
 import { beginHostPublish, endPublish, makeHold } from '../switch/publisher';

@@ -39,7 +39,7 @@ import { isWellFormed } from './utf8-string';
  * ```
  */
 @unmanaged
-export class ConnectRecord {
+class ConnectRecord {
   version: u32; // 3, 4 or 5
   flags: u32; // Connect Flags, CONNECT_ bits
   keepAlive: u32; // seconds, 0 = none

@@ -30,7 +30,7 @@ export let publishTopicLength: u32 = 0;
 /** 0 at QoS 0. */
 export let publishPacketIdentifier: u32 = 0;
 /** The properties without their length; below version 5 the length is 0. */
-export let publishPropertiesAt: u32 = 0;
+let publishPropertiesAt: u32 = 0;
 export let publishPropertiesLength: u32 = 0;
 export let publishPayloadAt: u32 = 0;
 export let publishPayloadLength: u32 = 0;
@@ -46,7 +46,7 @@ export let publishPayloadFormat: u32 = 0;
  */
 export let publishForwardAt: u32 = 0;
 export let publishForwardLength: u32 = 0;
-export let publishHasForwardable: bool = false;
+let publishHasForwardable: bool = false;
 /** How many u32 `subscriptionIdentifiers` (properties.ts) holds; only a server sends them. */
 export let publishSubscriptionIdentifierCount: u32 = 0;
 

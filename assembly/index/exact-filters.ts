@@ -7,8 +7,8 @@ import { MEMORY_INDEX } from '../shared/memory-class';
 import { bytesEqual, hashBytes } from '../topic/hash';
 import { FilterEnd } from './filter-trie';
 import {
-  firstSlot, initialiseTable, insertPointer, pointerAt, PointerTable, removePointer, slotAfter,
-  tagAt,
+  POINTER_TABLE_BYTES, PointerTable, firstSlot, initialiseTable, insertPointer, pointerAt,
+  removePointer, slotAfter, tagAt,
 } from './pointer-table';
 import { allocateIndex, reserveIndexSlot } from './topic-intern';
 
@@ -32,7 +32,7 @@ const EXACT_BYTES_AT: u32 = 12;
 const EXACT_END: u32 = 4;
 if (offsetof<ExactFilter>() != EXACT_BYTES_AT) ERROR('layout drift: ExactFilter');
 
-const filters: usize = memory.data(20);
+const filters: usize = memory.data(POINTER_TABLE_BYTES);
 
 @inline
 function filterTable(): PointerTable {

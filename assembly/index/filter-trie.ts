@@ -20,8 +20,8 @@ import {
   SINGLE_LEVEL_WILDCARD,
 } from '../topic/topic-level';
 import {
-  firstSlot, initialiseTable, insertPointer, pointerAt, PointerTable, removePointer, slotAfter,
-  tagAt,
+  POINTER_TABLE_BYTES, PointerTable, firstSlot, initialiseTable, insertPointer, pointerAt,
+  removePointer, slotAfter, tagAt,
 } from './pointer-table';
 import { allocateIndex, reserveIndexSlot } from './topic-intern';
 
@@ -71,7 +71,7 @@ class WalkLevel {
 const LEVEL_BYTES: u32 = 16;
 const VISIT_BYTES: u32 = 8; // node, depth
 const DEPTH_MIN: u32 = 32;
-const edges: usize = memory.data(20);
+const edges: usize = memory.data(POINTER_TABLE_BYTES);
 const firstScratch: usize = memory.data(768); // DEPTH_MIN x (LEVEL_BYTES + VISIT_BYTES)
 
 let scratch: u32 = 0;

@@ -22,8 +22,8 @@ import {
   DOLLAR, levelHash, MULTI_LEVEL_WILDCARD, scanLevel, SINGLE_LEVEL_WILDCARD,
 } from '../topic/topic-level';
 import {
-  firstSlot, initialiseTable, insertPointer, pointerAt, PointerTable, removePointer, reserveSlot,
-  slotAfter, tagAt,
+  POINTER_TABLE_BYTES, PointerTable, firstSlot, initialiseTable, insertPointer, pointerAt,
+  removePointer, reserveSlot, slotAfter, tagAt,
 } from './pointer-table';
 import { allocateIndex } from './topic-intern';
 
@@ -92,7 +92,7 @@ export let walkDone: bool = false;
 export let walkSpent: u32 = 0;
 
 const root: usize = memory.data(32);
-const edges: usize = memory.data(20);
+const edges: usize = memory.data(POINTER_TABLE_BYTES);
 let messages: u32 = 0;
 let walks: u32 = 0;
 

@@ -9,7 +9,6 @@ import { FilterEnd } from './filter-trie';
 export const OPTION_QOS: u8 = 0x03;
 export const OPTION_NO_LOCAL: u8 = 0x04;
 export const OPTION_RETAIN_AS_PUBLISHED: u8 = 0x08;
-export const OPTION_RETAIN_HANDLING: u8 = 0x30;
 
 /**
  * ```

@@ -14,8 +14,8 @@ import { allocate, release } from '../memory/blocks';
 import { MEMORY_INDEX } from '../shared/memory-class';
 import { bytesEqual, hashBytes } from '../topic/hash';
 import {
-  firstSlot, initialiseTable, insertPointer, pointerAt, PointerTable, removePointer, reserveSlot,
-  slotAfter, tagAt,
+  POINTER_TABLE_BYTES, PointerTable, firstSlot, initialiseTable, insertPointer, pointerAt,
+  removePointer, reserveSlot, slotAfter, tagAt,
 } from './pointer-table';
 
 /**
@@ -41,7 +41,7 @@ export class TopicEntry {
 const TOPIC_HEADER_BYTES: u32 = 40;
 if (offsetof<TopicEntry>() > TOPIC_HEADER_BYTES) ERROR('layout drift: TopicEntry');
 
-export const TOPIC_CACHE_MAX_DEFAULT: u32 = 65536;
+const TOPIC_CACHE_MAX_DEFAULT: u32 = 65536;
 const SLOTS_MIN: u32 = 64;
 const EPOCH_NONE: u32 = 0;
 
@@ -54,7 +54,7 @@ export const noReceivers: usize = memory.data(8);
 /** Results that carry this number are valid. */
 export let matchEpoch: u32 = 1;
 
-const topics: usize = memory.data(20);
+const topics: usize = memory.data(POINTER_TABLE_BYTES);
 let slots: u32 = 0; // per slot a pointer, or (next free slot + 1) << 1 | 1
 let slotCapacity: u32 = 0;
 let slotsUsed: u32 = 0; // slots from here on were never used

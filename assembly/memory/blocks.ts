@@ -242,7 +242,7 @@ function allocateLarge(bytes: u32): u32 {
 }
 
 /** Bytes that a request of `bytes` really costs. */
-export function grossBytes(bytes: u32): u32 {
+function grossBytes(bytes: u32): u32 {
   if (bytes <= SMALL_BYTES_MAX) return bytesOfClass(sizeClassOf(bytes));
   const pages = (bytes + PAGE_BYTES - 1) >> PAGE_SHIFT;
   return pages <= 1 ? PAGE_BYTES : (<u32>1 << (32 - clz(pages - 1))) << PAGE_SHIFT;

@@ -3,7 +3,7 @@
  * not yet sent, the quotas and aliases that die with it. Everything that outlives it belongs to the
  * session (session.ts).
  */
-import { MEMORY_CARRY, MEMORY_RECORD, MEMORY_SLAB } from '../shared/memory-class';
+import { MEMORY_CARRY, MEMORY_RECORD } from '../shared/memory-class';
 import { allocate, allocateZeroed, release } from '../memory/blocks';
 import { COUNT_CONNECTIONS, POLICY_ALLOW } from '../shared/abi';
 import { unpinTopic } from '../index/topic-intern';
@@ -68,7 +68,7 @@ export class Connection {
   verdicts: u32; // block: see verdicts.ts
 }
 
-export const connectionTable: HandleTable = changetype<HandleTable>(memory.data(16));
+const connectionTable: HandleTable = changetype<HandleTable>(memory.data(16));
 
 /**
  * Cuts the handle table out of memory that starts at `at`; answers where the next region may begin.
@@ -161,9 +161,4 @@ export function takeCarry(connection: Connection): u32 {
   connection.carryLength = 0;
   connection.carryCapacity = 0;
   return block;
-}
-
-/** Forgets a slab: the transport is gone and nobody reads it any more. */
-export function releaseSlabBlock(block: u32): void {
-  release(MEMORY_SLAB, block);
 }

@@ -9,18 +9,19 @@ import { unsubscribe } from '../index/subscription-index';
 import { chooseHeir } from '../switch/shared-choice';
 import { tellDropped } from '../switch/events';
 import { Connection, STATE_CLOSED, connectionAt, freeConnection } from './connection';
-import {
-  appendMoved, detach, pump, releaseReceiverHolds, removeEntry, rewind,
-} from './delivery';
+import { pump } from './delivery';
 import { forgetOrphans, orphanHolds } from './holds';
 import { messageAt, topicOf } from './message-block';
 import { ENTRY_PENDING, ENTRY_RESEND, FLAG_DUP, entryAt, groupOf } from './queue-entry';
+import { removeEntry } from './queue-end';
 import { endReplays } from './replay';
+import { appendMoved, detach, rewind } from './resume';
 import {
   Session, freeSession, giveIdentifier, releaseInbound, sessionAt, voidSession,
 } from './session';
 import { dropSlab } from './slab';
 import { forgetStarved } from './starving';
+import { releaseReceiverHolds } from './withholding';
 
 const ENTRIES_PER_PIECE: u32 = 4096;
 

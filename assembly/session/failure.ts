@@ -3,15 +3,16 @@
  * asks for, stops reading, and tells the host, who closes when the last bytes have left.
  */
 import { ROLE_CLIENT } from '../shared/abi';
-import { CLIENT_IDENTIFIER_NOT_VALID, UNSUPPORTED_PROTOCOL_VERSION } from '../shared/reason-code';
+import {
+  CLIENT_IDENTIFIER_NOT_VALID, RETURN_IDENTIFIER_REJECTED, RETURN_UNACCEPTABLE_PROTOCOL_VERSION,
+  UNSUPPORTED_PROTOCOL_VERSION,
+} from '../shared/reason-code';
 import { tellFailed } from '../switch/events';
 import { Connection, STATE_CLOSED, STATE_OPEN } from './connection';
 import { reserve } from './slab';
 
 const CONNACK_BYTE: u8 = 0x20;
 const DISCONNECT_BYTE: u8 = 0xe0;
-const RETURN_CODE_VERSION: u8 = 1;
-const RETURN_CODE_IDENTIFIER: u8 = 2;
 
 /**
  * Closes for a fault of the peer. MQTT 5: CONNACK or DISCONNECT with the Reason Code
@@ -31,9 +32,9 @@ export function failConnection(connection: Connection, reasonCode: u32, detail: 
   } else if (connection.version == 5) {
     writeConnack(connection, reasonCode);
   } else if (reasonCode == UNSUPPORTED_PROTOCOL_VERSION) {
-    writeConnackV3(connection, RETURN_CODE_VERSION);
+    writeConnackV3(connection, RETURN_UNACCEPTABLE_PROTOCOL_VERSION);
   } else if (reasonCode == CLIENT_IDENTIFIER_NOT_VALID) {
-    writeConnackV3(connection, RETURN_CODE_IDENTIFIER); // [MQTT-3.1.3-8] v3.1.1
+    writeConnackV3(connection, RETURN_IDENTIFIER_REJECTED); // [MQTT-3.1.3-8] v3.1.1
   }
   // 5.0 [MQTT-3.1.4-6]: nothing of it is read any more
   connection.state = STATE_CLOSED;
@@ -59,11 +60,11 @@ function writeConnack(connection: Connection, reasonCode: u32): void {
   store<u8>(at, 0, 4); // Property Length
 }
 
-function writeConnackV3(connection: Connection, returnCode: u8): void {
+function writeConnackV3(connection: Connection, returnCode: u32): void {
   const at = reserve(connection, 4);
   if (at == 0) return;
   store<u8>(at, CONNACK_BYTE);
   store<u8>(at, 2, 1);
   store<u8>(at, 0, 2);
-  store<u8>(at, returnCode, 3);
+  store<u8>(at, <u8>returnCode, 3);
 }

@@ -30,7 +30,7 @@ const ROW_DUP: u32 = 8;
  * first.
  */
 export function deliverSourceToHandler(
-  session: Session, topic: u32, flags: u32, identifier: u32, publisher: u32, message: u32,
+  session: Session, topic: u32, retain: u32, identifier: u32, publisher: u32, message: u32,
 ): bool {
   const row = addDeliveryRow(session.handle);
   if (row == 0) return false;
@@ -46,7 +46,7 @@ export function deliverSourceToHandler(
   setColumn(row, DELIVER_PAYLOAD_LENGTH, sourcePayloadLength);
   setColumn(row, DELIVER_PROPERTIES_AT, sourceForwardAt);
   setColumn(row, DELIVER_PROPERTIES_LENGTH, sourceForwardLength);
-  setColumn(row, DELIVER_FLAGS, flags);
+  setColumn(row, DELIVER_FLAGS, retain ? ROW_RETAIN : 0);
   setColumn(row, DELIVER_TOKEN, 0);
   setColumn(row, DELIVER_PUBLISHER, publisher);
   setColumn(row, DELIVER_MESSAGE, message);

@@ -17,7 +17,7 @@ import { writeAcknowledgement } from '../codec/acknowledgement';
 import { Connection, STATE_OPEN, connectionAt } from './connection';
 import { clock, limitOf } from './limits';
 import { Session, removeInbound, sessionAt } from './session';
-import { allowHoldingWithinBound, releaseReceiverHolds } from './delivery';
+import { allowHoldingWithinBound, releaseReceiverHolds } from './withholding';
 import { failConnection } from './failure';
 import { reserve } from './slab';
 import { DETAIL_MEMORY } from '../shared/abi';
@@ -143,7 +143,7 @@ export function releaseHold(pointer: u32, reasonCode: u32): void {
 }
 
 /** A hold that nobody joined: its acknowledgement may leave when its turn comes. */
-export function sendReadyAcknowledgements(connection: Connection): void {
+function sendReadyAcknowledgements(connection: Connection): void {
   while (connection.ackHead != 0) {
     const pointer = connection.ackHead;
     const hold = holdAt(pointer);

@@ -33,7 +33,7 @@ export class Message {
   publisher: u32; // session handle, 0 = the broker itself
   spare: u32;
 }
-export const MESSAGE_HEADER_BYTES: u32 = 40;
+const MESSAGE_HEADER_BYTES: u32 = 40;
 if (offsetof<Message>() != MESSAGE_HEADER_BYTES) ERROR('layout drift: Message');
 
 

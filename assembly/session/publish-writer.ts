@@ -49,8 +49,8 @@ export function setSourceFromMessage(message: u32): void {
 
 // What differs from receiver to receiver.
 /** Topic Alias to write; 0 = none. With `aliasKnown` the Topic Name is left empty. */
-export let frameAlias: u32 = 0;
-export let frameAliasKnown: u32 = 0;
+let frameAlias: u32 = 0;
+let frameAliasKnown: u32 = 0;
 /** Encoded Subscription Identifier properties, in the order of the spec's property list. */
 let frameIdentifiersAt: u32 = 0;
 let frameIdentifiersLength: u32 = 0;

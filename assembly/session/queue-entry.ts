@@ -49,7 +49,7 @@ export class QueueEntry {
   flags: u8;
   copy: u8; // which copy of its message this session got: 0, or 1 when it is in a group as well
 }
-export const ENTRY_BYTES: u32 = 32;
+const ENTRY_BYTES: u32 = 32;
 if (offsetof<QueueEntry>() > ENTRY_BYTES) ERROR('layout drift: QueueEntry');
 if (offsetof<QueueEntry>('packetIdentifier') != ENTRY_IDENTIFIER_OFFSET) {
   ERROR('layout drift: ENTRY_IDENTIFIER_OFFSET');
@@ -65,6 +65,38 @@ export function createEntry(): u32 {
   const pointer = allocate(MEMORY_MESSAGE, ENTRY_BYTES);
   if (pointer != 0) memory.fill(pointer, 0, ENTRY_BYTES);
   return pointer;
+}
+
+/**
+ * Several Subscription Identifiers stand in a block of their own, encoded as they leave:
+ * ```
+ *  0        4
+ *  +--------+-----------------------+-------+
+ *  | length | 0B vbi 0B vbi 0B ...  | slack |
+ *  +--------+-----------------------+-------+
+ * ```
+ */
+const IDENTIFIERS_AT: u32 = 4;
+const IDENTIFIERS_SLACK: u32 = 16; // copies read this far beyond the end
+
+/** Gives an entry the encoded identifiers at `at`. False when memory is exhausted. */
+export function keepIdentifiers(entry: QueueEntry, at: u32, length: u32): bool {
+  const block = allocate(MEMORY_MESSAGE, IDENTIFIERS_AT + length + IDENTIFIERS_SLACK);
+  if (block == 0) return false;
+  store<u32>(block, length);
+  memory.copy(block + IDENTIFIERS_AT, at, length);
+  entry.identifiers = block;
+  entry.flags |= FLAG_IDENTIFIERS;
+  return true;
+}
+/** The encoded identifiers of an entry with FLAG_IDENTIFIERS. */
+@inline
+export function keptIdentifiersAt(entry: QueueEntry): u32 {
+  return entry.identifiers + IDENTIFIERS_AT;
+}
+@inline
+export function keptIdentifiersLength(entry: QueueEntry): u32 {
+  return load<u32>(entry.identifiers);
 }
 
 /**

@@ -19,12 +19,14 @@ import { Subscription } from '../index/subscription';
 import { topicFilterLength, writeTopicFilter } from '../index/subscription-index';
 import { MULTI_LEVEL_WILDCARD, SINGLE_LEVEL_WILDCARD } from '../topic/topic-level';
 import { STATE_OPEN, connectionAt } from './connection';
-import { isAtBound, offerStored, pump } from './delivery';
+import { pump } from './delivery';
 import { limitOf } from './limits';
 import { holdMessage, isExpired, messageAt, releaseMessage, topicOf } from './message-block';
 import { FLAG_RETAIN, createEntry, entryAt } from './queue-entry';
 import { Session, sessionAt } from './session';
+import { offerStored } from './resume';
 import { starve } from './starving';
+import { isAtBound } from './withholding';
 
 /** Steps of the walk that one piece may take. */
 const STEPS_PER_PIECE: u32 = 512;

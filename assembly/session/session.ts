@@ -70,7 +70,7 @@ export class Session {
   asking: u32; // serial number of the topic that the control plane was asked about, 0 = none
 }
 
-export const sessionTable: HandleTable = changetype<HandleTable>(memory.data(16));
+const sessionTable: HandleTable = changetype<HandleTable>(memory.data(16));
 
 export function initialiseSessions(at: u32, capacity: u32): u32 {
   sessionTable.slots = at;

@@ -27,9 +27,9 @@ class Chunk {
   capacity: u32;
   sent: u32; // 1 = the host has it
 }
-export const CHUNK_HEADER_BYTES: u32 = 16;
+const CHUNK_HEADER_BYTES: u32 = 16;
 /** Copies of small packets may write this far beyond their end. */
-export const COPY_SLACK: u32 = 16;
+const COPY_SLACK: u32 = 16;
 const CHUNK_BYTES_FIRST: u32 = 512;
 const CHUNK_BYTES_MAX: u32 = 262144;
 

@@ -59,7 +59,6 @@ export const CONNECT_USER_NAME: u32 = 0x80;
 export const OPTION_QOS_MASK: u32 = 3;
 export const OPTION_NO_LOCAL: u32 = 4;
 export const OPTION_RETAIN_AS_PUBLISHED: u32 = 8;
-export const OPTION_RETAIN_HANDLING_SHIFT: u32 = 4;
 export const OPTION_RETAIN_HANDLING_MASK: u32 = 0x30;
 export const OPTION_RESERVED_MASK: u32 = 0xc0;
 
@@ -67,6 +66,3 @@ export const OPTION_RESERVED_MASK: u32 = 0xc0;
 export const FRAME_MORE: i32 = 0;
 export const FRAME_OK: i32 = 1;
 export const FRAME_MALFORMED: i32 = 2;
-
-/** The largest Remaining Length, and the largest value of any Variable Byte Integer. */
-export const VARIABLE_BYTE_INTEGER_MAX: u32 = 268435455;

@@ -38,7 +38,6 @@ export const USER_PROPERTIES_MAX_DEFAULT: u32 = 256;
 export const SUBSCRIPTION_IDENTIFIERS_MAX: u32 = 1024;
 
 // Bits 16 to 18 of a rule: the type.
-export const TYPE_SHIFT: u32 = 16;
 export const TYPE_MASK: u32 = 7 << 16;
 export const TYPE_BYTE: u32 = 1 << 16;
 export const TYPE_TWO_BYTE_INTEGER: u32 = 2 << 16;

@@ -48,11 +48,8 @@ export const SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED: u32 = 0xa1;
 export const WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED: u32 = 0xa2;
 
 // Connect return codes of MQTT 3.1 and 3.1.1.
-export const RETURN_ACCEPTED: u32 = 0;
 export const RETURN_UNACCEPTABLE_PROTOCOL_VERSION: u32 = 1;
 export const RETURN_IDENTIFIER_REJECTED: u32 = 2;
-export const RETURN_SERVER_UNAVAILABLE: u32 = 3;
-export const RETURN_BAD_USER_NAME_OR_PASSWORD: u32 = 4;
 export const RETURN_NOT_AUTHORIZED: u32 = 5;
 /** The only failure that a SUBACK of MQTT 3.1.1 knows. */
 export const RETURN_SUBSCRIBE_FAILURE: u32 = 0x80;

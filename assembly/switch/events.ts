@@ -15,12 +15,12 @@ import {
   createMessage, holdMessage, messageAt, releaseMessage, topicOf,
 } from '../session/message-block';
 
-export const ROWS_MAX: u32 = 16384;
+const ROWS_MAX: u32 = 16384;
 /** Rows that only control events may use: a flood of deliveries cannot push out a failure. */
 const ROWS_RESERVED: u32 = 1024;
 /** `ingest` stops here and lets the host read. */
 const ROWS_COMFORTABLE: u32 = 2048;
-export const ROWS_BYTES: u32 = ROWS_MAX * ROW_WORDS * 4;
+const ROWS_BYTES: u32 = ROWS_MAX * ROW_WORDS * 4;
 
 let rowsAt: u32 = 0;
 export let rowCount: u32 = 0;

@@ -14,10 +14,11 @@ import { MEMORY_RECORD } from '../shared/memory-class';
 import { GATE_RETAINED, GATE_RETAINED_DELETED, ROW_APPEND, ROW_RETAINED } from '../shared/abi';
 import { SUCCESS } from '../shared/reason-code';
 import { allocate, release } from '../memory/blocks';
-import { offerStored, pump } from '../session/delivery';
+import { pump } from '../session/delivery';
 import { holdAt, releaseHold } from '../session/holds';
 import { holdMessage, messageAt, releaseMessage } from '../session/message-block';
 import { FLAG_STORED, entryAt, freeEntry } from '../session/queue-entry';
+import { offerStored } from '../session/resume';
 import { Session, nextStoredIdentifier, sessionAt, sessionOf } from '../session/session';
 import { addRow, setColumn } from './events';
 import { makeHold, somebodyWaits } from './publisher';
@@ -41,7 +42,7 @@ class Gate {
 
 /** Values of `Session.durable`. */
 export const KEPT: u32 = 1;
-export const KEPT_SPILLED: u32 = 2; // the tail of its queue stands in the store only
+const KEPT_SPILLED: u32 = 2; // the tail of its queue stands in the store only
 
 let durable: bool = false;
 export function isDurable(): bool {
@@ -146,9 +147,6 @@ export function tellRetained(message: u32, topicAt: u32, topicLength: u32): void
 /** The number under which the host stores the message of a gate; its copies follow it. */
 export function numberGate(pointer: u32, number: f64): void {
   messageAt(changetype<Gate>(pointer).message).number = number;
-}
-export function messageOfGate(pointer: u32): u32 {
-  return changetype<Gate>(pointer).message;
 }
 export function firstOfGate(pointer: u32): u32 {
   return changetype<Gate>(pointer).first;

@@ -22,11 +22,12 @@ import {
   COUNT_BYTES_RECEIVED, COUNT_PACKETS_RECEIVED, DETAIL_FIRST_PACKET,
   DETAIL_MALFORMED, DETAIL_MEMORY, DETAIL_PACKET_TOO_LARGE, DETAIL_SECOND_CONNECT,
   DETAIL_UNEXPECTED_PACKET, DETAIL_VERSION, INGEST_DONE, INGEST_FAILED, INGEST_STOPPED,
-  LIMIT_PACKET_BYTES, LIMIT_SLAB_BYTES, LIMIT_UNAUTHENTICATED_BYTES, ROLE_CLIENT, ROW_NOTICE, ROW_PACKET,
+  LIMIT_PACKET_BYTES, LIMIT_SLAB_BYTES, LIMIT_UNAUTHENTICATED_BYTES, ROLE_CLIENT, ROW_NOTICE,
+  ROW_PACKET,
 } from '../shared/abi';
 import {
-  AUTH, CONNACK, CONNECT, DISCONNECT, FRAME_MALFORMED, FRAME_MORE, PINGREQ, PINGRESP, PUBACK, PUBCOMP,
-  PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
+  AUTH, CONNACK, CONNECT, DISCONNECT, FRAME_MALFORMED, FRAME_MORE, PINGREQ, PINGRESP, PUBACK,
+  PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
 } from '../shared/control-packet';
 import {
   MALFORMED_PACKET, PACKET_IDENTIFIER_NOT_FOUND, PACKET_TOO_LARGE, PROTOCOL_ERROR, QUOTA_EXCEEDED,
@@ -44,21 +45,22 @@ import { parseSuback, parseUnsuback } from '../codec/suback';
 import { parseSubscribe } from '../codec/subscribe';
 import { parseUnsubscribe } from '../codec/unsubscribe';
 import {
-  Connection, STATE_ASKED, STATE_CLOSED, STATE_OPEN, STATE_OPENING, carryBytes, connectionAt, takeCarry,
+  Connection, STATE_ASKED, STATE_CLOSED, STATE_OPEN, STATE_OPENING, carryBytes, connectionAt,
+  takeCarry,
 } from '../session/connection';
-import { receivePuback, receivePubcomp, receivePubrec } from '../session/delivery';
 import { failConnection } from '../session/failure';
 import { sendAck } from '../session/holds';
 import { clock, count, limitOf } from '../session/limits';
+import { receivePuback, receivePubcomp, receivePubrec } from '../session/receiver-answers';
 import { removeInbound, sessionAt } from '../session/session';
 import { reserve } from '../session/slab';
 import { addRow, rowsAreMany, setColumn, tellPubrel } from './events';
 import { PUBLISH_ASK, receivePublish } from './receive-publish';
 
-export const HEADROOM_BYTES: u32 = 65536;
+const HEADROOM_BYTES: u32 = 65536;
 export const WINDOW_BYTES: u32 = 262144;
 const WINDOW_SLACK: u32 = 64;
-export const INGEST_BYTES: u32 = HEADROOM_BYTES + WINDOW_BYTES + WINDOW_SLACK;
+const INGEST_BYTES: u32 = HEADROOM_BYTES + WINDOW_BYTES + WINDOW_SLACK;
 /**
  * A peer that sends and never reads is closed when its answers alone fill a slab this far beyond
  * the limit.
@@ -329,10 +331,12 @@ function receiveAcknowledgement(connection: Connection, type: u32, bodyAt: u32, 
     const known = removeInbound(session, identifier);
     if (known && connection.inboundOpen != 0) connection.inboundOpen--;
     if (known && session.durable) {
-      tellPubrel(connection.handle, identifier, session.handle); // PUBCOMP leaves when that is on disk
+      // PUBCOMP leaves when that is on disk.
+      tellPubrel(connection.handle, identifier, session.handle);
       return;
     }
-    sendAck(connection, PUBCOMP, identifier, known ? SUCCESS : PACKET_IDENTIFIER_NOT_FOUND); // [MQTT-4.3.3-11]
+    // [MQTT-4.3.3-11]
+    sendAck(connection, PUBCOMP, identifier, known ? SUCCESS : PACKET_IDENTIFIER_NOT_FOUND);
   } else if (type == PUBREC) {
     receivePubrec(session, connection, identifier, ackReasonCode);
   } else if (type == PUBACK) {

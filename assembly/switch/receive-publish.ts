@@ -52,14 +52,14 @@ import { addRow, setColumn, tellDropped } from './events';
 import { closeGate, isDurable, retainedBits, tellRetained } from './gate';
 import { beginHostPublish, beginPeerPublish, endPublish } from './publisher';
 import { storeRetained } from './retain';
+import { deliverRouted, discardRouted, prepareRoute } from './route';
 import {
-  addOnlyIdentifier, clearOnlyIdentifiers, deliverRouted, discardRouted, ensureMessage, expiryFrom,
-  hasOnlyIdentifiers, prepareRoute, releaseRouted, routedMatched, routedMessage, routedTaken,
-  setRouted, setRoutedOwner,
-} from './route';
+  addOnlyIdentifier, clearOnlyIdentifiers, ensureMessage, expiryFrom, hasOnlyIdentifiers,
+  releaseRouted, routedMatched, routedMessage, routedTaken, setRouted, setRoutedOwner,
+} from './routed';
 
 /** The packet is done with; read on. */
-export const PUBLISH_DONE: u32 = 0;
+const PUBLISH_DONE: u32 = 0;
 /**
  * The control plane must say whether this is allowed: the packet is read again after its answer.
  */

@@ -8,7 +8,7 @@ import { holdMessage, messageBytes, releaseMessage } from '../session/message-bl
 import { sourceForwardLength, sourcePayloadLength } from '../session/publish-writer';
 import { nextRetainedOrder } from '../session/replay';
 import { tellDropped } from './events';
-import { ensureMessage } from './route';
+import { ensureMessage } from './routed';
 
 let retainedBytes: f64 = 0;
 export function bytesRetained(): f64 {

@@ -10,9 +10,9 @@ import {
 import { Group } from '../index/shared-group';
 import { Subscription } from '../index/subscription';
 import { TopicEntry } from '../index/topic-intern';
-import { isAtBound } from '../session/delivery';
 import { limitOf } from '../session/limits';
 import { sessionAt } from '../session/session';
+import { isAtBound } from '../session/withholding';
 
 const RANK_OFFLINE: u32 = 1;
 const RANK_FULL: u32 = 2;

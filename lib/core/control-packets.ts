@@ -62,8 +62,8 @@ export abstract class ControlPackets extends CoreRuntime {
     if (this.portOf(connection) === undefined) return;
     const aliasIn = version === 5 ? this.options.topicAliasMaximum : 0;
     const taken = this.x.acceptConnection(
-      connection, session, options.receiveMaximum, options.maximumPacketSize, options.topicAliasMaximum, aliasIn,
-      POLICIES[options.publishPolicy],
+      connection, session, options.receiveMaximum, options.maximumPacketSize,
+      options.topicAliasMaximum, aliasIn, POLICIES[options.publishPolicy],
     );
     if (!taken) return;
     // [MQTT-3.1.4-4] [MQTT-3.2.0-1] [MQTT-3.2.0-2]: first, and once
@@ -75,10 +75,12 @@ export abstract class ControlPackets extends CoreRuntime {
 
   /** Client role: the server has accepted. What the session has for the server goes out. */
   acceptUplink(
-    connection: ConnectionHandle, session: SessionHandle, options: Omit<AcceptOptions, 'connack' | 'keepAliveMs'>,
+    connection: ConnectionHandle, session: SessionHandle,
+    options: Omit<AcceptOptions, 'connack' | 'keepAliveMs'>,
   ): void {
     const taken = this.x.acceptConnection(
-      connection, session, options.receiveMaximum, options.maximumPacketSize, options.topicAliasMaximum,
+      connection, session, options.receiveMaximum, options.maximumPacketSize,
+      options.topicAliasMaximum,
       this.versionOf(connection) === 5 ? this.options.topicAliasMaximum : 0, POLICY_ALLOW,
     );
     if (!taken) return;
@@ -96,8 +98,8 @@ export abstract class ControlPackets extends CoreRuntime {
   }
 
   /**
-   * What explains a packet (Reason String, User Properties) is left out when the peer's Maximum Packet
-   * Size has no room for it. [MQTT-3.2.2-19] [MQTT-3.2.2-20] [MQTT-3.9.2-1] [MQTT-3.9.2-2]
+   * What explains a packet (Reason String, User Properties) is left out when the peer's Maximum
+   * Packet Size has no room for it. [MQTT-3.2.2-19] [MQTT-3.2.2-20] [MQTT-3.9.2-1] [MQTT-3.9.2-2]
    * [MQTT-3.11.2-1] [MQTT-3.11.2-2] [MQTT-3.14.2-3] [MQTT-3.14.2-4] [MQTT-3.15.2-2] [MQTT-3.15.2-3]
    */
   private fitting<T extends ReasonFields>(
@@ -111,7 +113,9 @@ export abstract class ControlPackets extends CoreRuntime {
 
   disconnect(connection: ConnectionHandle, reasonCode: number, fields?: ReasonFields): void {
     if (this.versionOf(connection) === 5) {
-      const body = this.fitting(connection, fields ?? {}, (said) => disconnectBody(reasonCode, said));
+      const body = this.fitting(connection, fields ?? {}, (said) => {
+        return disconnectBody(reasonCode, said);
+      });
       this.send(connection, DISCONNECT << 4, body);
     }
     this.closeAfterFlush(connection); // [MQTT-3.14.4-1] [MQTT-3.14.4-2]
@@ -120,7 +124,8 @@ export abstract class ControlPackets extends CoreRuntime {
   /** Client role: the goodbye of either version. */
   sayGoodbye(connection: ConnectionHandle, reasonCode: number, fields?: ReasonFields): void {
     const plain = this.versionOf(connection) < 5 || (reasonCode === 0 && fields === undefined);
-    this.send(connection, DISCONNECT << 4, plain ? Buffer.alloc(0) : disconnectBody(reasonCode, fields));
+    const body = plain ? Buffer.alloc(0) : disconnectBody(reasonCode, fields);
+    this.send(connection, DISCONNECT << 4, body);
     this.closeAfterFlush(connection);
   }
 
@@ -137,7 +142,8 @@ export abstract class ControlPackets extends CoreRuntime {
   }
 
   answerSubscribe(
-    connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[], fields?: ReasonFields,
+    connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[],
+    fields?: ReasonFields,
   ): void {
     const version = this.versionOf(connection);
     if (this.portOf(connection) === undefined) return;
@@ -151,7 +157,8 @@ export abstract class ControlPackets extends CoreRuntime {
     this.answered(connection);
   }
   answerUnsubscribe(
-    connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[], fields?: ReasonFields,
+    connection: ConnectionHandle, packetIdentifier: number, reasonCodes: readonly number[],
+    fields?: ReasonFields,
   ): void {
     const version = this.versionOf(connection);
     if (this.portOf(connection) === undefined) return;
@@ -165,10 +172,12 @@ export abstract class ControlPackets extends CoreRuntime {
   }
 
   sendSubscribe(
-    connection: ConnectionHandle, packetIdentifier: number, subscriptions: readonly SubscriptionRequest[],
+    connection: ConnectionHandle, packetIdentifier: number,
+    subscriptions: readonly SubscriptionRequest[],
     options?: RequestOptions & { readonly subscriptionIdentifier?: number },
   ): 'sent' | 'too-large' {
-    const body = subscribeBody(packetIdentifier, subscriptions, this.versionOf(connection), options);
+    const version = this.versionOf(connection);
+    const body = subscribeBody(packetIdentifier, subscriptions, version, options);
     return this.sendRequest(connection, (SUBSCRIBE << 4) | 2, body, options);
   }
   /** Nothing larger than the server takes is sent. [MQTT-3.2.2-15] */

@@ -4,8 +4,9 @@
  * itself.
  */
 import {
-  ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONTENT_TYPE, CORRELATION_DATA,
-  MAXIMUM_PACKET_SIZE, MAXIMUM_QOS, MESSAGE_EXPIRY_INTERVAL, PAYLOAD_FORMAT_INDICATOR, REASON_STRING,
+  ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONTENT_TYPE,
+  CORRELATION_DATA, MAXIMUM_PACKET_SIZE, MAXIMUM_QOS, MESSAGE_EXPIRY_INTERVAL,
+  PAYLOAD_FORMAT_INDICATOR, REASON_STRING,
   RECEIVE_MAXIMUM, REQUEST_PROBLEM_INFORMATION, REQUEST_RESPONSE_INFORMATION, RESPONSE_INFORMATION,
   RESPONSE_TOPIC, RETAIN_AVAILABLE, SERVER_KEEP_ALIVE, SERVER_REFERENCE, SESSION_EXPIRY_INTERVAL,
   SHARED_SUBSCRIPTION_AVAILABLE, SUBSCRIPTION_IDENTIFIER, SUBSCRIPTION_IDENTIFIER_AVAILABLE,
@@ -14,8 +15,8 @@ import {
   WILDCARD_SUBSCRIPTION_AVAILABLE, WILL_DELAY_INTERVAL, ruleOfProperty,
 } from '../../assembly/shared/property.js';
 import type {
-  AuthPacket, ConnackFields, ConnectPacket, MessageProperties, ProtocolVersion, ReasonFields, SubscriptionRequest,
-  UserProperties, WillMessage,
+  AuthPacket, ConnackFields, ConnectPacket, MessageProperties, ProtocolVersion, ReasonFields,
+  SubscriptionRequest, UserProperties, WillMessage,
 } from './contract.js';
 
 type Value = number | boolean | string | Uint8Array | undefined;
@@ -130,8 +131,8 @@ const EMPTY = Buffer.alloc(0);
  * [MQTT-3.2.2-5].
  */
 const RETURN_CODES = new Map<number, number>([
-  [0x00, 0], [0x84, 1], [0x85, 2], [0x88, 3], [0x89, 3], [0x8b, 3], [0x97, 3], [0x9f, 3], [0x86, 4], [0x8c, 4],
-  [0x87, 5], [0x8a, 5],
+  [0x00, 0], [0x84, 1], [0x85, 2], [0x88, 3], [0x89, 3], [0x8b, 3], [0x97, 3], [0x9f, 3],
+  [0x86, 4], [0x8c, 4], [0x87, 5], [0x8a, 5],
 ]);
 const RETURN_CODE_OTHERWISE = 3;
 
@@ -176,7 +177,8 @@ function reasonProperties(fields: ReasonFields | undefined): PropertyList {
 
 /** SUBACK, UNSUBACK. 3.x has no properties, and no codes in UNSUBACK. */
 export function codesBody(
-  packetIdentifier: number, codes: readonly number[], version: ProtocolVersion, fields?: ReasonFields,
+  packetIdentifier: number, codes: readonly number[], version: ProtocolVersion,
+  fields?: ReasonFields,
 ): Buffer {
   const body = new PacketBody().u16(packetIdentifier);
   if (version === 5) reasonProperties(fields).writeTo(body);
@@ -213,7 +215,8 @@ function willProperties(will: WillMessage): PropertyList {
 
 function connectFlags(packet: ConnectPacket): number {
   let flags = packet.cleanStart ? 2 : 0;
-  if (packet.will !== undefined) flags |= 4 | (packet.will.qos << 3) | (packet.will.retain ? 0x20 : 0);
+  const { will } = packet;
+  if (will !== undefined) flags |= 4 | (will.qos << 3) | (will.retain ? 0x20 : 0);
   if (packet.password !== undefined) flags |= 0x40;
   if (packet.username !== undefined) flags |= 0x80;
   return flags;
@@ -248,7 +251,9 @@ export function connectBody(packet: ConnectPacket): Buffer {
 
 export function subscribeBody(
   packetIdentifier: number, subscriptions: readonly SubscriptionRequest[], version: ProtocolVersion,
-  options: { readonly subscriptionIdentifier?: number; readonly userProperties?: UserProperties } = {},
+  options: {
+    readonly subscriptionIdentifier?: number; readonly userProperties?: UserProperties;
+  } = {},
 ): Buffer {
   const body = new PacketBody().u16(packetIdentifier);
   if (version === 5) {
@@ -264,7 +269,8 @@ export function subscribeBody(
 }
 
 function optionsByte(wanted: SubscriptionRequest): number {
-  return wanted.qos | (wanted.noLocal ? 4 : 0) | (wanted.retainAsPublished ? 8 : 0) | (wanted.retainHandling << 4);
+  return wanted.qos | (wanted.noLocal ? 4 : 0) | (wanted.retainAsPublished ? 8 : 0)
+    | (wanted.retainHandling << 4);
 }
 
 export function unsubscribeBody(
