@@ -28,8 +28,8 @@ export {
 } from './abi/messages';
 export { publishTo, shedOldest, reserveIdentifier, giveIdentifier } from './abi/uplink';
 export {
-  setDurable, markDurable, gatedEntries, lastQueued, setGateNumber, commitGate, refuseGate,
-  gateEntry, nextGateEntry,
+  setDurable, markDurable, gatedEntries, storingEntries, lastQueued, setGateNumber, commitGate,
+  refuseGate, gateEntry, nextGateEntry,
   entrySession, entryFacts, entryIdentifiers, entryMessage, messageTopicLength,
   messageForwardLength, messagePayloadLength, messageFlags, messageExpiresAt, commitRelease,
   commitPubrel, restoreMessage, restoreEntry, restoreReleased, restoreInbound, setLastIdentifier,

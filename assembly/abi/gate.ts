@@ -37,6 +37,11 @@ export function gatedEntries(handle: u32): u32 {
   const pointer = sessionOf(handle);
   return pointer == 0 ? 0 : sessionAt(pointer).gated;
 }
+/** Those of them whose row the host has read: it stores them. */
+export function storingEntries(handle: u32): u32 {
+  const pointer = sessionOf(handle);
+  return pointer == 0 ? 0 : sessionAt(pointer).storing;
+}
 /** The highest number of a stored entry in the queue of this session; 0 = there is none. */
 export function lastQueued(handle: u32): f64 {
   const pointer = sessionOf(handle);

@@ -64,6 +64,7 @@ export class Session {
   subscriptions: u32;
   durable: u32; // 1 = kept by the durable engine: what it gets passes the gate (gate.ts)
   gated: u32; // entries that wait for their commit
+  storing: u32; // those of them that the host has been told about
   // POLICY_ASK: every topic is asked about before it leaves (receive-verdicts.ts)
   receivePolicy: u32;
   receiveVerdicts: u32; // table: see receive-verdicts.ts

@@ -25,10 +25,10 @@ import { makeHold, somebodyWaits } from './publisher';
 
 /**
  * ```
- *  0         4      8       12
- *  +---------+------+-------+---------+
- *  | message | hold | first | entries |
- *  +---------+------+-------+---------+
+ *  0         4      8       12        16
+ *  +---------+------+-------+---------+-----------+
+ *  | message | hold | first | entries | isStoring |
+ *  +---------+------+-------+---------+-----------+
  * ```
  * Frozen entries are chained by `next`; `prev` has the handle of their session.
  */
@@ -38,6 +38,7 @@ class Gate {
   hold: u32; // the publisher's acknowledgement; 0 = nobody waits
   first: u32;
   entries: u32;
+  isStoring: u32; // 1 = the host was told, and stores them
 }
 
 /** Values of `Session.durable`. */
@@ -104,7 +105,7 @@ export function closeGate(
   const row = pointer == 0 ? 0 : addRow(ROW_APPEND, publisher);
   if (row == 0) {
     if (pointer != 0) release(MEMORY_RECORD, pointer);
-    discardEntries(first);
+    discardEntries(first, 0);
     return false;
   }
   const gate = changetype<Gate>(pointer);
@@ -114,6 +115,7 @@ export function closeGate(
   if (hold != 0) holdAt(hold).waiting++;
   gate.first = first;
   gate.entries = entries;
+  gate.isStoring = 0;
   setColumn(row, 2, pointer);
   setColumn(row, 3, message);
   setColumn(row, 4, entries);
@@ -122,15 +124,21 @@ export function closeGate(
   return true;
 }
 
-function discardEntries(first: u32): void {
+function discardEntries(first: u32, isStoring: u32): void {
   let pointer = first;
   while (pointer != 0) {
     const next = entryAt(pointer).next;
     const session = sessionOf(entryAt(pointer).prev);
-    if (session != 0) sessionAt(session).gated--;
+    if (session != 0) ungate(sessionAt(session), isStoring);
     freeEntry(changetype<Session>(session), pointer);
     pointer = next;
   }
+}
+
+@inline
+function ungate(session: Session, isStoring: u32): void {
+  session.gated--;
+  session.storing -= isStoring;
 }
 
 /** A retained message of QoS 0 changed: it is stored without anybody waiting for it. */
@@ -146,7 +154,13 @@ export function tellRetained(message: u32, topicAt: u32, topicLength: u32): void
 
 /** The number under which the host stores the message of a gate; its copies follow it. */
 export function numberGate(pointer: u32, number: f64): void {
-  messageAt(changetype<Gate>(pointer).message).number = number;
+  const gate = changetype<Gate>(pointer);
+  messageAt(gate.message).number = number;
+  gate.isStoring = 1;
+  for (let at = gate.first; at != 0; at = entryAt(at).next) {
+    const session = sessionOf(entryAt(at).prev);
+    if (session != 0) sessionAt(session).storing++;
+  }
 }
 export function firstOfGate(pointer: u32): u32 {
   return changetype<Gate>(pointer).first;
@@ -168,10 +182,10 @@ export function openGate(pointer: u32): void {
       freeEntry(changetype<Session>(0), at);
     } else if (sessionAt(session).durable == KEPT_SPILLED) {
       // Its queue is too long for memory: it is read from the store when there is room.
-      sessionAt(session).gated--;
+      ungate(sessionAt(session), gate.isStoring);
       freeEntry(changetype<Session>(0), at);
     } else {
-      sessionAt(session).gated--;
+      ungate(sessionAt(session), gate.isStoring);
       offerStored(sessionAt(session), at, gate.hold);
       if (sessionAt(session).pendingHead == at) pump(sessionAt(session));
     }
@@ -182,7 +196,8 @@ export function openGate(pointer: u32): void {
 
 /** It cannot be stored: nobody gets it, and the publisher is told. */
 export function abortGate(pointer: u32, reasonCode: u32): void {
-  discardEntries(changetype<Gate>(pointer).first);
+  const gate = changetype<Gate>(pointer);
+  discardEntries(gate.first, gate.isStoring);
   endGate(pointer, reasonCode);
 }
 

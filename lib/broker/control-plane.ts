@@ -174,6 +174,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
       engineState: (state, error) => this.#engineState(state, error),
       cannotStore: (publisher) => this.#cannotStore(publisher),
       queueIsFull: (session, message, qos) => {
+        this.core.countDropped('queue-full');
         this.dropped(session, message.topicName.toString(), qos as Qos, 'queue-full');
       },
       spillLimits: {

@@ -89,17 +89,17 @@ export class SpilledQueues {
     return core.queuedMessages(session.handle) + gated >= limits.messagesMax
       || core.queuedBytes(session.handle) + gated * bytes >= limits.bytesMax;
   }
-  /** What is gated now is stored, and will be read from there: it comes behind `after`. */
+  /** What is being stored now will be read from there: it comes behind `after`. */
   #begin(session: Session, number: number): Spill | undefined {
     const core = this.#owner.core();
     if (core === undefined) return undefined;
-    const gated = core.gatedEntries(session.handle);
     // Whatever was delivered to memory is there or done with, and gates open in order.
     const after = Math.max(core.lastQueued(session.handle), session.lastDone);
     core.spill(session.handle);
     const spill: Spill = {
-      session, after, last: number, messages: Math.max(0, gated - 1), state: 'resting',
-      moved: new Set(),
+      // Entries of the same chunk that are gated behind this one are yet to be admitted.
+      session, after, last: number, messages: core.storingEntries(session.handle),
+      state: 'resting', moved: new Set(),
     };
     this.#spills.set(session.handle, spill);
     return spill;

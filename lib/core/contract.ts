@@ -369,6 +369,8 @@ export interface CoreControl {
    * second; answers when it wants to be called again (ms from now).
    */
   tick(now: number, wallClockMs: number): number;
+  /** A message was dropped outside the core: on its way to the store. */
+  countDropped(reason: DropReason): void;
   stats(): CoreStats;
   close(): void;
 }

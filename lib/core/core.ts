@@ -7,8 +7,8 @@ import {
   LIMIT_RETAIN_AVAILABLE, SESSION_HANDLER, SESSION_HOLDS, SESSION_SOCKET,
 } from '../../assembly/shared/abi.js';
 import type {
-  ConnectionHandle, CoreControl, CoreEvents, CoreOptions, CoreStats, HandlerSessionOptions,
-  OutgoingMessage, Qos, SessionHandle, SessionInfo, SubscribeOptions,
+  ConnectionHandle, CoreControl, CoreEvents, CoreOptions, CoreStats, DropReason,
+  HandlerSessionOptions, OutgoingMessage, Qos, SessionHandle, SessionInfo, SubscribeOptions,
 } from './contract.js';
 import { CoreError } from './errors.js';
 import { DROP_REASONS, memoryByClass } from './limits.js';
@@ -203,6 +203,10 @@ export class Core extends ControlPackets implements CoreControl {
   }
   bytesIn(connection: ConnectionHandle): number {
     return this.x.bytesReceived(connection);
+  }
+
+  countDropped(reason: DropReason): void {
+    this.counters[COUNT_DROPPED + DROP_REASONS.indexOf(reason)] += 1;
   }
 
   stats(): CoreStats {

@@ -191,6 +191,10 @@ export class DurableSide {
   gatedEntries(session: SessionHandle): number {
     return this.x.gatedEntries(session) >>> 0;
   }
+  /** Those that were told with `append` and are not committed. */
+  storingEntries(session: SessionHandle): number {
+    return this.x.storingEntries(session) >>> 0;
+  }
   /** The highest number of a stored entry that is in memory; 0 = none. */
   lastQueued(session: SessionHandle): number {
     return this.x.lastQueued(session);

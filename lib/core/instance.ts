@@ -114,6 +114,7 @@ export interface CoreExports {
   setDurable(): void;
   markDurable(session: number, kept: number): void;
   gatedEntries(session: number): number;
+  storingEntries(session: number): number;
   lastQueued(session: number): number;
   setGateNumber(gate: number, number: number): void;
   commitGate(gate: number, now: number): void;

@@ -263,10 +263,28 @@ describe('a queue that is longer than memory is given for', () => {
     await offlineReceiver(broker);
     for (let i = 0; i < 250; i++) await broker.publish('t', `${i}`, { qos: 1 });
     expect(dropped).toEqual(Array.from({ length: 50 }, () => 'queue-full'));
+    expect(broker.stats().dropped['queue-full']).toBe(50);
     const again = open(broker, 'receiver');
     const heard = listen(again);
     await connected(again);
     await heard.until(200);
     expect(heard.payloads).toEqual(numbers(0, 200));
+  });
+
+  it('takes as many as the bound says when they come in bursts', async () => {
+    const broker = await start({ limits: { queueMemoryMessagesMax: 50, queueMessagesMax: 1_000 } });
+    await offlineReceiver(broker);
+    // One write of many packets: all of them are on their way to the disk at once.
+    const sender = await connect(broker, 'sender');
+    sender.stream.cork();
+    const sent = numbers(0, 1_000).map((value) => sender.publishAsync('t', value, { qos: 1 }));
+    sender.stream.uncork();
+    await Promise.all(sent);
+    expect(broker.stats().dropped['queue-full']).toBe(0);
+    const again = open(broker, 'receiver');
+    const heard = listen(again);
+    await connected(again);
+    await heard.until(1_000);
+    expect(heard.payloads).toEqual(numbers(0, 1_000));
   });
 });

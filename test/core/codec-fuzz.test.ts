@@ -59,6 +59,12 @@ function note(tally: Tally, bytes: Uint8Array, what: string, twin: unknown, core
   );
 }
 
+function unseen(tally: Tally): string[] {
+  const keys = [...tally.verdicts.keys()];
+  return ['81', '82', '84', '85', '8f', '90', '94']
+    .filter((reason) => !keys.some((key) => key.endsWith(`:${reason}`)));
+}
+
 describe('core codec and plain twin parser', () => {
   it(`agree on every prefix of ${CASES / PREFIX_SHARE} packets (seed ${SEED})`, () => {
     const maker = new PacketMaker(SEED);
@@ -79,15 +85,14 @@ describe('core codec and plain twin parser', () => {
     const maker = new PacketMaker(SEED);
     const tally: Tally = { verdicts: new Map(), disagreements: [] };
     for (let i = 0; i < CASES; i++) compare(tally, maker);
-    const shown = tally.disagreements.slice(0, DISAGREEMENTS_SHOWN);
-    expect(`seed ${SEED}: ${shown.join('\n')}`).toBe(`seed ${SEED}: `);
     // A fuzz that never gets through, or never fails, proves nothing.
     for (let type = 1; type <= 15; type++) {
       expect(tally.verdicts.get(`${type}:0`) ?? 0).toBeGreaterThan(CASES / 300);
     }
-    for (const reason of ['81', '82', '84', '85', '8f', '90', '94']) {
-      const seen = [...tally.verdicts.keys()].some((key) => key.endsWith(`:${reason}`));
-      expect([reason, seen]).toEqual([reason, true]);
-    }
+    // Some verdicts are rare: those that this seed has not met get more packets.
+    for (let i = 0; i < CASES * 9 && unseen(tally).length > 0; i++) compare(tally, maker);
+    expect(unseen(tally)).toEqual([]);
+    const shown = tally.disagreements.slice(0, DISAGREEMENTS_SHOWN);
+    expect(`seed ${SEED}: ${shown.join('\n')}`).toBe(`seed ${SEED}: `);
   }, 600_000);
 });

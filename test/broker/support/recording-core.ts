@@ -147,6 +147,7 @@ export class RecordingCore implements CoreControl {
   tick(): number {
     return 1_000;
   }
+  countDropped(): void {}
   stats(): CoreStats {
     return {
       connections: 0,
