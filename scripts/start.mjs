@@ -1,25 +1,22 @@
-// `npm start [-- arguments of the example]`: builds the package and the smart home of
-// examples/casa, then becomes it. It runs in this process, so that Ctrl-C and SIGTERM reach the
-// example and nothing stays behind.
+// `npm start [-- arguments of the example]` builds what is stale and runs the smart home of
+// examples/casa; `npm run example -- NAME [arguments]` does the same with another example. The
+// example runs in this process, so that Ctrl-C and SIGTERM reach it and nothing stays behind.
 import './require-node.mjs';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { ROOT, isFresh, runNode, toolPath } from './toolbox.mjs';
+import { ROOT } from './toolbox.mjs';
 
-const SOURCE = 'examples/casa/main.ts';
-const COMPILED = 'build/nest/examples/casa/main.js';
-
-if (!existsSync(join(ROOT, SOURCE))) {
-  console.error(`${SOURCE} is missing: this copy of the repository is not whole. Clone it again.`);
+if (!existsSync(join(ROOT, 'examples/casa/main.ts'))) {
+  console.error(
+    'examples/casa/main.ts is missing: this copy of the repository is not whole. Clone it again.',
+  );
   process.exit(1);
 }
-runNode(join(ROOT, 'scripts/build-wasm.mjs'), ['--if-stale']);
-runNode(join(ROOT, 'scripts/build-lib.mjs'), ['--if-stale']);
-// The example says `import ... from 'nidomq'` as a user's program does: it is compiled against
-// dist/ and runs on dist/.
-const INPUTS = ['examples', 'build/dist.stamp', 'tsconfig.json', 'tsconfig.examples.json'];
-if (!isFresh([COMPILED], INPUTS)) {
-  runNode(toolPath('typescript', 'bin/tsc'), ['-p', 'tsconfig.examples.json']);
+const { compiledMain, exampleNames } = await import('./build-examples.mjs');
+const name = process.argv[2] === '--example' ? process.argv.splice(2, 2)[1] : 'casa';
+if (!exampleNames().includes(name)) {
+  console.error(`There is no example ${name ?? '(no name given)'}: ${exampleNames().join(', ')}.`);
+  process.exit(2);
 }
-await import(pathToFileURL(join(ROOT, COMPILED)).href);
+await import(pathToFileURL(compiledMain(name)).href);
