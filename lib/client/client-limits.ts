@@ -9,6 +9,13 @@ export const clientLimits = {
   queueBytesMax: 16 * 1024 * 1024,
   /** Unacknowledged QoS 1 and 2 messages that a server may send. */
   receiveMaximum: 1024,
+  /** QoS 1 and 2 messages under way to a server; its Receive Maximum may allow less. */
+  inflightMax: 65_535,
+  /**
+   * The same in MQTT 3.x, which has no word for what a server can take: mosquitto takes 20
+   * (`max_inflight_messages`) and drops what exceeds it behind a PUBACK or PUBREC.
+   */
+  inflightMaxWithoutReceiveMaximum: 20,
   /** Topic Aliases of the server that are remembered. */
   topicAliasMaximum: 0,
   /** Topic Aliases that we make use of, however many the server allows. */

@@ -88,6 +88,6 @@ export const OWN_OPTIONS: readonly string[] = [
   'keyFile', 'pfxFile', 'checkServerIdentity', 'psk', 'secureOptions', 'ecdhCurve', 'sigalgs',
   'createSocket', 'family', 'localAddress', 'serverReference', 'enhancedAuthentication',
   'reconnectPeriodMax', 'memoryBytes', 'packetBytesMax', 'queueMessagesMax', 'queueBytesMax',
-  'queueOverflow', 'handlerConcurrency', 'handlerTimeoutMs', 'requestTimeoutMs', 'endDeadlineMs',
-  'logger',
+  'queueOverflow', 'inflightMax', 'handlerConcurrency', 'handlerTimeoutMs', 'requestTimeoutMs',
+  'endDeadlineMs', 'logger',
 ];

@@ -57,7 +57,9 @@ export interface EnhancedAuthentication {
   /** Authentication Data of CONNECT, and of a re-authentication. A new exchange begins. */
   start(): AuthenticationData | Promise<AuthenticationData>;
   /** The server asks on: what to answer. Throw to give up. */
-  continue(data: Uint8Array | undefined, packet: AuthPacket): AuthenticationData | Promise<AuthenticationData>;
+  continue(
+    data: Uint8Array | undefined, packet: AuthPacket,
+  ): AuthenticationData | Promise<AuthenticationData>;
   /** The server's last word, with which it may prove itself. Throw to refuse the server. */
   finish?(data: Uint8Array | undefined): void;
 }
@@ -66,7 +68,8 @@ export type AuthenticationData = Uint8Array | undefined;
 export interface ClientOptions extends Pick<TlsConnectOptions,
   'ca' | 'cert' | 'key' | 'pfx' | 'passphrase' | 'ciphers' | 'minVersion' | 'maxVersion' | 'crl'
   | 'caFile' | 'certFile' | 'keyFile' | 'pfxFile' | 'servername' | 'ALPNProtocols'
-  | 'rejectUnauthorized' | 'checkServerIdentity' | 'psk' | 'secureOptions' | 'ecdhCurve' | 'sigalgs'> {
+  | 'rejectUnauthorized' | 'checkServerIdentity' | 'psk' | 'secureOptions' | 'ecdhCurve'
+  | 'sigalgs'> {
   // --- where ---
   readonly protocol?: ClientProtocol;
   readonly host?: string;
@@ -128,6 +131,12 @@ export interface ClientOptions extends Pick<TlsConnectOptions,
   readonly queueOverflow?: 'reject' | 'drop-oldest';
   /** Whether QoS 0 waits in the queue while offline. Default true. */
   readonly queueQoSZero?: boolean;
+  /**
+   * QoS 1 and 2 messages that are sent and not acknowledged, at most. With MQTT 5 the server's
+   * Receive Maximum counts when it is less. Default: 65,535 with MQTT 5; 20 with MQTT 3.x, where a
+   * server cannot say what it takes, and may lose what exceeds it without a word.
+   */
+  readonly inflightMax?: number;
   readonly handlerConcurrency?: number;
   readonly handlerTimeoutMs?: number;
   readonly requestTimeoutMs?: number;
@@ -182,7 +191,7 @@ export interface SubscribeOptions {
   readonly ack?: 'after-handler' | 'on-receipt';
   /** One call of the handler may take this long; 0 = for ever. Default 30,000. */
   readonly handlerTimeoutMs?: number;
-  /** Default: none. A call that ran out of time is not repeated, because it may still be at work. */
+  /** Default: none. A call that ran out of time is not repeated: it may still be at work. */
   readonly retries?: RetryOptions;
   /** Where a message goes when its handler has failed for good; then it counts as done. */
   readonly deadLetterTopic?: string;

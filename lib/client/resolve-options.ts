@@ -4,7 +4,9 @@ import type { BrokerLogger } from '../broker/logger.js';
 import type { ProtocolVersion, Qos, WillMessage } from '../core/contract.js';
 import { clientLimits } from './client-limits.js';
 import { NidoClientError } from './errors.js';
-import { messageProperties, pairsProblem, propertiesProblem, userPairs } from './message-properties.js';
+import {
+  messageProperties, pairsProblem, propertiesProblem, userPairs,
+} from './message-properties.js';
 import type { ClientOptions, ClientProtocol, ServerAddress, WillOptions } from './options.js';
 import { OPTIONS_TABLE, OWN_OPTIONS } from './options-table.js';
 import { checkProtocol, makeTarget, parseUrl } from './server-target.js';
@@ -218,6 +220,7 @@ function checkRanges(options: ResolvedOptions): void {
     ['packetBytesMax', limits.packetBytesMax, 64, 268_435_460],
     ['queueMessagesMax', limits.queueMessagesMax, 1, 10_000_000],
     ['queueBytesMax', limits.queueBytesMax, 1024, MEMORY_BYTES_MAX],
+    ['inflightMax', options.inflightMax, 1, 65_535],
     ['handlerConcurrency', limits.handlerConcurrency, 1, 65_535],
     ['handlerTimeoutMs', limits.handlerTimeoutMs, 0, TIMER_MS_MAX],
     ['requestTimeoutMs', limits.requestTimeoutMs, 1, TIMER_MS_MAX],

@@ -16,8 +16,8 @@ import { clientLimits } from './client-limits.js';
 import { NidoClientError, messageOf } from './errors.js';
 import { userPairs } from './message-properties.js';
 import {
-  FAILURE, PROTOCOL_ERROR, SESSION_TAKEN_OVER, SUCCESS, UNSUPPORTED_PROTOCOL_VERSION, isFinalRefusal,
-  reasonOfReturnCode,
+  FAILURE, PROTOCOL_ERROR, SESSION_TAKEN_OVER, SUCCESS, UNSUPPORTED_PROTOCOL_VERSION,
+  isFinalRefusal, reasonOfReturnCode,
 } from './reason-names.js';
 import { oldVersionProblem } from './resolve-options.js';
 import type { ResolvedOptions } from './resolve-options.js';
@@ -218,7 +218,7 @@ export class Uplink {
     this.#targets.succeeded();
     if (this.protocolVersion === 5 && options.sessionExpiryInterval > 0) this.#cleanStart = false;
     core.acceptUplink(connection, this.session, {
-      receiveMaximum: this.server.receiveMaximum,
+      receiveMaximum: this.#inflightMax(),
       maximumPacketSize: this.server.maximumPacketSize,
       topicAliasMaximum: Math.min(
         this.server.topicAliasMaximum, clientLimits.topicAliasesUsedMax),
@@ -234,6 +234,13 @@ export class Uplink {
       server: this.serverName,
       connack,
     });
+  }
+
+  /** QoS 1 and 2 messages that may be under way. [MQTT-3.3.4-7] */
+  #inflightMax(): number {
+    const byDefault = this.protocolVersion === 5
+      ? clientLimits.inflightMax : clientLimits.inflightMaxWithoutReceiveMaximum;
+    return Math.min(this.options.inflightMax ?? byDefault, this.server.receiveMaximum);
   }
 
   auth(connection: ConnectionHandle, packet: AuthPacket): void {
@@ -327,8 +334,8 @@ export class Uplink {
     const { options } = this;
     if (options.limits.reconnectPeriod === 0) return true;
     if (error.reasonCode === SESSION_TAKEN_OVER) return true; // coming back would start a fight
-    if (error.code === 'NIDO_CLIENT_AUTHENTICATION') return options.reconnectOnConnackError !== true;
-    return error.code === 'NIDO_CLIENT_REFUSED' && options.reconnectOnConnackError !== true
+    if (options.reconnectOnConnackError === true) return false;
+    return error.code === 'NIDO_CLIENT_AUTHENTICATION' || error.code === 'NIDO_CLIENT_REFUSED'
       && isFinalRefusal(error.reasonCode ?? SUCCESS);
   }
 
