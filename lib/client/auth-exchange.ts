@@ -3,7 +3,9 @@ import type { Core } from '../core/core.js';
 import type { AuthPacket, ConnackFields, ConnectionHandle } from '../core/contract.js';
 import { NidoClientError, messageOf } from './errors.js';
 import type { AuthenticationData, EnhancedAuthentication } from './options.js';
-import { CONTINUE_AUTHENTICATION, PROTOCOL_ERROR, RE_AUTHENTICATE, SUCCESS } from './reason-names.js';
+import {
+  CONTINUE_AUTHENTICATION, PROTOCOL_ERROR, RE_AUTHENTICATE, SUCCESS,
+} from './reason-names.js';
 
 export type GiveUp = (connection: ConnectionHandle, error: NidoClientError) => void;
 

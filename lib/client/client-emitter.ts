@@ -53,7 +53,8 @@ export interface ClientEvents {
 }
 
 export type ClientEventName = keyof ClientEvents;
-export type ClientEventListener<Name extends ClientEventName> = (...event: ClientEvents[Name]) => void;
+export type ClientEventListener<Name extends ClientEventName> =
+  (...event: ClientEvents[Name]) => void;
 
 export class ClientEmitter {
   readonly #emitter = new EventEmitter();

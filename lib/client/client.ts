@@ -131,7 +131,7 @@ export class NidoClient {
     return this;
   }
 
-  // --- what it does --------------------------------------------------------------------------------
+  // --- what it does -----------------------------------------------------------------------------
 
   /** Begins to connect; only needed with `manualConnect`. */
   start(): void {
@@ -218,7 +218,7 @@ export class NidoClient {
     await this.#outgoing.whenEmpty();
   }
 
-  // --- what the parts tell -------------------------------------------------------------------------
+  // --- what the parts tell ----------------------------------------------------------------------
 
   #accepting(connection: ConnectionHandle, connack: ConnackFields): void {
     if (!connack.sessionPresent) this.#core.restartSession(this.#session);
@@ -261,8 +261,9 @@ export class NidoClient {
       },
       suback: (_: ConnectionHandle, identifier: number, codes: Uint8Array, fields: ReasonFields) =>
         this.#subscriptions.suback(identifier, codes, fields),
-      unsuback: (_: ConnectionHandle, identifier: number, codes: Uint8Array, fields: ReasonFields) =>
-        this.#subscriptions.unsuback(identifier, codes, fields),
+      unsuback: (
+        _: ConnectionHandle, identifier: number, codes: Uint8Array, fields: ReasonFields,
+      ) => this.#subscriptions.unsuback(identifier, codes, fields),
       deliver: (session: SessionHandle, delivery: Delivery) =>
         this.#subscriptions.deliver(session, delivery),
       published: (token: number, reasonCode: number) => this.#outgoing.published(token, reasonCode),

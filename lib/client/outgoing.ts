@@ -195,7 +195,9 @@ export class Outgoing {
 function topicProblem(topicName: unknown): string | undefined {
   if (typeof topicName !== 'string') return 'is not a string';
   if (topicName === '') return 'is empty';
-  if (FORBIDDEN.test(topicName)) return 'holds a wildcard, U+0000 or a lone surrogate'; // [MQTT-3.3.2-2]
+  if (FORBIDDEN.test(topicName)) { // [MQTT-3.3.2-2]
+    return 'holds a wildcard, U+0000 or a lone surrogate';
+  }
   if (topicName.length > TOPIC_UNITS_SAFE && Buffer.byteLength(topicName) > TOPIC_BYTES_MAX) {
     return `is longer than ${TOPIC_BYTES_MAX} bytes`;
   }

@@ -18,7 +18,8 @@ import type { HandlerHost, MessageHandler } from './handler-subscription.js';
 import { userPairs } from './message-properties.js';
 import type { SubscribeOptions } from './options.js';
 import {
-  FAILURE, PACKET_TOO_LARGE, SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, UNSPECIFIED_ERROR, WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
+  FAILURE, PACKET_TOO_LARGE, SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, UNSPECIFIED_ERROR,
+  WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
 } from './reason-names.js';
 import { checkNumber } from './resolve-options.js';
 import type { ResolvedOptions } from './resolve-options.js';
@@ -114,7 +115,7 @@ export class Subscriptions {
     this.#bySession.get(session)?.deliver(delivery);
   }
 
-  // --- with the server ---------------------------------------------------------------------------
+  // --- with the server --------------------------------------------------------------------------
 
   /** CONNACK has come: what the server does not know is asked for before anything else leaves. */
   accepting(connection: ConnectionHandle, connack: ConnackFields): void {
@@ -242,7 +243,7 @@ export class Subscriptions {
     if (outcome === 'too-large') this.#answered(packetIdentifier)?.unsubscribed?.();
   }
 
-  // --- filters and handlers ----------------------------------------------------------------------
+  // --- filters and handlers ---------------------------------------------------------------------
 
   /** What the server has said that it cannot do is not asked for. */
   #checkServer(topicFilter: string, parsed: ParsedFilter): void {
@@ -331,7 +332,7 @@ export class Subscriptions {
     handler.end();
   }
 
-  // --- the end -------------------------------------------------------------------------------------
+  // --- the end ----------------------------------------------------------------------------------
 
   refuseNew(error: NidoClientError): void {
     this.#ended ??= error;
@@ -351,7 +352,9 @@ export class Subscriptions {
       unsubscribed?.();
     }
     this.#requests.clear();
-    for (const { waiters } of this.#entries.values()) for (const { reject } of waiters) reject(error);
+    for (const { waiters } of this.#entries.values()) {
+      for (const { reject } of waiters) reject(error);
+    }
     this.#entries.clear();
     for (const handler of this.#bySession.values()) handler.end();
     this.#bySession.clear();

@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const SAY_DEADLINE_MS = 15_000;
+const SAY_DEADLINE_MS = 60_000;
 export const COMMAND = join(process.cwd(), 'dist/cli/nidomq.js');
 
 export interface Ended {

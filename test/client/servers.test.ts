@@ -1,8 +1,11 @@
 /** The client with every server that we have, in the versions they speak, over TCP and TLS. */
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { connect } from '../../lib/client/index.js';
 import type { ClientOptions, NidoClient } from '../../lib/client/index.js';
 import { Stage, hasMosquitto, until } from './support/servers.js';
+
+// Takes seconds on a quiet machine; nothing here is about speed.
+jest.setTimeout(180_000);
 
 const stage = new Stage();
 afterEach(() => stage.stop());
@@ -62,13 +65,15 @@ for (const protocolVersion of [4, 5] as const) {
       await talk(url, { protocolVersion, ca });
     });
     it('with nidomq over WebSocket', async () => {
-      const { port } = await stage.ours({ listeners: [{ host: '127.0.0.1', port: 0, ws: '/mqtt' }] });
+      const listeners = [{ host: '127.0.0.1', port: 0, ws: '/mqtt' }];
+      const { port } = await stage.ours({ listeners });
       await talk(`ws://127.0.0.1:${port}`, { protocolVersion });
     });
-    (hasMosquitto ? it : it.skip)('with mosquitto (skipped where it is not installed)', async () => {
+    const mosquitto = hasMosquitto ? it : it.skip;
+    mosquitto('with mosquitto (skipped where it is not installed)', async () => {
       await talk((await stage.mosquitto()).url, { protocolVersion });
     });
-    (hasMosquitto ? it : it.skip)('with mosquitto over TLS (skipped likewise)', async () => {
+    mosquitto('with mosquitto over TLS (skipped likewise)', async () => {
       const { url, ca } = await stage.mosquittoTls();
       await talk(url, { protocolVersion, ca });
     });

@@ -15,7 +15,7 @@ import { findMosquitto } from '../../conformance/brokers.js';
 import { Certificates } from '../../listener/support/certificates.js';
 
 const HOST = '127.0.0.1';
-const START_MS = 10_000;
+const START_MS = 60_000;
 
 /** Everything that a test has started; `stop` takes it away again, last first. */
 export class Stage {
@@ -210,7 +210,7 @@ export async function untilListening(port: number): Promise<void> {
 
 /** Waits until `condition` holds, looking again after every turn. */
 export async function until(
-  condition: () => boolean, what: string, limitMs = 10_000,
+  condition: () => boolean, what: string, limitMs = 60_000,
 ): Promise<void> {
   const end = Date.now() + limitMs;
   while (!condition()) {
