@@ -9,7 +9,7 @@ import { setClock } from '../session/limits';
 import { attach } from '../session/resume';
 import { sessionAt, sessionOf } from '../session/session';
 import { reserve } from '../session/slab';
-import { invalidateVerdicts as dropVerdicts } from '../session/verdicts';
+import { forgetVerdicts, invalidateVerdicts as dropVerdicts } from '../session/verdict-table';
 import { releaseReceiverHolds } from '../session/withholding';
 import { PAUSE_OFF, ROLE_CLIENT } from '../shared/abi';
 import { forgetCurrent } from '../switch/ingest';
@@ -123,9 +123,12 @@ export function sessionOfConnection(handle: u32): u32 {
   if (pointer == 0 || connectionAt(pointer).session == 0) return 0;
   return sessionAt(connectionAt(pointer).session).handle;
 }
+/** What was decided about this connection before is forgotten. */
 export function setPolicy(handle: u32, policy: u32): void {
   const pointer = connectionOf(handle);
-  if (pointer != 0) connectionAt(pointer).policy = <u8>policy;
+  if (pointer == 0) return;
+  connectionAt(pointer).policy = <u8>policy;
+  forgetVerdicts(connectionAt(pointer).verdicts);
 }
 export function answerPublish(handle: u32, reasonCode: u32, keep: u32): void {
   const pointer = connectionOf(handle);

@@ -11,7 +11,7 @@ import { limitOf, setClock } from '../session/limits';
 import { rememberReceive } from '../session/receive-verdicts';
 import { cancelReplay, startReplay } from '../session/replay';
 import { createSession, sessionAt, sessionOf } from '../session/session';
-import { VERDICT_ALLOWED, VERDICT_DENIED } from '../session/verdicts';
+import { VERDICT_ALLOWED, VERDICT_DENIED } from '../session/verdict-table';
 import { LIMIT_QUEUE_MESSAGES } from '../shared/abi';
 import { parseTopicFilter } from '../topic/topic-filter';
 import { isTopicName } from '../topic/topic-name';

@@ -9,6 +9,7 @@ import { COUNT_CONNECTIONS, POLICY_ALLOW } from '../shared/abi';
 import { unpinTopic } from '../index/topic-intern';
 import { clock, count } from './limits';
 import { HandleTable, giveHandle, handleTableBytes, resolveHandle, takeHandle } from './handles';
+import { freeVerdicts } from './verdict-table';
 
 /** States of a connection, in the only order in which they follow each other. */
 export const STATE_OPENING: u8 = 0; // nothing whole arrived yet
@@ -65,7 +66,7 @@ export class Connection {
 
   aliasIn: u32; // block: one TopicEntry per alias, made with the first alias
   aliasOut: u32; // block: see topic-alias.ts
-  verdicts: u32; // block: see verdicts.ts
+  verdicts: u32; // table: see verdict-table.ts
 }
 
 const connectionTable: HandleTable = changetype<HandleTable>(memory.data(16));
@@ -117,7 +118,7 @@ export function createConnection(role: u32): u32 {
 export function freeConnection(connection: Connection): void {
   if (connection.carry != 0) release(MEMORY_CARRY, connection.carry);
   dropAliases(connection);
-  if (connection.verdicts != 0) release(MEMORY_RECORD, connection.verdicts);
+  freeVerdicts(connection.verdicts);
   giveHandle(connectionTable, connection.handle);
   count(COUNT_CONNECTIONS, -1);
   release(MEMORY_RECORD, changetype<u32>(connection));

@@ -34,7 +34,7 @@ import { Session, bindIdentifier, takeIdentifier } from './session';
 import { reserve, reserveForPublish } from './slab';
 import { starve } from './starving';
 import { aliasWasSent, chooseAlias } from './topic-alias';
-import { VERDICT_ALLOWED, VERDICT_UNKNOWN } from './verdicts';
+import { VERDICT_ALLOWED, VERDICT_UNKNOWN } from './verdict-table';
 import { isAtBound, startHolding } from './withholding';
 import { tellDropped } from '../switch/events';
 import { makeHold } from '../switch/publisher';

@@ -4,20 +4,19 @@
  * the queue, was retained, or was sent and not acknowledged, counts. An unknown verdict lets the
  * message wait at the head of its queue until the control plane has answered.
  *
- * A direct-mapped table of 64 slots, 8 bytes each: serial number of the topic, rules it was decided
- * by (low 16 bits), verdict. It is emptied when another connection takes the session over.
+ * The verdicts are forgotten when another connection takes the session over.
  */
-import { MEMORY_RECORD } from '../shared/memory-class';
-import { allocateZeroed } from '../memory/blocks';
 import { TopicEntry, internTopic } from '../index/topic-intern';
 import { tellReceive } from '../switch/events';
 import { messageAt, topicOf } from './message-block';
 import { Session } from './session';
 import { starve } from './starving';
-import { VERDICT_UNKNOWN, rulesInForce } from './verdicts';
+import {
+  VERDICT_UNKNOWN, forgetVerdicts, keepVerdict, rulesInForce, verdictIn, verdictTable,
+} from './verdict-table';
 
-const SLOTS: u32 = 64;
-const TABLE_BYTES: u32 = SLOTS << 3;
+/** There is only one question about a topic here. */
+const MAY_RECEIVE: u32 = 1;
 
 /** The newest answer, for a session that there is no memory for a table for. */
 let lastSession: u32 = 0;
@@ -25,20 +24,12 @@ let lastSerial: u32 = 0;
 let lastRules: u32 = 0;
 let lastVerdict: u32 = VERDICT_UNKNOWN;
 
-@inline
-function slotFor(session: Session, serial: u32): u32 {
-  return session.receiveVerdicts + ((serial & (SLOTS - 1)) << 3);
-}
-
 /** The verdict for an interned topic. */
 export function receiveVerdict(session: Session, topic: u32): u32 {
   const serial = changetype<TopicEntry>(topic).serial;
-  const rules = <u32>rulesInForce();
-  if (session.receiveVerdicts != 0) {
-    const slot = slotFor(session, serial);
-    if (load<u32>(slot) == serial && <u32>load<u16>(slot, 4) == rules) return load<u8>(slot, 6);
-  }
-  if (lastSession == session.handle && lastSerial == serial && lastRules == rules) {
+  const kept = verdictIn(session.receiveVerdicts, serial, MAY_RECEIVE);
+  if (kept != VERDICT_UNKNOWN) return kept;
+  if (lastSession == session.handle && lastSerial == serial && lastRules == rulesInForce()) {
     return lastVerdict;
   }
   return VERDICT_UNKNOWN;
@@ -63,19 +54,13 @@ function ask(session: Session, serial: u32, message: u32): void {
 export function rememberReceive(session: Session, serial: u32, rules: u32, verdict: u32): bool {
   if (session.asking != serial) return false;
   session.asking = 0;
-  if (rules != <u32>rulesInForce()) return true; // void already: it will be asked again
+  if (rules != rulesInForce()) return true; // void already: it will be asked again
   lastSession = session.handle;
   lastSerial = serial;
   lastRules = rules;
   lastVerdict = verdict;
-  if (session.receiveVerdicts == 0) {
-    session.receiveVerdicts = allocateZeroed(MEMORY_RECORD, TABLE_BYTES);
-    if (session.receiveVerdicts == 0) return true;
-  }
-  const slot = slotFor(session, serial);
-  store<u32>(slot, serial);
-  store<u16>(slot, <u16>rules, 4);
-  store<u8>(slot, <u8>verdict, 6);
+  keepVerdict(session.receiveVerdicts, serial, MAY_RECEIVE, verdict);
+  session.receiveVerdicts = verdictTable;
   return true;
 }
 
@@ -83,5 +68,5 @@ export function rememberReceive(session: Session, serial: u32, rules: u32, verdi
 export function forgetReceive(session: Session): void {
   session.asking = 0;
   if (lastSession == session.handle) lastSession = 0;
-  if (session.receiveVerdicts != 0) memory.fill(session.receiveVerdicts, 0, TABLE_BYTES);
+  forgetVerdicts(session.receiveVerdicts);
 }

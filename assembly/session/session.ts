@@ -11,6 +11,7 @@ import { allocateZeroed, release } from '../memory/blocks';
 import { COUNT_SESSIONS } from '../shared/abi';
 import { count } from './limits';
 import { HandleTable, giveHandle, handleTableBytes, resolveHandle, takeHandle } from './handles';
+import { freeVerdicts } from './verdict-table';
 
 /**
  * The queue is one doubly linked list of entries (queue-entry.ts), oldest first:
@@ -67,7 +68,7 @@ export class Session {
   storing: u32; // those of them that the host has been told about
   // POLICY_ASK: every topic is asked about before it leaves (receive-verdicts.ts)
   receivePolicy: u32;
-  receiveVerdicts: u32; // table: see receive-verdicts.ts
+  receiveVerdicts: u32; // table: see verdict-table.ts
   asking: u32; // serial number of the topic that the control plane was asked about, 0 = none
 }
 
@@ -287,7 +288,7 @@ export function releaseInbound(session: Session): void {
 /** Frees the record and its tables. The queue is empty and the index has forgotten it. */
 export function freeSession(session: Session): void {
   if (session.identifiers != 0) release(MEMORY_RECORD, session.identifiers);
-  if (session.receiveVerdicts != 0) release(MEMORY_RECORD, session.receiveVerdicts);
+  freeVerdicts(session.receiveVerdicts);
   releaseInbound(session);
   release(MEMORY_RECORD, changetype<u32>(session));
 }

@@ -21,7 +21,7 @@ import { Session } from '../session/session';
 import { reserveForPublish, slabLimit } from '../session/slab';
 import { appendTemplate, hasTemplate, layoutOf, templateBytes } from '../session/templates';
 import { aliasWasSent, chooseAlias } from '../session/topic-alias';
-import { VERDICT_ALLOWED } from '../session/verdicts';
+import { VERDICT_ALLOWED } from '../session/verdict-table';
 import { isAtBound } from '../session/withholding';
 import { tellDropped } from './events';
 import { toIdentifier, toIdentifiersAt, toIdentifiersLength, toRetain } from './receiver';

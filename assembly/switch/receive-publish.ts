@@ -45,9 +45,8 @@ import { setSource } from '../session/publish-writer';
 import { addInbound, hasInbound, removeInbound, sessionAt } from '../session/session';
 import { adoptTemplate, clearTemplates, layoutOf } from '../session/templates';
 import { bindAlias, topicOfAlias } from '../session/topic-alias';
-import {
-  VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN, cachedVerdict, rememberVerdict,
-} from '../session/verdicts';
+import { VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN } from '../session/verdict-table';
+import { cachedVerdict, rememberVerdict } from '../session/verdicts';
 import { addRow, setColumn, tellDropped } from './events';
 import { closeGate, isDurable, retainedBits, tellRetained } from './gate';
 import { beginHostPublish, beginPeerPublish, endPublish } from './publisher';

@@ -24,7 +24,7 @@ import { FLAG_RETAIN, entryAt, freeEntry } from '../session/queue-entry';
 import { receiveVerdict } from '../session/receive-verdicts';
 import { Session, sessionAt, takeIdentifier } from '../session/session';
 import { appendTemplate, hasTemplate, layoutOf, templateBytes } from '../session/templates';
-import { VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN } from '../session/verdicts';
+import { VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN } from '../session/verdict-table';
 import { isAtBound } from '../session/withholding';
 import { deliverQos0, deliverToHandler, pumpAside } from './deliver-qos0';
 import { tellDropped } from './events';
