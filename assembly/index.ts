@@ -29,7 +29,7 @@ export {
 export { publishTo, shedOldest, reserveIdentifier, giveIdentifier } from './abi/uplink';
 export {
   setDurable, markDurable, gatedEntries, storingEntries, lastQueued, setGateNumber, commitGate,
-  refuseGate, gateEntry, nextGateEntry,
+  refuseGate, passGate, gateEntry, nextGateEntry,
   entrySession, entryFacts, entryIdentifiers, entryMessage, messageTopicLength,
   messageForwardLength, messagePayloadLength, messageFlags, messageExpiresAt, commitRelease,
   commitPubrel, restoreMessage, restoreEntry, restoreReleased, restoreInbound, setLastIdentifier,

@@ -16,7 +16,9 @@ import { addInbound, bindIdentifier, entryInSlot, sessionAt, sessionOf } from '.
 import { PUBCOMP, PUBREL } from '../shared/control-packet';
 import { SUBSCRIPTION_IDENTIFIER } from '../shared/property';
 import { SUCCESS } from '../shared/reason-code';
-import { abortGate, firstOfGate, numberGate, openGate, setGateClosed } from '../switch/gate';
+import {
+  abortGate, firstOfGate, letPass, numberGate, openGate, setGateClosed,
+} from '../switch/gate';
 import { storeRetained } from '../switch/retain';
 import { releaseRouted, setRouted } from '../switch/routed';
 import { exchangeArea } from './exchange';
@@ -63,6 +65,11 @@ export function commitGate(gate: u32, now: f64): void {
 export function refuseGate(gate: u32, reasonCode: u32, now: f64): void {
   setClock(now);
   abortGate(gate, reasonCode);
+}
+/** Nothing of this has to be stored. */
+export function passGate(gate: u32, now: f64): void {
+  setClock(now);
+  letPass(gate);
 }
 /** The first frozen entry of a gate, and the one after; 0 = none. */
 export function gateEntry(gate: u32): u32 {

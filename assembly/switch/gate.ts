@@ -194,6 +194,29 @@ export function openGate(pointer: u32): void {
   endGate(pointer, SUCCESS);
 }
 
+/** It need not be stored: delivered as to sessions that are not kept. */
+export function letPass(pointer: u32): void {
+  const gate = changetype<Gate>(pointer);
+  let at = gate.first;
+  while (at != 0) {
+    const entry = entryAt(at);
+    const next = entry.next;
+    const session = sessionOf(entry.prev);
+    entry.prev = 0;
+    entry.packetIdentifier = 0;
+    entry.flags &= ~FLAG_STORED;
+    if (session == 0) {
+      freeEntry(changetype<Session>(0), at);
+    } else {
+      ungate(sessionAt(session), gate.isStoring);
+      offerStored(sessionAt(session), at, gate.hold);
+      if (sessionAt(session).pendingHead == at) pump(sessionAt(session));
+    }
+    at = next;
+  }
+  endGate(pointer, SUCCESS);
+}
+
 /** It cannot be stored: nobody gets it, and the publisher is told. */
 export function abortGate(pointer: u32, reasonCode: u32): void {
   const gate = changetype<Gate>(pointer);

@@ -2,7 +2,7 @@
  * What `new Broker(...)` takes, and what it becomes. The table of defaults and limits is
  * option-table.ts.
  */
-import type { FileEngineOptions } from '../engine/index.js';
+import type { Durability, FileEngineOptions } from '../engine/index.js';
 import type { ListenerOptions } from '../listener/index.js';
 import type {
   Authenticator,
@@ -23,6 +23,11 @@ export interface ListenerSettings extends ListenerOptions {
    * authentication.
    */
   readonly allowAnonymous?: boolean;
+  /**
+   * What messages that come in here are promised, where no rule of `engine.file.topics` is about
+   * their topic. The engine's durability when left out.
+   */
+  readonly durability?: Durability;
 }
 
 export interface LimitSettings {
@@ -44,6 +49,7 @@ export interface LimitSettings {
   readonly slabBytesMax: number;
   readonly slabWatermarkBytes: number;
   readonly heldBytesMax: number;
+  readonly unstoredBytesMax: number;
   readonly withholdSecondsMax: number;
   readonly retainedMessagesMax: number;
   readonly retainedBytesMax: number;
@@ -78,7 +84,20 @@ export interface SysSettings {
 }
 
 /** `memory`: nothing survives the process. `file`: a directory of this broker's own. */
-export type EngineOption = 'memory' | { readonly file: FileEngineOptions };
+export type EngineOption = 'memory' | { readonly file: FileEngineSettings };
+
+export interface FileEngineSettings extends FileEngineOptions {
+  /** What messages of these topics are promised; the first rule that matches decides. */
+  readonly topics?: readonly TopicDurability[];
+}
+/**
+ * With `memory` a message to persistent sessions is not stored: a restart loses it. Where a session
+ * gets it at QoS 2 it is kept as with `os`, so that no Packet Identifier is given twice.
+ */
+export interface TopicDurability {
+  readonly topicFilter: string;
+  readonly durability: Durability;
+}
 
 /** Options of a broker as its owner writes them; everything has a default. */
 export interface BrokerOptions {

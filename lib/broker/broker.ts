@@ -16,6 +16,7 @@ import type { ControlCounters } from './context.js';
 import { ControlPlane } from './control-plane.js';
 import type { CoreFactory } from './control-plane.js';
 import { Doors, anonymousRule } from './doors.js';
+import { DurabilityRules } from './durability-rules.js';
 import { BrokerError, messageOf } from './errors.js';
 import type { ClientDescription } from './events.js';
 import type { MessageHandler, SubscribeHandlerOptions, Subscription } from './handlers.js';
@@ -403,10 +404,11 @@ export class Broker {
   }
 }
 
-function engineOf({ engine }: ResolvedBrokerOptions): Engine | undefined {
+function engineOf(options: ResolvedBrokerOptions): Engine | undefined {
+  const { strictest } = new DurabilityRules(options);
   // Durability `memory` keeps nothing: then there is no directory to open either.
-  if (engine === 'memory' || engine.file.durability === 'memory') return undefined;
-  return createFileEngine(engine.file);
+  if (options.engine === 'memory' || strictest === 'memory') return undefined;
+  return createFileEngine({ ...options.engine.file, durability: strictest });
 }
 
 function notYetError(): BrokerError {

@@ -38,6 +38,7 @@ import { emptyCounters, reportProblem } from './context.js';
 import type { BrokerContext, ControlCounters, EventTeller } from './context.js';
 import { whenDecided } from './decision.js';
 import { Durability } from './durability.js';
+import { DurabilityRules } from './durability-rules.js';
 import { HandlerRun, Handlers } from './handlers.js';
 import { Publisher } from './publisher.js';
 import { NOT_AUTHORIZED, QUOTA_EXCEEDED, SUCCESS } from './reason-codes.js';
@@ -106,6 +107,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   readonly #receive: ReceiveFlow;
   readonly #wheel: TimerWheel;
   readonly #parts: ControlPlaneParts;
+  readonly #rules: DurabilityRules;
   #pulse: ScheduledTask | undefined = undefined;
   #pulseAt = Infinity;
   #phase: 'running' | 'in pulse' | 'stopped' = 'running';
@@ -113,6 +115,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   constructor(parts: ControlPlaneParts) {
     const { options, clock, log, events } = parts;
     this.#parts = parts;
+    this.#rules = rulesOf(parts);
     this.#wheel = new TimerWheel(this, clock.now());
     this.core = parts.createCore(coreOptions(options, parts.hashSeed), this, {
       now: () => clock.now(),
@@ -177,6 +180,8 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
         this.core.countDropped('queue-full');
         this.dropped(session, message.topicName.toString(), qos as Qos, 'queue-full');
       },
+      rules: this.#rules,
+      unstoredBytesMax: limits.unstoredBytesMax,
       spillLimits: {
         messagesMax: limits.queueMemoryMessagesMax,
         bytesMax: limits.queueMemoryBytesMax,
@@ -194,7 +199,8 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     const durable = this.durability?.core;
     if (engine === undefined || durable === undefined) return undefined;
     const restorer = new Restorer({
-      core: this.core, durable, spilled: this.durability!.spilled, sessions: this.sessions, clock,
+      core: this.core, durable, rules: this.#rules, spilled: this.durability!.spilled,
+      sessions: this.sessions, clock,
       inflightMax: options.limits.inflightMax,
     });
     const report = await engine.load(restorer, {
@@ -202,6 +208,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
       queueMessagesPerSessionMax: options.limits.queueMemoryMessagesMax,
     });
     restorer.finish();
+    this.durability!.forgetRetained(restorer.outdated);
     for (const loss of report.losses) log.error('lost', { detail: loss.detail });
     if (restorer.unrestored > 0) {
       log.error('limits.memoryBytes is too small for what is stored; the rest stays on disk', {
@@ -398,6 +405,13 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     }
     this.core.answerPublish(handle, reasonCode, CACHED);
   }
+}
+
+/** A test that brings an engine of its own has said nothing of it in the options. */
+function rulesOf({ options, engine }: ControlPlaneParts): DurabilityRules {
+  if (options.engine !== 'memory' || engine === undefined) return new DurabilityRules(options);
+  const file = { path: '', durability: engine.durability };
+  return new DurabilityRules({ ...options, engine: { file } });
 }
 
 /** The flag of the packet. */

@@ -30,7 +30,11 @@ export class Doors {
       const settings = withDefaults(given);
       return {
         settings,
-        door: { name: nameOf(settings), anonymous: anonymousRule(settings, options) },
+        door: {
+          name: nameOf(settings),
+          anonymous: anonymousRule(settings, options),
+          durability: settings.durability,
+        },
       };
     });
   }

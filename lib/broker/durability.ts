@@ -7,15 +7,17 @@
  *           <--commit (deliver, acknowledge)--              <--tokens--
  */
 import type { ConnectionHandle, SessionHandle, SubscribeOptions } from '../core/contract.js';
+import { NOT_STORED } from '../core/durable.js';
 import type {
   Append, DurableEntry, DurableEvents, DurableMessage, DurableSide,
 } from '../core/durable.js';
 import type {
-  Engine, EngineBatch, EngineState, GroupCommitStats, StoredMessage,
+  Durability as Promised, Engine, EngineBatch, EngineState, GroupCommitStats, StoredMessage,
 } from '../engine/index.js';
 import { EngineError, GroupCommit, messageNumberOf } from '../engine/index.js';
 import { encodeForwarded } from '../core/packet-writer.js';
 import type { Clock } from './clock.js';
+import type { DurabilityRules } from './durability-rules.js';
 import type { Session } from './records.js';
 import { SpilledQueues } from './spilled-queues.js';
 import type { SpillLimits } from './spilled-queues.js';
@@ -43,6 +45,9 @@ export interface DurabilityOwner {
   cannotStore(publisher: SessionHandle): void;
   /** The queue of this session is as long as it may be, in memory and store together. */
   queueIsFull(session: SessionHandle, message: DurableMessage, qos: number): void;
+  readonly rules: DurabilityRules;
+  /** Bytes that wait for the disk before publishers are refused. */
+  readonly unstoredBytesMax: number;
   readonly spillLimits: SpillLimits;
   problem(where: string, error: unknown): void;
 }
@@ -61,7 +66,7 @@ export class Durability implements DurableEvents, SessionStore {
       committed: (tokens) => this.#committed(tokens),
       state: (state, error) => owner.engineState(state, error),
       fault: (error) => owner.problem('engine', error),
-    });
+    }, { pendingBytesMax: owner.unstoredBytesMax });
     this.spilled = new SpilledQueues({
       engine, clock: owner.clock, limits: owner.spillLimits,
       core: () => this.#core,
@@ -91,12 +96,14 @@ export class Durability implements DurableEvents, SessionStore {
   // --- from the core ---------------------------------------------------------------------------
 
   append(append: Append): number {
+    const durability = this.#durabilityOf(append);
+    if (durability === 'memory') return NOT_STORED;
     if (this.#group.isFull) {
       this.#owner.cannotStore(append.publisher);
       return 0;
     }
     const number = this.#engine.nextNumber();
-    const batch = this.#group.unit();
+    const batch = this.#group.unit(durability);
     this.#writeMessage(batch, append, number);
     const publisher = this.#owner.sessionByHandle(append.publisher)?.storeId ?? 0;
     if (append.inboundIdentifier !== 0 && publisher !== 0) {
@@ -104,6 +111,20 @@ export class Durability implements DurableEvents, SessionStore {
     }
     this.#group.wait(token(TOKEN_GATE, append.gate));
     return number;
+  }
+  /**
+   * `memory` only where nothing has to be known after a crash: a Packet Identifier that a receiver
+   * of QoS 2 remembers and we do not would swallow a later message, and a retained message that a
+   * listener lets go would leave an older one in its place.
+   */
+  #durabilityOf({ message, publisher, entries, retained }: Append): Promised {
+    const { rules } = this.#owner;
+    if (message === undefined) return this.#engine.durability;
+    const door = this.#owner.sessionByHandle(publisher)?.connection?.door;
+    const durability = rules.of(message.topicName, door?.durability);
+    if (durability !== 'memory') return durability;
+    const isRetained = retained !== 'unchanged' && rules.of(message.topicName) !== 'memory';
+    return isRetained || entries.some(({ qos }) => qos === 2) ? 'os' : 'memory';
   }
   #writeMessage(batch: EngineBatch, append: Append, number: number): void {
     if (append.message === undefined) return;
@@ -151,9 +172,15 @@ export class Durability implements DurableEvents, SessionStore {
 
   retained(topicName: Buffer, message: DurableMessage | undefined): void {
     if (topicName[0] === DOLLAR) return; // $SYS tells of this process
-    const batch = this.#group.unit();
+    const durability = this.#owner.rules.of(topicName);
+    if (durability === 'memory') return;
+    const batch = this.#group.unit(durability);
     if (message === undefined) batch.deleteRetained(topicName);
     else batch.putRetained(this.#stored(message, this.#engine.nextNumber(), 0));
+  }
+  /** Retained messages that were found and are not to be found again. */
+  forgetRetained(topicNames: readonly Uint8Array[]): void {
+    for (const topicName of topicNames) this.#group.unit('os').deleteRetained(topicName);
   }
   done(session: SessionHandle, number: number, was: 'queued' | 'released'): void {
     const storeId = this.#storeIdOf(session);

@@ -156,6 +156,17 @@ const GENERAL: readonly OptionSpec[] = [
     'Lets clients in that no authenticator decided about; left out: as allowAnonymous',
   ),
   {
+    path: 'listeners[].durability',
+    type: 'enum',
+    default: undefined,
+    allowed: ['disk', 'os', 'memory'],
+    unit: '',
+    source: 'any',
+    description:
+      'What messages that come in here are promised, where no rule of engine.file.topics is ' +
+      'about their topic; left out: as the engine',
+  },
+  {
     path: 'engine',
     type: 'any',
     default: 'memory',
@@ -163,7 +174,8 @@ const GENERAL: readonly OptionSpec[] = [
     source: 'any',
     description:
       "Where sessions, queues and retained messages live: 'memory', or " +
-      "{ file: { path, durability: 'disk' | 'os' | 'memory', onLoss: 'refuse' | 'report' } }",
+      "{ file: { path, durability: 'disk' | 'os' | 'memory', onLoss: 'refuse' | 'report', " +
+      'topics: [{ topicFilter, durability }] } }',
   },
   toggle(
     'allowAnonymous',
@@ -313,6 +325,13 @@ const LIMITS: readonly OptionSpec[] = [
     'bytes',
     [0, MEMORY_BYTES_MAX],
     'Bytes read from a publisher whose acknowledgements are withheld, before it is paused',
+  ),
+  integer(
+    'limits.unstoredBytesMax',
+    64 * MIB,
+    'bytes',
+    [1_024, COUNT_MAX],
+    'Bytes that wait for the disk before publishers are refused (0x97, Quota exceeded)',
   ),
   integer(
     'limits.withholdSecondsMax',

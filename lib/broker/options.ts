@@ -14,7 +14,8 @@ import type {
 import type { ConnectionGatekeeper } from './hooks.js';
 import { OPTION_TABLE } from './option-table.js';
 import type { OptionSpec } from './option-table.js';
-import { BrokerError, OptionError } from './errors.js';
+import { BrokerError, OptionError, messageOf } from './errors.js';
+import { parseTopicFilter } from './topic-text.js';
 
 export { OPTION_TABLE } from './option-table.js';
 export type { OptionSpec, OptionType } from './option-table.js';
@@ -259,8 +260,8 @@ function hookList<Hook>(
   return [...list] as Hook[];
 }
 
-const ENGINE_FORMS = "'memory' or { file: { path, durability, onLoss } }";
-const FILE_OPTIONS = ['path', 'durability', 'onLoss', 'writeBufferBytes', 'cacheBytes'];
+const ENGINE_FORMS = "'memory' or { file: { path, durability, onLoss, topics } }";
+const FILE_OPTIONS = ['path', 'durability', 'onLoss', 'topics', 'writeBufferBytes', 'cacheBytes'];
 const FILE_CHOICES: Readonly<Record<string, readonly string[]>> = {
   durability: ['disk', 'os', 'memory'],
   onLoss: ['refuse', 'report'],
@@ -287,7 +288,35 @@ function engine(value: unknown): EngineOption {
   if (typeof (file as { path?: unknown }).path !== 'string') {
     throw new OptionError('engine.file.path', 'the name of a directory', 'is missing');
   }
+  topicDurabilities((file as { topics?: unknown }).topics ?? []);
   return value as EngineOption;
+}
+
+function topicDurabilities(value: unknown): void {
+  const path = 'engine.file.topics';
+  if (!Array.isArray(value)) throw new OptionError(path, 'a list', `is ${shown(value)}`);
+  value.forEach((rule: unknown, position) => {
+    const at = `${path}[${position}]`;
+    checkObject(at, rule);
+    const { topicFilter, durability } = rule as { topicFilter?: unknown; durability?: unknown };
+    const choices = FILE_CHOICES.durability;
+    if (!choices.includes(durability as string)) {
+      throw new OptionError(`${at}.durability`, choices.join(', '), `is ${shown(durability)}`);
+    }
+    checkRuleFilter(`${at}.topicFilter`, topicFilter);
+  });
+}
+
+function checkRuleFilter(path: string, topicFilter: unknown): void {
+  const allowed = 'a Topic Filter without $share';
+  if (typeof topicFilter !== 'string' || topicFilter.startsWith('$share/')) {
+    throw new OptionError(path, allowed, `is ${shown(topicFilter)}`);
+  }
+  try {
+    parseTopicFilter(topicFilter);
+  } catch (error) {
+    throw new OptionError(path, allowed, messageOf(error));
+  }
 }
 
 function gate(value: unknown): ConnectionGatekeeper | undefined {

@@ -9,6 +9,7 @@ import type {
   SessionHandle,
   WillMessage,
 } from '../core/contract.js';
+import type { Durability } from '../engine/index.js';
 import type { Transport } from '../listener/transport.js';
 import type { EnhancedAuthenticator, EnhancedExchange, Identity } from './hooks.js';
 import { TimerEntry } from './timer-wheel.js';
@@ -17,6 +18,8 @@ import { TimerEntry } from './timer-wheel.js';
 export interface Door {
   readonly name: string;
   readonly anonymous: 'allowed' | 'refused';
+  /** Of messages that come in here; undefined = as the engine. */
+  readonly durability?: Durability;
 }
 
 /**

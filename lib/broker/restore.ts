@@ -13,6 +13,7 @@ import type {
 } from '../engine/index.js';
 import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
+import type { DurabilityRules } from './durability-rules.js';
 import type { Session } from './records.js';
 import type { SessionRegistry } from './session-registry.js';
 import type { SpilledQueues } from './spilled-queues.js';
@@ -27,6 +28,7 @@ const LONG_AGO = 0.001;
 export interface RestoreParts {
   readonly core: CoreControl;
   readonly durable: DurableSide;
+  readonly rules: DurabilityRules;
   readonly spilled: SpilledQueues;
   readonly sessions: SessionRegistry;
   readonly clock: Clock;
@@ -37,6 +39,11 @@ export interface RestoreParts {
 export class Restorer implements LoadVisitor {
   /** What memory had no room for. It stays in the store. */
   unrestored = 0;
+  /**
+   * Topics of retained messages from a time when they were promised more: newer ones were not
+   * stored.
+   */
+  readonly outdated: Uint8Array[] = [];
   readonly #parts: RestoreParts;
   readonly #byStoreId = new Map<number, Restored>();
   readonly #blocks = new Map<number, number>();
@@ -106,6 +113,10 @@ export class Restorer implements LoadVisitor {
     this.#count(durable.restoreReleased(restored.session.handle, packetIdentifier, number));
   }
   retained(message: StoredMessage): void {
+    if (this.#parts.rules.of(bufferOf(message.topicName)) === 'memory') {
+      this.outdated.push(message.topicName);
+      return;
+    }
     const block = this.#block(message);
     this.#count(block !== 0 && this.#parts.durable.restoreRetained(block));
   }

@@ -42,10 +42,14 @@ export interface Append {
   readonly inboundIdentifier: number;
 }
 
+/** An answer of `append`. */
+export const NOT_STORED = -1;
+
 export interface DurableEvents {
   /**
    * Store it under the number that is answered, then `commit(gate)`, in the order of these calls.
    * 0: it cannot be stored, nobody gets it, and a publisher with MQTT 5 is told (Quota exceeded).
+   * NOT_STORED: it need not be, and is delivered and answered at once.
    */
   append(append: Append): number;
   /** A retained message that nobody waits for; undefined = it is deleted. */
@@ -134,7 +138,8 @@ export class DurableSide {
       gate, publisher, entries, message: message === 0 ? undefined : this.#message(message),
       retained: retainedWord(bits), inboundIdentifier: this.words[row + 6],
     });
-    if (number === 0) this.x.refuseGate(gate, QUOTA_EXCEEDED, this.host.now());
+    if (number === NOT_STORED) this.x.passGate(gate, this.host.now());
+    else if (number === 0) this.x.refuseGate(gate, QUOTA_EXCEEDED, this.host.now());
     else if (message !== 0) this.x.setGateNumber(gate, number);
   }
   #retained(row: number): void {

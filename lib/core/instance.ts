@@ -119,6 +119,7 @@ export interface CoreExports {
   setGateNumber(gate: number, number: number): void;
   commitGate(gate: number, now: number): void;
   refuseGate(gate: number, reasonCode: number, now: number): void;
+  passGate(gate: number, now: number): void;
   gateEntry(gate: number): number;
   nextGateEntry(entry: number): number;
   entrySession(entry: number): number;
