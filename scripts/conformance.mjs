@@ -5,6 +5,7 @@
  *   npm run conformance -- --target 127.0.0.1:1883 [--ws 127.0.0.1:8080/mqtt] [--version 5]
  *   npm run conformance -- --broker nidomq | mosquitto | aedes      (started here)
  *   npm run conformance -- --compare       (all three, and writes docs/conformance.md)
+ *   npm run conformance -- --role client   (our client role, against a server of the suite's own)
  *   npm run conformance -- --write-manifest
  *
  * Further options: --only TEXT (cases whose name contains it), --json FILE, --quiet, --concurrent

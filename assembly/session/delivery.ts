@@ -136,7 +136,7 @@ function sendNext(session: Session, connection: Connection): bool {
   const pointer = session.pendingHead;
   const entry = entryAt(pointer);
   if (entry.state == ENTRY_RERELEASE) return sendPubrelAgain(session, connection, entry);
-  // [MQTT-3.3.4-9] [MQTT-4.9.0-2]
+  // [MQTT-3.3.4-7] [MQTT-3.3.4-9] [MQTT-4.9.0-2]; nothing but PUBLISH waits here [MQTT-3.3.4-8]
   if (entry.qos != 0 && session.inflightCount >= connection.sendQuota) return false;
   if (entry.state == ENTRY_PENDING && isExpired(entry.message)) {
     // [MQTT-3.3.2-5]
@@ -211,6 +211,7 @@ function reasonOfServer(entry: QueueEntry): u32 {
  */
 export function hasIdentifier(session: Session, pointer: u32): bool {
   const entry = entryAt(pointer);
+  // Sent again, it keeps the one it had. 3.1.1 [MQTT-2.3.1-3]
   if (entry.packetIdentifier != 0) return bindIdentifier(session, pointer, entry.packetIdentifier);
   // 5.0 [MQTT-4.3.2-1] [MQTT-4.3.3-1]: not in use by any other exchange
   entry.packetIdentifier = <u16>takeIdentifier(session, pointer, session.queueCount);

@@ -156,7 +156,7 @@ export function takeIdentifier(session: Session, entry: u32, inUse: u32): u32 {
     next = (next + 1) & 0xffff;
     if (next == 0) next = 1; // [MQTT-2.2.1-3]: never zero
     const slot = slotOf(session, next);
-    if (load<u32>(slot) == 0) {
+    if (load<u32>(slot) == 0) { // 3.1.1 [MQTT-2.3.1-2], 5.0 [MQTT-2.2.1-3]: not in use
       store<u32>(slot, entry);
       session.identifierNext = next;
       return next;

@@ -324,7 +324,7 @@ function routeAndRetain(connection: Connection): u32 {
     deliverRouted();
   }
   if (isDurable() && !storeBeforeAnswer(connection)) return refuseForRoom(connection, entry);
-  // 0x10 is for servers to say: a client has nothing to answer but success.
+  // 0x10 is for servers to say: a client acknowledges also what nobody here wants [MQTT-4.5.0-2].
   if (routedMatched == 0) return connection.role == ROLE_CLIENT ? SUCCESS : NO_MATCHING_SUBSCRIBERS;
   if (routedTaken == 0 && qos != 0 && !kept) return refuseForRoom(connection, entry);
   return SUCCESS;

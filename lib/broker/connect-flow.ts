@@ -28,6 +28,7 @@ import {
   BAD_AUTHENTICATION_METHOD,
   CONTINUE_AUTHENTICATION,
   NOT_AUTHORIZED,
+  PACKET_TOO_LARGE,
   PROTOCOL_ERROR,
   QUOTA_EXCEEDED,
   RE_AUTHENTICATE,
@@ -200,10 +201,7 @@ export class ConnectFlow {
     const { core } = this.#context;
     const { connect } = connection.exchange!;
     if (step.kind === 'continue') {
-      core.sendAuth(
-        connection.handle,
-        this.#authPacket(connection, CONTINUE_AUTHENTICATION, step.data),
-      );
+      this.#sendAuth(connection, CONTINUE_AUTHENTICATION, step.data);
       return;
     }
     connection.exchange = undefined;
@@ -226,22 +224,24 @@ export class ConnectFlow {
     this.#setIdentity(connection, step, connection.identity?.username);
     core.invalidateVerdicts();
     if (connection.session !== undefined) this.#changeIdentity(connection.session, connection);
-    core.sendAuth(connection.handle, this.#authPacket(connection, SUCCESS, step.data));
-    core.reauthenticated(connection.handle);
+    if (this.#sendAuth(connection, SUCCESS, step.data)) core.reauthenticated(connection.handle);
   }
 
-  #authPacket(
+  /** False when the client has no room for it: then the authentication has failed. */
+  #sendAuth(
     connection: ClientConnection,
     reasonCode: number,
-    data: Uint8Array | undefined,
-  ): AuthPacket {
-    return {
-      // [MQTT-4.12.0-2]
-      reasonCode,
-      authenticationMethod: connection.authenticationMethod,
-      authenticationData: data,
-      userProperties: [],
-    };
+    authenticationData: Uint8Array | undefined,
+  ): boolean {
+    const { handle, authenticationMethod, maximumPacketSize } = connection;
+    const outcome = this.#context.core.sendAuth(
+      handle, // [MQTT-4.12.0-2]
+      { reasonCode, authenticationMethod, authenticationData, userProperties: [] },
+      { maximumPacketSize },
+    );
+    if (outcome === 'sent') return true;
+    this.#authFailed(connection, PACKET_TOO_LARGE, 'AUTH exceeds the Maximum Packet Size');
+    return false;
   }
 
   /** Before CONNACK it is a refusal [MQTT-4.12.0-4], after it a DISCONNECT. */

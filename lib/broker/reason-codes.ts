@@ -21,6 +21,7 @@ export const SESSION_TAKEN_OVER = 0x8e;
 export const TOPIC_FILTER_INVALID = 0x8f;
 export const TOPIC_NAME_INVALID = 0x90;
 export const PACKET_IDENTIFIER_IN_USE = 0x91;
+export const PACKET_TOO_LARGE = 0x95;
 export const QUOTA_EXCEEDED = 0x97;
 export const ADMINISTRATIVE_ACTION = 0x98;
 export const PAYLOAD_FORMAT_INVALID = 0x99;

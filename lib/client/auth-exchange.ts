@@ -4,8 +4,9 @@ import type { AuthPacket, ConnackFields, ConnectionHandle } from '../core/contra
 import { NidoClientError, messageOf } from './errors.js';
 import type { AuthenticationData, EnhancedAuthentication } from './options.js';
 import {
-  CONTINUE_AUTHENTICATION, PROTOCOL_ERROR, RE_AUTHENTICATE, SUCCESS,
+  CONTINUE_AUTHENTICATION, PACKET_TOO_LARGE, PROTOCOL_ERROR, RE_AUTHENTICATE, SUCCESS,
 } from './reason-names.js';
+import type { ServerFeatures } from './server-features.js';
 
 export type GiveUp = (connection: ConnectionHandle, error: NidoClientError) => void;
 
@@ -20,6 +21,7 @@ export class AuthExchange {
   constructor(
     private readonly core: Core,
     private readonly hook: EnhancedAuthentication | undefined,
+    private readonly server: () => Pick<ServerFeatures, 'maximumPacketSize'>,
     private readonly giveUp: GiveUp,
   ) {}
 
@@ -68,7 +70,7 @@ export class AuthExchange {
   }
 
   receive(connection: ConnectionHandle, packet: AuthPacket): void {
-    if (this.hook === undefined) {
+    if (this.hook === undefined) { // [MQTT-4.12.0-7]
       this.giveUp(connection, new NidoClientError('NIDO_CLIENT_PROTOCOL',
         'the server began an enhanced authentication that was not asked for',
         { reasonCode: PROTOCOL_ERROR }));
@@ -111,12 +113,17 @@ export class AuthExchange {
   }
 
   #send(connection: ConnectionHandle, reasonCode: number, data: AuthenticationData): void {
-    this.core.sendAuth(connection, {
+    const { maximumPacketSize } = this.server();
+    const outcome = this.core.sendAuth(connection, {
       reasonCode,
-      authenticationMethod: this.hook?.method, // [MQTT-4.12.0-5]
+      authenticationMethod: this.hook?.method, // [MQTT-4.12.0-5] [MQTT-4.12.1-1]
       authenticationData: data,
       userProperties: [],
-    });
+    }, { maximumPacketSize });
+    if (outcome === 'sent') return;
+    throw new NidoClientError('NIDO_CLIENT_AUTHENTICATION', // [MQTT-3.2.2-15]
+      `the AUTH is larger than the server's Maximum Packet Size of ${maximumPacketSize} bytes`,
+      { reasonCode: PACKET_TOO_LARGE });
   }
 }
 

@@ -16,8 +16,8 @@ import { clientLimits } from './client-limits.js';
 import { NidoClientError, messageOf } from './errors.js';
 import { userPairs } from './message-properties.js';
 import {
-  FAILURE, PROTOCOL_ERROR, SESSION_TAKEN_OVER, SUCCESS, UNSUPPORTED_PROTOCOL_VERSION,
-  isFinalRefusal, reasonOfReturnCode,
+  FAILURE, PROTOCOL_ERROR, SESSION_TAKEN_OVER, SUCCESS, UNSPECIFIED_ERROR,
+  UNSUPPORTED_PROTOCOL_VERSION, isFinalRefusal, reasonOfReturnCode,
 } from './reason-names.js';
 import { oldVersionProblem } from './resolve-options.js';
 import type { ResolvedOptions } from './resolve-options.js';
@@ -75,9 +75,9 @@ export class Uplink {
     this.clientIdentifier = options.clientIdentifier;
     this.#cleanStart = options.cleanStart;
     this.#targets = new TargetList(options);
-    this.#auth = new AuthExchange(core, options.enhancedAuthentication, (connection, error) => {
-      this.#give(connection, error);
-    });
+    this.#auth = new AuthExchange(
+      core, options.enhancedAuthentication, () => this.server,
+      (connection, error) => this.#give(connection, error));
   }
 
   /** The server of the attempt under way, or of the connection. */
@@ -212,7 +212,7 @@ export class Uplink {
     this.clientIdentifier = connack.assignedClientIdentifier ?? this.clientIdentifier;
     core.setServerPromises(this.server);
     this.owner.accepting(connection, connack);
-    this.connection = connection;
+    this.connection = connection; // nothing that is asked for leaves before this [MQTT-3.1.2-30]
     this.#everConnected = true;
     this.#attempt = 0;
     this.#targets.succeeded();
@@ -221,9 +221,10 @@ export class Uplink {
       receiveMaximum: this.#inflightMax(),
       maximumPacketSize: this.server.maximumPacketSize,
       topicAliasMaximum: Math.min(
-        this.server.topicAliasMaximum, clientLimits.topicAliasesUsedMax),
+        this.server.topicAliasMaximum, clientLimits.topicAliasesUsedMax), // [MQTT-3.2.2-17]
       publishPolicy: 'allow',
     });
+    // [MQTT-3.1.2-21] [MQTT-3.2.2-21]
     this.#keepAlive(connack.serverKeepAlive ?? options.keepAliveSeconds);
     if (this.status === 'ending') return;
     this.status = 'connected';
@@ -289,6 +290,13 @@ export class Uplink {
   #give(connection: ConnectionHandle, error: NidoClientError): void {
     if (connection === 0 || connection !== this.#opened) return;
     this.#why = error;
+    const { code } = error;
+    const isOurs = code === 'NIDO_CLIENT_PROTOCOL' || code === 'NIDO_CLIENT_AUTHENTICATION';
+    if (isOurs && connection === this.connection && this.protocolVersion === 5) {
+      // The server is told why. [MQTT-4.12.1-2] [MQTT-4.13.2-1]
+      this.core.disconnect(connection, error.reasonCode ?? UNSPECIFIED_ERROR);
+      return;
+    }
     this.core.destroy(connection);
   }
 

@@ -286,7 +286,11 @@ export interface CoreControl {
   refuse(connection: ConnectionHandle, reasonCode: number, fields?: ReasonFields): void;
   /** DISCONNECT for MQTT 5 (nothing is sent to 3.x), then the connection is ended. */
   disconnect(connection: ConnectionHandle, reasonCode: number, fields?: ReasonFields): void;
-  sendAuth(connection: ConnectionHandle, packet: AuthPacket): void;
+  /** Not sent when it would exceed the peer's Maximum Packet Size. */
+  sendAuth(
+    connection: ConnectionHandle, packet: AuthPacket,
+    options?: { readonly maximumPacketSize?: number },
+  ): 'sent' | 'too-large';
   /**
    * After a successful re-authentication (AUTH 0x00 was sent by `sendAuth`): the connection goes
    * on.

@@ -129,13 +129,17 @@ export abstract class ControlPackets extends CoreRuntime {
     this.closeAfterFlush(connection);
   }
 
-  sendAuth(connection: ConnectionHandle, packet: AuthPacket): void {
+  /** Nothing larger than the peer takes is sent. [MQTT-3.1.2-24] [MQTT-3.2.2-15] */
+  sendAuth(
+    connection: ConnectionHandle, packet: AuthPacket, options?: RequestOptions,
+  ): 'sent' | 'too-large' {
     const body = this.fitting<ReasonFields>(connection, packet, (said) => {
       const { reasonString, userProperties = [] } = said;
       return authBody({ ...packet, reasonString, userProperties });
     });
-    this.send(connection, AUTH << 4, body);
-    this.answered(connection);
+    const outcome = this.sendRequest(connection, AUTH << 4, body, options);
+    if (outcome === 'sent') this.answered(connection);
+    return outcome;
   }
   reauthenticated(connection: ConnectionHandle): void {
     this.answered(connection);

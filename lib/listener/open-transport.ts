@@ -84,6 +84,7 @@ interface Opening {
 export async function openTransport(options: OpenTransportOptions): Promise<Transport> {
   const attempt = await prepare(options);
   throwIfAborted(attempt);
+  // 3.1.1 [MQTT-7.1.2-1], 5.0 [MQTT-4.2-1]: each of them is ordered and lossless
   const opening = attempt.options.ws === undefined ? openSocket(attempt) : openWebSocket(attempt);
   let deadline: NodeJS.Timeout | undefined;
   let abort: (() => void) | undefined;

@@ -4,9 +4,12 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { startClientCases } from './client/client-case.js';
+import { CLIENT_CASES } from './client/client-cases.js';
 import { startAedes, startMosquitto } from './brokers.js';
 import { writeComparison } from './comparison.js';
 import { writeManifest } from './manifest.js';
+import type { TaggedCase } from './manifest.js';
 import { CONCURRENT_CASES, startCases } from './run.js';
 import type { CaseResult } from './run.js';
 import { scores } from './scores.js';
@@ -39,9 +42,15 @@ async function speaks(target: Target, version: Version): Promise<boolean> {
 }
 
 interface RunOptions {
+  /** A part of the name of the case, or the id of a statement. */
   readonly only?: string;
   readonly version?: string;
   readonly concurrent: number;
+}
+
+function isChosen(one: TaggedCase, { only, version }: RunOptions): boolean {
+  return (!only || one.name.includes(only) || one.statements.includes(only))
+    && (!version || VERSION_NAME[one.version] === version);
 }
 
 export async function runSuites(target: Target, options: RunOptions): Promise<Run> {
@@ -50,9 +59,7 @@ export async function runSuites(target: Target, options: RunOptions): Promise<Ru
   for (const version of [3, 4, 5] as const) {
     if (await speaks(target, version)) spoken.add(version);
   }
-  const chosen = CASES.filter((one) =>
-    (!options.only || one.name.includes(options.only) || one.statements.includes(options.only))
-    && (!options.version || VERSION_NAME[one.version] === options.version));
+  const chosen = CASES.filter((one) => isChosen(one, options));
   const running = startCases(
     chosen.filter((one) => spoken.has(one.version)), target, options.concurrent);
   const results: CaseResult[] = [];
@@ -103,6 +110,22 @@ async function targetsOf(values: Record<string, string | boolean | undefined>): 
   return targets;
 }
 
+/** The client role: its own server, its own clients; the number of cases that failed. */
+async function runClientRole(options: RunOptions, quiet: boolean): Promise<number> {
+  // What a failing case leaves behind is not another failure.
+  process.on('unhandledRejection', () => undefined);
+  const chosen = CLIENT_CASES.filter((one) => isChosen(one, options));
+  let failed = 0;
+  for (const [name, result] of startClientCases(chosen)) {
+    const problem = await result;
+    if (problem === undefined) continue;
+    failed++;
+    if (!quiet) say(`FAILED ${name}\n  ${problem}\n`);
+  }
+  say(`client role: ${chosen.length - failed}/${chosen.length}`);
+  return failed;
+}
+
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -110,20 +133,22 @@ export async function main(args: readonly string[]): Promise<number> {
       'target': { type: 'string' }, 'ws': { type: 'string' }, 'broker': { type: 'string' },
       'compare': { type: 'boolean' }, 'only': { type: 'string' }, 'version': { type: 'string' },
       'json': { type: 'string' }, 'quiet': { type: 'boolean' }, 'concurrent': { type: 'string' },
-      'write-manifest': { type: 'boolean' },
+      'write-manifest': { type: 'boolean' }, 'role': { type: 'string' },
     },
   });
   if (values['write-manifest']) {
-    say(writeManifest(CASES));
+    say(writeManifest({ server: CASES, client: CLIENT_CASES }));
     return 0;
   }
   const concurrent = Number(values.concurrent ?? CONCURRENT_CASES);
   const { only, version } = values;
+  const chosen = { concurrent, ...(only ? { only } : {}), ...(version ? { version } : {}) };
+  if (values.role === 'client') {
+    return await runClientRole(chosen, values.quiet ?? false) === 0 ? 0 : 1;
+  }
   const runs: Run[] = [];
   for (const target of await targetsOf(values)) {
-    const run = await runSuites(target, {
-      concurrent, ...(only ? { only } : {}), ...(version ? { version } : {}) },
-    ).finally(() => target.close());
+    const run = await runSuites(target, chosen).finally(() => target.close());
     print(run, values.quiet ?? values.compare ?? false);
     runs.push(run);
   }

@@ -4,6 +4,7 @@
 import { writeFileSync } from 'node:fs';
 import { VERSION_NAME } from './kit.js';
 import { gapsOf, readManifest } from './manifest.js';
+import type { Role } from './manifest.js';
 import type { CaseResult } from './run.js';
 import { scores } from './scores.js';
 import type { Run } from './scores.js';
@@ -92,8 +93,11 @@ function notRun(runs: readonly Run[]): string {
 
 export function writeComparison(runs: readonly Run[]): void {
   const manifest = readManifest();
-  const tested = manifest.filter((entry) => entry.server?.status === 'tested').length;
-  const bound = manifest.filter((entry) => entry.server).length;
+  const testedOf = (role: Role): string => {
+    const bound = manifest.filter((entry) => entry[role]);
+    const tested = bound.filter((entry) => entry[role]?.status === 'tested');
+    return `${tested.length} of ${bound.length} tested`;
+  };
   const gaps = gapsOf(manifest);
   const text = `# Conformance
 
@@ -105,9 +109,9 @@ allows several outcomes all of them pass. \`test/conformance/manifest.json\` lea
 numbered statement to its tests; the tag of a statement, for example \`[MQTT-3.3.1-4]\`, leads to
 the line that enforces it.
 
-Statements that bind a server: ${tested} of ${bound} tested. Known gaps:
-${gaps.filter((line) => line.startsWith('server')).length} of the server,
-${gaps.filter((line) => line.startsWith('client')).length} of the client role.
+Statements that bind a server: ${testedOf('server')}. Statements that bind a client, tested with
+our client role against a server whose bytes the cases write: ${testedOf('client')}. Known gaps:
+${gaps.length}.
 
 Run it yourself: \`npm run conformance -- --target host:port\`.
 

@@ -1,7 +1,7 @@
 /**
  * manifest.json: every statement of both standards with its status for each role of ours and the
- * names of its tests. The server's half is made from the case tables (`npm run conformance --
- * --write-manifest`); the client's half is kept as it stands in the file.
+ * names of its tests. It is made from the case tables of both roles (`npm run conformance --
+ * --write-manifest`).
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ export type Role = 'server' | 'client';
 export interface RoleEntry {
   readonly status: 'tested' | 'not-applicable' | 'gap';
   readonly reason?: string;
-  /** Server: names of cases. Client: `path of the test file > name of the test`. */
+  /** Names of cases: those of the client role begin with "client". */
   readonly tests?: readonly string[];
 }
 
@@ -32,7 +32,15 @@ export interface ManifestEntry {
 export const MANIFEST_FILE = join(CONFORMANCE_DIRECTORY, 'manifest.json');
 export const GAPS_FILE = join(CONFORMANCE_DIRECTORY, 'known-gaps.txt');
 
-/** Statements that bind a server and cannot be observed, or not by us: `version id` -> reason. */
+/** What the tables of both roles hold of a case. */
+export type TaggedCase = Pick<ConformanceCase, 'name' | 'version' | 'statements'>;
+
+export interface CaseTables {
+  readonly server: readonly TaggedCase[];
+  readonly client: readonly TaggedCase[];
+}
+
+/** Statements that bind a role of ours and cannot apply to it: `role version id` -> reason. */
 const NOT_APPLICABLE: ReadonlyMap<string, string> = new Map<string, string>([]);
 
 export function readManifest(): ManifestEntry[] {
@@ -54,32 +62,29 @@ export function gapsOf(manifest: readonly ManifestEntry[]): string[] {
       .map((role) => gapLine(entry, role)));
 }
 
-export function testsOf(statement: Statement, cases: readonly ConformanceCase[]): string[] {
+export function testsOf(statement: Statement, cases: readonly TaggedCase[]): string[] {
   return cases
     .filter((one) => VERSION_NAME[one.version] === statement.version
       && one.statements.includes(statement.id))
     .map((one) => one.name);
 }
 
-function serverEntry(statement: Statement, tests: readonly string[]): RoleEntry {
+function roleEntry(statement: Statement, role: Role, tests: readonly string[]): RoleEntry {
   if (tests.length > 0) return { status: 'tested', tests };
-  const reason = NOT_APPLICABLE.get(`${statement.version} ${statement.id}`);
+  const reason = NOT_APPLICABLE.get(gapLine(statement, role));
   return reason === undefined ? { status: 'gap' } : { status: 'not-applicable', reason };
 }
 
-/** What the manifest must say, given the cases and what it says of the client's half. */
-export function makeManifest(
-  cases: readonly ConformanceCase[], before: readonly ManifestEntry[],
-): ManifestEntry[] {
-  const kept = new Map(before.map((entry) => [`${entry.version} ${entry.id}`, entry.client]));
+/** What the manifest must say, given the cases. */
+export function makeManifest(tables: CaseTables): ManifestEntry[] {
   return STATEMENTS.map((statement): ManifestEntry => {
     const { id, version, appliesTo } = statement;
-    const tests = testsOf(statement, cases);
-    const client = kept.get(`${version} ${id}`) ?? { status: 'gap' as const };
+    const tests = testsOf(statement, tables.server);
+    const client = roleEntry(statement, 'client', testsOf(statement, tables.client));
     if (appliesTo === 'client') {
       return { id, version, appliesTo, client, ...(tests.length > 0 ? { violations: tests } : {}) };
     }
-    const server = serverEntry(statement, tests);
+    const server = roleEntry(statement, 'server', tests);
     return { id, version, appliesTo, server, ...(appliesTo === 'both' ? { client } : {}) };
   });
 }
@@ -87,8 +92,8 @@ export function makeManifest(
 export const formatManifest = (manifest: readonly ManifestEntry[]): string =>
   `[\n${manifest.map((entry) => JSON.stringify(entry)).join(',\n')}\n]\n`;
 
-export function writeManifest(cases: readonly ConformanceCase[]): string {
-  const manifest = makeManifest(cases, readManifest());
+export function writeManifest(tables: CaseTables): string {
+  const manifest = makeManifest(tables);
   writeFileSync(MANIFEST_FILE, formatManifest(manifest));
   const gaps = gapsOf(manifest);
   writeFileSync(GAPS_FILE, gaps.map((line) => `${line}\n`).join(''));

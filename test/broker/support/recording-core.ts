@@ -55,10 +55,11 @@ export class RecordingCore implements CoreControl {
   disconnect(connection: ConnectionHandle, reasonCode: number, _fields?: ReasonFields): void {
     this.calls.push(`disconnect ${connection} ${hex(reasonCode)}`);
   }
-  sendAuth(connection: ConnectionHandle, packet: AuthPacket): void {
+  sendAuth(connection: ConnectionHandle, packet: AuthPacket): 'sent' | 'too-large' {
     this.calls.push(
       `auth ${connection} ${hex(packet.reasonCode)} ${text(packet.authenticationData)}`,
     );
+    return 'sent';
   }
   reauthenticated(connection: ConnectionHandle): void {
     this.calls.push(`reauthenticated ${connection}`);

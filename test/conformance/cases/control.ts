@@ -174,6 +174,17 @@ const authentication: CaseRow[] = [
     },
   },
   {
+    name: 'an AUTH that exceeds the client\'s Maximum Packet Size is not sent',
+    on: { 5: ['3.1.2-24'] }, variant: 'enhanced-authentication',
+    run: async (t) => {
+      // The challenge takes 29 bytes.
+      const peer =
+        await t.connecting({ properties: [method, data('hello')], maximumPacketSize: 28 });
+      const replies = await t.expectRefused(peer, [0x95]);
+      if (replies.some((reply) => reply.name === 'AUTH')) throw new ExpectationError('AUTH');
+    },
+  },
+  {
     name: 'only AUTH and DISCONNECT are in place while authentication goes on',
     on: { 5: ['3.1.2-30', '3.2.0-1', '4.13.1-1'] }, variant: 'enhanced-authentication',
     run: async (t) => {

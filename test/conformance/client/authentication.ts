@@ -129,7 +129,8 @@ const rows: readonly ClientRow[] = [
       const again = rejection(client.reauthenticate(), 'reauthenticate');
       await peer.expectPacket('AUTH', { reasonCode: 0x19 });
       peer.send(challenge('3'));
-      await peer.expectClosed();
+      const [goodbye] = await peer.expectClosed();
+      insist(goodbye?.name === 'DISCONNECT' && goodbye.reasonCode === 0x80, 'DISCONNECT 0x80');
       await again;
     },
   },

@@ -1,5 +1,6 @@
 /** Tables of the client role: rows become one case for each version, and run with a time limit. */
 import { VERSION_NAME } from '../kit.js';
+import { inTurns } from '../run.js';
 import type { Version } from '../wire/packets.js';
 import { ClientKit } from './client-kit.js';
 
@@ -31,7 +32,7 @@ export function expandClient(group: string, rows: readonly ClientRow[]): ClientC
     })));
 }
 
-const CASE_MS = 15_000;
+const CASE_MS = 30_000;
 
 /** Why a case failed, with what went over its connections; undefined when it passed. */
 export async function runClientCase(one: ClientCase): Promise<string | undefined> {
@@ -50,4 +51,14 @@ export async function runClientCase(one: ClientCase): Promise<string | undefined
     clearTimeout(timer);
     await kit.close();
   }
+}
+
+/** Cases in flight at once: they wait most of the time, but each has a core of its own. */
+const CONCURRENT_CLIENT_CASES = 16;
+
+/** Runs them; by name, why a case failed, or undefined. */
+export function startClientCases(
+  cases: readonly ClientCase[],
+): Map<string, Promise<string | undefined>> {
+  return inTurns(cases, CONCURRENT_CLIENT_CASES, runClientCase);
 }

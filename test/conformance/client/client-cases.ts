@@ -1,6 +1,7 @@
 /** All cases of the client role. */
 import type { ClientCase } from './client-case.js';
 import { authenticationCases } from './authentication.js';
+import { cornerCases } from './corners.js';
 import { greetingCases } from './greeting.js';
 import { publishingCases } from './publishing.js';
 import { receivingCases } from './receiving.js';
@@ -11,5 +12,5 @@ import { webSocketCases } from './web-socket.js';
 
 export const CLIENT_CASES: readonly ClientCase[] = [
   ...greetingCases, ...publishingCases, ...resumingCases, ...receivingCases, ...subscribingCases,
-  ...refusingCases, ...authenticationCases, ...webSocketCases,
+  ...refusingCases, ...authenticationCases, ...webSocketCases, ...cornerCases,
 ];

@@ -21,6 +21,9 @@ import type { ConnackFields } from './server-packets.js';
 /** How long something that must happen may take. */
 export const HAPPENS_MS = 5000;
 
+/** Malformed Packet, Protocol Error. */
+const MALFORMED_OR_ERROR: readonly number[] = [0x81, 0x82];
+
 /** Resolves like `promise`, or fails with `what` when that takes too long. */
 export async function within<T>(promise: Promise<T>, what: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
@@ -158,10 +161,16 @@ export class ClientKit {
   }
 
   /** Everything the client had to say about what it was sent has been said. */
-  async fence({ client, peer }: Pair): Promise<void> {
+  async fence({ client, peer }: Pick<Pair, 'client' | 'peer'>): Promise<void> {
     const mark = randomBytes(4).toString('hex');
     await client.publish(`fence/${mark}`, '');
     await peer.awaitPacket('PUBLISH', { topic: `fence/${mark}` });
+  }
+
+  /** The client has sent nothing but what was expected, and goes on sending. */
+  async quiet(pair: Pick<Pair, 'client' | 'peer'>): Promise<void> {
+    await this.fence(pair);
+    await pair.peer.expectNothing(0);
   }
 
   /** The client must close this connection; MQTT 5 lets it say why before that. */
@@ -174,12 +183,20 @@ export class ClientKit {
     }
   }
 
-  /** Bytes that no server may send: the client closes the connection they came on. */
-  async refuses(bytes: Buffer, codes?: readonly number[]): Promise<void> {
+  /**
+   * Bytes that no server may send: the client closes the connection they came on, and in MQTT 5
+   * says why in a DISCONNECT, its last packet.
+   */
+  async refuses(bytes: Buffer, codes: readonly number[] = MALFORMED_OR_ERROR): Promise<void> {
     const pair = await this.pair({ reconnectPeriod: 0 });
     await this.listening(pair);
     pair.peer.send(bytes);
-    await this.expectClosed(pair.peer, codes);
+    const sent = await pair.peer.expectClosed();
+    const goodbye = sent.map((one) => `${one.name} 0x${one.reasonCode.toString(16)}`).join(', ');
+    const isRight = this.version < 5
+      ? sent.length === 0
+      : sent.length === 1 && sent[0]?.name === 'DISCONNECT' && codes.includes(sent[0].reasonCode);
+    insist(isRight, `the client closed after "${goodbye}"`);
   }
 
   async expect(peer: WirePeer, name: string, match: Match = {}): Promise<Sent> {

@@ -25,7 +25,7 @@ const WRONG: readonly (readonly [string, ClientOptions])[] = [
 const connectRows: readonly ClientRow[] = [
   {
     name: 'CONNECT comes first, and nothing else before CONNACK',
-    on: { 3: [], 4: ['3.1.0-1', '7.1.2-1', '7.0.0-2'], 5: ['3.1.0-1', '4.2-1'] },
+    on: { 3: [], 4: ['3.1.0-1', '7.1.2-1'], 5: ['3.1.0-1', '4.2-1'] },
     run: async (t) => {
       const client = t.client();
       const published = client.publish('a', 'x');
@@ -62,9 +62,9 @@ const connectRows: readonly ClientRow[] = [
     name: 'a CONNECT with a will, a user name and a password, in their order',
     on: {
       3: [],
-      4: ['3.1.2-9', '3.1.2-14', '3.1.2-19', '3.1.2-21', '3.1.3-1', '3.1.3-3', '3.1.3-4',
+      4: ['3.1.2-9', '3.1.2-19', '3.1.2-21', '3.1.3-1', '3.1.3-3', '3.1.3-4',
         '3.1.3-10', '3.1.3-11'],
-      5: ['3.1.2-9', '3.1.2-12', '3.1.2-17', '3.1.2-19', '3.1.3-1', '3.1.3-3', '3.1.3-4',
+      5: ['3.1.2-9', '3.1.2-17', '3.1.2-19', '3.1.3-1', '3.1.3-3', '3.1.3-4',
         '3.1.3-11', '3.1.3-12'],
     },
     run: async (t) => {
@@ -193,7 +193,7 @@ const sessionRows: readonly ClientRow[] = [
   },
   {
     name: 'a session that is not kept leaves nothing behind',
-    on: { 4: ['3.1.2-6', '4.1.0-2'], 5: ['3.2.2-5', '3.1.2-4'] },
+    on: { 4: ['3.1.2-6'], 5: ['3.2.2-5', '3.1.2-4'] },
     run: async (t) => {
       const { client, peer } = await t.pair(t.lasting());
       void client.publish(t.topic, 'x', { qos: 2 }).catch(() => undefined);
@@ -253,14 +253,18 @@ const sessionRows: readonly ClientRow[] = [
   },
 ];
 
+/** Seconds. A ping is due after three quarters of it, so a second is left for a slow machine. */
+const KEEP_ALIVE = 4;
+const KEEP_ALIVE_MS = KEEP_ALIVE * 1000;
+
 const keepAliveRows: readonly ClientRow[] = [
   {
     name: 'an idle client sends PINGREQ within the Keep Alive',
     on: { 3: [], 4: ['3.1.2-23', '2.2.2-1'], 5: ['3.1.2-20', '2.1.3-1'] },
     run: async (t) => {
-      const { peer } = await t.pair({ keepalive: 1 });
+      const { peer } = await t.pair({ keepalive: KEEP_ALIVE });
       for (let at = 0; at < 2; at++) {
-        const ping = await peer.expectPacket('PINGREQ', {}, 1000);
+        const ping = await peer.expectPacket('PINGREQ', {}, KEEP_ALIVE_MS);
         insist(ping.raw.equals(Buffer.from([0xc0, 0])), 'PINGREQ of two bytes');
         peer.send(server.pingresp());
       }
@@ -270,11 +274,11 @@ const keepAliveRows: readonly ClientRow[] = [
     name: 'a busy client that only receives still sends something within the Keep Alive',
     on: { 3: [], 4: ['3.1.2-23'], 5: ['3.1.2-20'] },
     run: async (t) => {
-      const pair = await t.pair({ keepalive: 1 });
+      const pair = await t.pair({ keepalive: KEEP_ALIVE });
       await t.listening(pair);
       const timer = setInterval(() => pair.peer.send(t.publish(0, 0)), 50);
       try {
-        await pair.peer.expectPacket('PINGREQ', {}, 1000);
+        await pair.peer.expectPacket('PINGREQ', {}, KEEP_ALIVE_MS);
       } finally {
         clearInterval(timer);
       }
@@ -285,8 +289,8 @@ const keepAliveRows: readonly ClientRow[] = [
     on: { 5: ['3.1.2-21', '3.2.2-21'] },
     run: async (t) => {
       const { peer } = await t.pair({ keepalive: 600 },
-        { properties: [server.serverProperty.serverKeepAlive(1)] });
-      await peer.expectPacket('PINGREQ', {}, 1000);
+        { properties: [server.serverProperty.serverKeepAlive(KEEP_ALIVE)] });
+      await peer.expectPacket('PINGREQ', {}, KEEP_ALIVE_MS);
     },
   },
   {

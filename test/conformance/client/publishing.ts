@@ -42,11 +42,11 @@ const formRows: readonly ClientRow[] = [
       let done = false;
       const published = client.publish(t.topic, 'x', { qos: 1 }).then(() => { done = true; });
       const sent = await t.expect(peer, 'PUBLISH', { qos: 1, dup: false, retain: false });
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
       insist(!done, 'done before PUBACK');
       peer.send(build.puback(sent.packetId));
       await within(published, 'the end of the exchange');
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
     },
   },
   {
@@ -61,15 +61,15 @@ const formRows: readonly ClientRow[] = [
       let done = false;
       const published = client.publish(t.topic, 'x', { qos: 2 }).then(() => { done = true; });
       const { packetId } = await t.expect(peer, 'PUBLISH', { qos: 2, dup: false });
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
       peer.send(build.pubrec(packetId));
       const pubrel = await peer.expectPacket('PUBREL', { packetId, reasonCode: 0 });
       insist(pubrel.properties.length === 0, 'PUBREL with properties');
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
       insist(!done, 'done before PUBCOMP');
       peer.send(build.pubcomp(packetId));
       await within(published, 'the end of the exchange');
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
     },
   },
   {
@@ -117,7 +117,7 @@ const formRows: readonly ClientRow[] = [
       const pair = await t.pair();
       await rejection(pair.client.publish(topic, 'x', { qos: 1 }), 'publish');
       insist(!pair.client.publishAndForget(topic, 'x'), 'publishAndForget took it');
-      await pair.peer.expectNothing();
+      await t.quiet(pair);
     },
   })),
   {
@@ -135,7 +135,7 @@ const formRows: readonly ClientRow[] = [
     run: async (t) => {
       const { client, peer } = await t.pair();
       await rejection(client.publish('a', 'x', { qos: 3 as 2 }), 'publish');
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
     },
   },
   {
@@ -174,7 +174,7 @@ const formRows: readonly ClientRow[] = [
     run: async (t) => {
       const { client, peer } = await t.pair();
       await rejection(client.publish('a', 'x', { properties }), 'publish');
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
     },
   })),
 ];
@@ -189,7 +189,7 @@ const limitRows: readonly ClientRow[] = [
       const error = await rejection(
         client.publish('a', 'x', { qos: (qos + 1) as 1 | 2 }), 'publish');
       insist(error.reasonCode === 0x9b, `reason ${error.reasonCode}`);
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
     },
   })),
   {
@@ -211,7 +211,7 @@ const limitRows: readonly ClientRow[] = [
         { properties: [server.serverProperty.retainAvailable(0)] });
       const error = await rejection(client.publish('a', 'x', { retain: true }), 'publish');
       insist(error.reasonCode === 0x9a, `reason ${error.reasonCode}`);
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
     },
   },
   {
@@ -234,7 +234,7 @@ const limitRows: readonly ClientRow[] = [
       const error = await rejection(
         client.publish('a', 'x'.repeat(64), { qos: qos as 0 }), 'publish');
       insist(error.reasonCode === 0x95, `reason ${error.reasonCode}`);
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
       const fits = 64 - 2 - 3 - 1 - (qos ? 2 : 0);
       client.publish('a', 'y'.repeat(fits), { qos: qos as 0 }).catch(() => undefined);
       insist((await peer.expectPacket('PUBLISH')).raw.length === 64, 'exactly the maximum');
@@ -247,7 +247,7 @@ const limitRows: readonly ClientRow[] = [
       const { client, peer } = await t.pair({},
         { properties: [server.serverProperty.maximumPacketSize(64)] });
       await rejection(client.subscribe('a'.repeat(80), () => undefined), 'subscribe');
-      await peer.expectNothing();
+      await t.quiet({ client, peer });
     },
   },
   {
@@ -302,7 +302,7 @@ const limitRows: readonly ClientRow[] = [
       insist((await refused).reasonCode === 0x87, 'the reason reached the publisher');
       peer.cut();
       const { peer: next } = await t.greet({ sessionPresent: true });
-      await next.expectNothing();
+      await t.quiet({ client, peer: next });
     },
   },
   {
