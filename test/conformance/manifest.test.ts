@@ -80,7 +80,8 @@ describe('conformance manifest', () => {
 
   it('no case names a statement that does not exist', () => {
     const known = new Set(STATEMENTS.map((one) => one.id));
-    const unknown = [...CASES, ...CLIENT_CASES].flatMap((one) => one.statements.filter((id) => !known.has(id)));
+    const named = [...CASES, ...CLIENT_CASES].flatMap((one) => one.statements);
+    const unknown = named.filter((id) => !known.has(id));
     expect(unknown).toEqual([]);
   });
 });

@@ -57,7 +57,7 @@ export async function runCase(one: ConformanceCase, target: Target): Promise<Cas
   }
 }
 
-/** Begins them all in the order of the list, so many at a time; answers one promise each, by name. */
+/** Begins all of them in the order of the list, so many at a time; one promise each, by name. */
 export function inTurns<Case extends { readonly name: string }, Result>(
   cases: readonly Case[], concurrent: number, run: (one: Case) => Promise<Result>,
 ): Map<string, Promise<Result>> {

@@ -123,7 +123,7 @@ const sizeRows: readonly ClientRow[] = [
     name: 'a Remaining Length takes the fewest bytes, at every border',
     on: { 4: [], 5: ['1.5.5-1'] },
     run: async (t) => {
-      const { client, peer } = await t.pair({}, t.version === 5 ? {} : {});
+      const { client, peer } = await t.pair();
       const extra = 2 + 1 + (t.version === 5 ? 1 : 0);
       for (const length of [127, 128, 16_383, 16_384, 2_097_151, 2_097_152]) {
         await client.publish('a', Buffer.alloc(length - extra));

@@ -94,19 +94,19 @@ const formRows: readonly ClientRow[] = [
       const { client, peer } = await t.pair();
       client.publish(t.topic, 'open', { qos: 1 }).catch(() => undefined);
       const open = await t.expect(peer, 'PUBLISH', { qos: 1 });
-      const all = 66_000;
-      let sent = 0;
-      const more = (): void => {
-        for (; sent < all && sent - answered < 400; sent++) {
+      // Once round all the identifiers and a little more, in rounds of one write each.
+      const [rounds, each] = [66, 1000];
+      for (let round = 0; round < rounds; round++) {
+        for (let at = 0; at < each; at++) {
           client.publish(t.topic, '', { qos: 1 }).catch(() => undefined);
         }
-      };
-      let answered = 0;
-      for (; answered < all; answered++) {
-        more();
-        const { packetId } = await peer.next();
-        insist(packetId !== open.packetId, 'the identifier of the open exchange came again');
-        peer.send(build.puback(packetId));
+        const acknowledgements: Buffer[] = [];
+        for (let at = 0; at < each; at++) {
+          const { packetId } = await peer.next();
+          insist(packetId !== open.packetId, 'the identifier of the open exchange came again');
+          acknowledgements.push(build.puback(packetId));
+        }
+        peer.send(...acknowledgements);
       }
     },
   },
