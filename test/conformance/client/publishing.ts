@@ -91,7 +91,7 @@ const formRows: readonly ClientRow[] = [
     name: 'an identifier is not used again while its exchange is open',
     on: { 4: ['2.3.1-2'], 5: ['2.2.1-3'] },
     run: async (t) => {
-      const { client, peer } = await t.pair();
+      const { client, peer } = await t.pair({ inflightMax: 2000 });
       client.publish(t.topic, 'open', { qos: 1 }).catch(() => undefined);
       const open = await t.expect(peer, 'PUBLISH', { qos: 1 });
       // Once round all the identifiers and a little more, in rounds of one write each.
