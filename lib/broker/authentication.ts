@@ -101,9 +101,10 @@ export class Authentication {
   #end(result: AuthenticationResult, request: ConnectRequest, door: Door): Decided {
     if (result.ok === true || result.ok === false) return result;
     if (door.anonymous === 'refused') return denied(request);
-    // With authenticators about, credentials that none of them knows are wrong, not anonymous.
+    // With authenticators about, credentials that none of them knows are wrong, not anonymous: a
+    // User Name that nobody proved must not pass for one that somebody did.
     const claims = request.username !== undefined || request.password !== undefined;
-    return claims && this.#authenticators.length > 0 ? denied(request) : ANONYMOUS;
+    return claims && this.isInUse ? denied(request) : ANONYMOUS;
   }
 
   #failedHook(error: unknown): Decided {

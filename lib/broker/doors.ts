@@ -127,11 +127,13 @@ export function anonymousRule(
     `listener ${nameOf(settings)} could be used by everybody who reaches it, and there is no ` +
       'authentication. Either give the broker an authenticator (option authentication), or say ' +
       'allowAnonymous: true for this listener if that is what you want. Listeners on 127.0.0.1, ' +
-      '::1 and unix sockets need neither',
+      '::1 and unix sockets need neither, unless they stand behind a proxy (proxyProtocol)',
   );
 }
 
+/** Only this machine can come in: not so behind a proxy, whose clients are anywhere. */
 function isLocal(settings: ListenerSettings): boolean {
+  if (settings.proxyProtocol !== undefined) return false;
   if (settings.path !== undefined) return true;
   const { host = '' } = settings;
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
