@@ -8,7 +8,7 @@ import { connectionAt } from '../session/connection';
 import { pump } from '../session/delivery';
 import { endSession, leave, restartExchanges } from '../session/ending';
 import { limitOf, setClock } from '../session/limits';
-import { rememberReceive } from '../session/receive-verdicts';
+import { forgetReceiveVerdicts, rememberReceive } from '../session/receive-verdicts';
 import { cancelReplay, startReplay } from '../session/replay';
 import { createSession, sessionAt, sessionOf } from '../session/session';
 import { VERDICT_ALLOWED, VERDICT_DENIED } from '../session/verdict-table';
@@ -104,10 +104,15 @@ export function replayRetained(handle: u32, filterLength: u32, qos: u32): bool {
   if (found == 0) return false;
   return startReplay(sessionAt(pointer), found, exchangeArea, filterLength, qos);
 }
-/** POLICY_ASK: nothing leaves for this session without a verdict for its topic. */
+/**
+ * POLICY_ASK: nothing leaves for this session without a verdict for its topic. What was decided
+ * about it before is forgotten.
+ */
 export function setReceivePolicy(handle: u32, policy: u32): void {
   const pointer = sessionOf(handle);
-  if (pointer != 0) sessionAt(pointer).receivePolicy = policy;
+  if (pointer == 0) return;
+  sessionAt(pointer).receivePolicy = policy;
+  forgetReceiveVerdicts(sessionAt(pointer));
 }
 /** The verdict that a ROW_RECEIVE asked for; `serial` and `rules` as they stood in the row. */
 export function answerReceive(

@@ -67,6 +67,11 @@ export function rememberReceive(session: Session, serial: u32, rules: u32, verdi
 /** Somebody else may be behind this session now, or the same with other rights. */
 export function forgetReceive(session: Session): void {
   session.asking = 0;
+  forgetReceiveVerdicts(session);
+}
+
+/** A question that is asked now stays asked: the host answers it with the rights that hold then. */
+export function forgetReceiveVerdicts(session: Session): void {
   if (lastSession == session.handle) lastSession = 0;
   forgetVerdicts(session.receiveVerdicts);
 }

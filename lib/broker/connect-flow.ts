@@ -222,7 +222,8 @@ export class ConnectFlow {
       return;
     }
     this.#setIdentity(connection, step, connection.identity?.username);
-    core.invalidateVerdicts();
+    // Forgets what was decided about this client alone: nobody can make the broker ask about all.
+    core.setPublishPolicy(connection.handle, this.#authorization.publishPolicy);
     if (connection.session !== undefined) this.#changeIdentity(connection.session, connection);
     if (this.#sendAuth(connection, SUCCESS, step.data)) core.reauthenticated(connection.handle);
   }

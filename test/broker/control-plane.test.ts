@@ -482,7 +482,7 @@ describe('enhanced authentication', () => {
     await new Promise(setImmediate);
     expect(calls()).toEqual([
       `auth ${handle} 18 not again`,
-      'invalidate',
+      `publish ${handle} allow`,
       `auth ${handle} 00 `,
       `reauthenticated ${handle}`,
     ]);

@@ -1,7 +1,7 @@
 /** Verdicts about publishing are asked once for a connection and topic, and kept until rules change. */
 import { describe, expect, it } from '@jest/globals';
 import type { Authorizer } from '../../lib/broker/hooks.js';
-import { underAttack } from '../abuse/abuse-kit.js';
+import { underAttack, until } from '../abuse/abuse-kit.js';
 import type { Peer, Victim } from '../abuse/abuse-kit.js';
 import * as build from '../conformance/wire/packets.js';
 
@@ -73,6 +73,33 @@ describe('verdicts about publishing', () => {
       expect(asked.count()).toBeGreaterThan(topics * 2);
     }, { authorization: [asked] });
   }, 60_000);
+
+  it('are void when the rules changed while somebody thought about them', async () => {
+    const asked = new Asked();
+    const thinking: (() => void)[] = [];
+    const slow: Authorizer = {
+      canPublish: (_, topic) => (topic.startsWith('verdict/')
+        ? new Promise((resolve) => thinking.push(() => resolve(asked.canPublish(_, topic)))) : true),
+      onChange: (changed) => asked.onChange(changed),
+    };
+    await underAttack(async ({ kit }) => {
+      const peer = await kit.connect();
+      const publish = (packetId: number): void => {
+        peer.send(build.publish({ version: 5, topic: 'verdict/0', qos: 1, packetId, payload: 'x' }));
+      };
+      publish(1);
+      await until('the question', () => thinking.length === 1);
+      const answer = thinking.pop()!;
+      answer(); // allowed, by rules that the next line ends before the broker hears of it
+      asked.allowed = () => false;
+      asked.changed();
+      await until('the question again', () => thinking.length === 1);
+      thinking.pop()!();
+      await peer.awaitPacket('PUBACK', { packetId: 1, reasonCode: 0x87 });
+      publish(2);
+      await peer.awaitPacket('PUBACK', { packetId: 2, reasonCode: 0x87 });
+    }, { authorization: [slow] });
+  });
 
   it('are asked anew when the rules change', async () => {
     const asked = new Asked();

@@ -73,7 +73,9 @@ export class RecordingCore implements CoreControl {
   answerPublish(connection: ConnectionHandle, reasonCode: number): void {
     this.calls.push(`verdict ${connection} ${hex(reasonCode)}`);
   }
-  setPublishPolicy(): void {}
+  setPublishPolicy(connection: ConnectionHandle, policy: 'allow' | 'deny' | 'ask'): void {
+    this.calls.push(`publish ${connection} ${policy}`);
+  }
   setReceivePolicy(session: SessionHandle, policy: 'allow' | 'ask'): void {
     this.calls.push(`receive ${session} ${policy}`);
   }
