@@ -4,12 +4,13 @@
  * does not let them in.
  */
 import type { Qos } from '../core/contract.js';
+import { filtersThatMatch } from '../core/topic-matcher.js';
 import type { BrokerContext } from './context.js';
 import { reportProblem } from './context.js';
 import { isLater } from './decision.js';
 import type { Soon } from './decision.js';
 import type { Authorizer, Identity, Verdict } from './hooks.js';
-import { filterMatches } from './topic-text.js';
+import { hasWildcard } from './topic-text.js';
 
 type Question = (authorizer: Authorizer) => Soon<Verdict>;
 
@@ -69,7 +70,7 @@ export class Authorization {
       if (authorizer.canReceive !== undefined) return authorizer.canReceive(who, topicName);
       if (authorizer.canSubscribe === undefined) return true;
       return this.#mightSubscribe(authorizer, who, () => [
-        topicName, ...held().filter((filter) => filterMatches(filter, topicName)),
+        topicName, ...filtersThatMatch(held().filter(hasWildcard), topicName),
       ]);
     });
   }

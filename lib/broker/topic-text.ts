@@ -49,18 +49,6 @@ export function parseTopicFilter(topicFilter: string): ParsedFilter {
   return parsed;
 }
 
-/** Whether a valid filter (without share prefix) matches a Topic Name [MQTT-4.7.2-1]. */
-export function filterMatches(filter: string, topicName: string): boolean {
-  const wanted = filter.split('/');
-  const levels = topicName.split('/');
-  if (topicName.startsWith('$') && (wanted[0] === '+' || wanted[0] === '#')) return false;
-  for (const [at, level] of wanted.entries()) {
-    if (level === '#') return true;
-    if (at >= levels.length || (level !== '+' && level !== levels[at])) return false;
-  }
-  return wanted.length === levels.length;
-}
-
 /** The parts of a filter as sent; no checks. */
 export function splitShare(topicFilter: string): ParsedFilter {
   if (!topicFilter.startsWith(SHARE_PREFIX)) return { filter: topicFilter };

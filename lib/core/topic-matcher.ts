@@ -67,6 +67,18 @@ export class TopicMatcher {
   }
 }
 
+/** Those of the filters that match a Topic Name. For a list that is asked once. */
+export function filtersThatMatch(filters: readonly string[], topicName: string): string[] {
+  if (filters.length === 0) return [];
+  const matcher = new TopicMatcher();
+  try {
+    const byId = new Map(filters.map((filter) => [matcher.add(filter), filter]));
+    return matcher.match(topicName).map((id) => byId.get(id)!);
+  } finally {
+    matcher.free();
+  }
+}
+
 function noMemory(): CoreError {
   return new CoreError('NIDO_CORE_MEMORY', 'no memory for another rule: the matcher has 64 MiB');
 }

@@ -10,6 +10,7 @@ import ts from 'typescript';
 import type { Plan } from './imports.js';
 import { describeImport, importsOf, packageOf, roomOf, targetOf, trespasses } from './imports.js';
 import { ROOT, inventedFiles, lineOf, sourceFiles, walk } from './source-files.js';
+import type { SourceFile } from './source-files.js';
 
 const LOGGER = 'lib/broker/logger.ts';
 const HOOKS = 'lib/broker/hooks.ts';
@@ -160,6 +161,64 @@ describe('linear memory', () => {
     expect(found).toEqual([]);
   });
 });
+
+describe('the one matcher', () => {
+  /** Compares two Topic Filters, which the index is not asked. */
+  const ALLOWED = ['lib/guard/rules/topic-levels.ts'];
+  const matchersIn = (files: readonly SourceFile[]): string[] => {
+    const found = new Set<string>();
+    for (const file of files) {
+      walk(file, (node) => {
+        if (isLevelMatch(node)) found.add(file.path);
+      });
+    }
+    return [...found];
+  };
+
+  it('is that of the core: nothing else compares levels with wildcards', () => {
+    expect(matchersIn(lib)).toEqual(ALLOWED);
+  });
+
+  it('is missed when somebody writes another one', () => {
+    const files = inventedFiles({
+      'lib/nest/a.ts': `for (const at of a.keys()) if (a[at] !== '+' && a[at] !== b[at]) stop();`,
+      'lib/cli/b.ts': `const fits = (one, other) => one === other || one === '+';`,
+      'lib/cli/c.ts': `if (level === '+' || level === '#') wild();`,
+    });
+    expect(matchersIn(files)).toEqual(['lib/nest/a.ts', 'lib/cli/b.ts']);
+  });
+});
+
+/** `level === '+'` together with `level === other`, in one condition. */
+function isLevelMatch(node: ts.Node): boolean {
+  if (!ts.isBinaryExpression(node) || !isLogical(node)) return false;
+  const operands = operandsOf(node).filter(isComparison);
+  const isText = (side: ts.Node): boolean => ts.isLiteralExpression(side);
+  const withPlus = operands.some(({ left, right }) =>
+    [left, right].some((side) => ts.isStringLiteral(side) && side.text === '+'));
+  const isValue = (side: ts.Node): boolean =>
+    ts.isIdentifier(side) ? side.text !== 'undefined' : ts.isElementAccessExpression(side);
+  return withPlus && operands.some(({ left, right }) =>
+    !isText(left) && !isText(right) && isValue(left) && isValue(right));
+}
+
+function isLogical(node: ts.BinaryExpression): boolean {
+  const { kind } = node.operatorToken;
+  return kind === ts.SyntaxKind.AmpersandAmpersandToken || kind === ts.SyntaxKind.BarBarToken;
+}
+
+function isComparison(node: ts.Node): node is ts.BinaryExpression {
+  if (!ts.isBinaryExpression(node)) return false;
+  const { kind } = node.operatorToken;
+  return kind === ts.SyntaxKind.EqualsEqualsEqualsToken
+    || kind === ts.SyntaxKind.ExclamationEqualsEqualsToken;
+}
+
+function operandsOf(node: ts.Expression): ts.Expression[] {
+  if (ts.isParenthesizedExpression(node)) return operandsOf(node.expression);
+  if (!ts.isBinaryExpression(node) || !isLogical(node)) return [node];
+  return [...operandsOf(node.left), ...operandsOf(node.right)];
+}
 
 function isTopLevelAwait(node: ts.Node): boolean {
   const waits = ts.isAwaitExpression(node)
