@@ -111,7 +111,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   #pulse: ScheduledTask | undefined = undefined;
   #pulseAt = Infinity;
   /** Grows when the rules of an authorizer change. */
-  #rules = 0;
+  #rulesChanges = 0;
   #phase: 'running' | 'in pulse' | 'stopped' = 'running';
 
   constructor(parts: ControlPlaneParts) {
@@ -166,7 +166,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
 
   /** Forgets every cached verdict and looks at every subscription again. */
   rulesChanged(): void {
-    this.#rules += 1;
+    this.#rulesChanges += 1;
     this.core.invalidateVerdicts();
     this.#receive.rulesChanged();
     this.#review.begin();
@@ -273,13 +273,13 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   ): void {
     const identity = this.connections.get(handle)?.identity;
     if (identity === undefined) return;
-    const rules = this.#rules;
+    const asked = this.#rulesChanges;
     // The core ignores an answer for a connection that has gone: its handle is void.
     whenDecided(
       this.#authorization.canPublish(identity, topicName, { qos, retain }),
       (granted) => {
         // Other rules hold by now, or somebody proved anew who it is: this answer is void.
-        if (rules !== this.#rules || this.connections.get(handle)?.identity !== identity) {
+        if (asked !== this.#rulesChanges || this.connections.get(handle)?.identity !== identity) {
           this.authorizePublish(handle, topicName, qos, retain);
           return;
         }
