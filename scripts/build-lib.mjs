@@ -39,6 +39,7 @@ function build() {
   const tables = join(stage, 'assembly', 'shared');
   if (existsSync(tables)) cpSync(tables, join(next, 'assembly', 'shared'), { recursive: true });
   rewriteSpecifiers(join(next, 'core'));
+  copyDescriptions(join(next, 'schematics'));
   makeExecutable(join(next, COMMAND));
   swap(next, join(ROOT, 'dist'));
   writeFileSync(join(ROOT, STAMP), '');
@@ -53,6 +54,14 @@ function rewriteSpecifiers(folder) {
     const text = readFileSync(path, 'utf8');
     const rewritten = text.replaceAll(SOURCE_SPECIFIER, PACKAGE_SPECIFIER);
     if (rewritten !== text) writeFileSync(path, rewritten);
+  }
+}
+
+/** What the schematics' runner reads beside their code. */
+function copyDescriptions(folder) {
+  const source = join(ROOT, 'lib/schematics');
+  for (const name of readdirSync(source).filter((one) => one.endsWith('.json'))) {
+    cpSync(join(source, name), join(folder, name));
   }
 }
 

@@ -35,6 +35,7 @@ const PLAN: Plan = {
   nest: DOOR,
   testing: DOOR,
   cli: DOOR,
+  schematics: {},
   index: { core: 'all', engine: 'all', listener: 'all', broker: 'all', guard: 'all' },
 };
 
