@@ -77,7 +77,7 @@ export async function underAttack(
 }
 
 /** Waits for a condition, with a time limit. */
-export async function until(what: string, condition: () => boolean, ms = 5000): Promise<void> {
+export async function until(what: string, condition: () => boolean, ms = 15_000): Promise<void> {
   const deadline = Date.now() + ms;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`no sign of "${what}" within ${ms} ms`);

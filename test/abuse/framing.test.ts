@@ -23,17 +23,24 @@ describe('framing and parsing', () => {
     cat(hex('30 0a'), str('a'), hex('80 80 80 80 01 00 00')),
   ], MALFORMED));
 
-  it('abuse 3: forty half-open CONNECTs of 4 MB cost little and are closed in time', () => underAttack(async ({ kit }) => {
+  // Claims 4 MB, sends 60,000 bytes of it, then nothing.
+  const halfOpen = cat(hex('10'), vbi(4_000_000), str('MQTT'), hex('05 02 00 3c 00'), u16(65_535), Buffer.alloc(60_000, 97));
+
+  it.each([
+    ['are refused as soon as they claim it', {}, 'larger than the limit'],
+    ['are closed in time where they are allowed', { unauthenticatedBytesMax: 5_000_000 }, 'connect timeout'],
+  ])('abuse 3: forty half-open CONNECTs of 4 MB cost under 10 MB and %s', (_, limits, reason) => underAttack(async ({ kit, log, broker }) => {
     const before = memoryInUse();
-    const started = Date.now();
+    const used = (): number => Object.values(broker.stats().memoryUsedBytes).reduce((sum, bytes) => sum + bytes, 0);
+    const usedBefore = used();
     const peers = await Promise.all(Array.from({ length: 40 }, () => kit.open()));
-    // Claims 4 MB, sends 60,000 bytes of it, then nothing.
-    const half = cat(hex('10'), vbi(4_000_000), str('MQTT'), hex('05 02 00 3c 00'), u16(65_535), Buffer.alloc(60_000, 97));
-    for (const peer of peers) peer.send(half);
-    await Promise.all(peers.map((peer) => kit.expectRefused(peer)));
-    expect(Date.now() - started).toBeLessThan(4000);
-    expect(memoryInUse() - before).toBeLessThan(10_000_000);
-  }, { limits: { connectTimeoutSeconds: 2, packetBytesMax: 8 * 1024 * 1024 } }));
+    for (const peer of peers) peer.send(halfOpen);
+    let most = 0;
+    const look = setInterval(() => { most = Math.max(most, used() - usedBefore); }, 20);
+    await Promise.all(peers.map((peer) => kit.expectRefused(peer))).finally(() => clearInterval(look));
+    expect(log.filter((line) => line.startsWith('connection refused') && line.includes(reason))).toHaveLength(40);
+    expect(memoryInUse() - before + most).toBeLessThan(10_000_000);
+  }, { limits: { connectTimeoutSeconds: 2, packetBytesMax: 8 * 1024 * 1024, ...limits } }));
 
   it('abuse 3: slow partial CONNECTs within the limit are closed when their time is over', () => underAttack(async ({ kit }) => {
     const peers = await Promise.all(Array.from({ length: 20 }, () => kit.open()));
@@ -43,12 +50,11 @@ describe('framing and parsing', () => {
     await Promise.all(peers.map((peer) => kit.expectRefused(peer))).finally(() => clearInterval(drip));
   }, { limits: { connectTimeoutSeconds: 1 } }));
 
-  it('abuse 3: more bytes than a stranger may send end the connection at once', () => underAttack(async ({ kit }) => {
+  it('abuse 3: more bytes than a stranger may send end the connection at once', () => underAttack(async ({ kit, log }) => {
     const peer = await kit.open();
     peer.send(cat(hex('10'), vbi(4_000_000), str('MQTT'), hex('05 02 00 3c 00'), u16(65_535), Buffer.alloc(200_000, 97)));
-    const started = Date.now();
     await kit.expectRefused(peer);
-    expect(Date.now() - started).toBeLessThan(2000);
+    expect(log.join('\n')).not.toContain('connect timeout');
   }, { limits: { packetBytesMax: 8 * 1024 * 1024 } }));
 
   it('abuse 4: anything before CONNECT, and a second CONNECT', () => underAttack(async ({ kit }) => {
@@ -124,11 +130,12 @@ describe('framing and parsing', () => {
   it('abuse 11: thousands of User Properties, in bounded time', () => underAttack(async ({ kit }) => {
     const peer = await kit.connect();
     const many = Array.from({ length: 30_000 }, (_, at) => property.user(`k${at}`, 'v'));
-    const started = Date.now();
+    const started = process.cpuUsage();
     peer.send(build.publish({ version: 5, topic: 'a', qos: 1, packetId: 1, properties: many }));
     const reply = await peer.next();
     expect(reply.reasonCode).toBeGreaterThanOrEqual(0x80);
-    expect(Date.now() - started).toBeLessThan(1000);
+    const { user, system } = process.cpuUsage(started);
+    expect(user + system).toBeLessThan(1_000_000);
   }));
 
   it('abuse 12: text that is no UTF-8, null and control characters', () => underAttack(async ({ kit, log }) => {

@@ -15,6 +15,7 @@ import { readPacket as readReply } from '../conformance/wire/reader.js';
 import type { Reply } from '../conformance/wire/reader.js';
 import { PacketMaker, randomBySeed } from '../support/random-packets.js';
 import { readFrame, readPacket } from '../support/twin-parser.js';
+import { Witness } from './witness.js';
 
 /** A server may send these in DISCONNECT or CONNACK to say what was wrong. */
 const FAILURE = 0x80;
@@ -23,7 +24,8 @@ const PROTOCOL_ERROR = 0x82;
 const CONNECT = 1;
 /** A second CONNECT, CONNACK, SUBACK, UNSUBACK, PINGRESP. */
 const NOT_FROM_CLIENTS = [CONNECT, 2, 9, 11, 13];
-const REPLY_MS = 5_000;
+/** Only so that a test ends; what is late is told by a Witness. */
+const REPLY_MS = 60_000;
 const STREAM_PACKETS_MAX = 12;
 const SLICES_MAX = 6;
 /** Between two messages of the good pair. */
@@ -245,10 +247,13 @@ function verdictOf(bytes: Buffer, version: Version): number | 'unknown' {
   return readPacket(header, bytes.subarray(bodyAt), version, 'client').reason;
 }
 
-/** Messages without end between two good clients; knows the longest that one took. */
+/** Messages without end between two good clients; knows the most that one cost. */
 export class GoodPair {
   messages = 0;
   slowestMs = 0;
+  /** Most CPU time, and most rounds of an idle echo, while one message was under way. */
+  readonly slowest = { cpuMs: 0, rounds: 0 };
+  private readonly witness = new Witness();
   private state: 'running' | 'stopping' = 'running';
   private ended: Promise<void> = Promise.resolve();
 
@@ -265,7 +270,9 @@ export class GoodPair {
     }
     receiver.send(build.subscribe(5, 1, [['steady/pair', 2]]));
     await receiver.expectPacket('SUBACK');
+    await this.witness.start();
     this.ended = this.exchange(sender, receiver).finally(() => {
+      this.witness.stop();
       sender.cut();
       receiver.cut();
     });
@@ -284,6 +291,7 @@ export class GoodPair {
       const packetId = 1 + (this.messages % 60_000);
       const payload = `steady ${this.messages}`;
       const started = performance.now();
+      const before = this.witness.mark();
       sender.send(build.publish({ version: 5, topic: 'steady/pair', payload, qos, packetId }));
       const got = await receiver.expectPacket('PUBLISH', { payload, qos }, REPLY_MS);
       if (qos === 1) {
@@ -294,6 +302,9 @@ export class GoodPair {
       }
       this.messages += 1;
       this.slowestMs = Math.max(this.slowestMs, performance.now() - started);
+      const { cpuMs, rounds } = this.witness.since(before);
+      this.slowest.cpuMs = Math.max(this.slowest.cpuMs, Math.round(cpuMs));
+      this.slowest.rounds = Math.max(this.slowest.rounds, rounds);
       for (const peer of [sender, receiver]) peer.transcript.length = 0;
       await new Promise((resolve) => setTimeout(resolve, PACE_MS)); // leaves time for the others
     }

@@ -8,12 +8,12 @@ import type { BrokerOptions } from '../../lib/index.js';
 import * as build from '../conformance/wire/packets.js';
 import { until } from './abuse-kit.js';
 import { GoodPair } from './fuzzer.js';
+import { STALL_CPU_MS_MAX, STALL_ROUNDS_MAX } from './witness.js';
 
 // `npm run storm [clients]` runs ten thousand.
 const CLIENTS = Number(process.env.NIDOMQ_STORM_CLIENTS ?? 600);
 const AT_ONCE = 100;
 const FLOOD = 30;
-const STALL_MS_MAX = 1_500;
 const BANNED = 0x8a;
 const LEFT_BYTES_MAX = 4_000_000;
 const { property } = build;
@@ -57,24 +57,25 @@ async function storm(options: BrokerOptions): Promise<{ readonly broker: Broker;
       const size = Math.min(AT_ONCE, CLIENTS - begun);
       await Promise.all(Array.from({ length: size }, (_, at) => rage(port, begun + at)));
     }
-    await until('the storm to be over', () => broker.stats().connections === 2, 15_000);
+    await until('the storm to be over', () => broker.stats().connections === 2, 60_000);
     expect(broker.clients()).toHaveLength(2);
     broker.disconnectClient('wanted', { session: 'end' });
     expect(broker.stats().sessions).toBe(2);
     await pair.stop();
     expect(problems).toEqual([]);
     expect(pair.messages).toBeGreaterThan(20);
-    expect(pair.slowestMs).toBeLessThan(STALL_MS_MAX);
+    expect(pair.slowest.cpuMs).toBeLessThan(STALL_CPU_MS_MAX);
+    expect(pair.slowest.rounds).toBeLessThan(STALL_ROUNDS_MAX);
     const left = (): number => {
       const { record, slab, message, carry } = broker.stats().memoryUsedBytes;
       return record + slab + message + carry;
     };
-    await until('its memory to be given back', () => left() < LEFT_BYTES_MAX, 10_000);
+    await until('its memory to be given back', () => left() < LEFT_BYTES_MAX, 60_000);
     if (process.env.NIDOMQ_STORM_CLIENTS !== undefined) {
       const { publishReceived } = broker.stats();
       console.log(JSON.stringify({
         clients: CLIENTS, publishReceived, pairMessages: pair.messages,
-        slowestMs: Math.round(pair.slowestMs), leftBytes: left(), rssBytes: process.memoryUsage().rss,
+        slowestMs: Math.round(pair.slowestMs), slowest: pair.slowest, leftBytes: left(), rssBytes: process.memoryUsage().rss,
       }));
     }
     return { broker, banned };
@@ -85,7 +86,7 @@ async function storm(options: BrokerOptions): Promise<{ readonly broker: Broker;
 }
 
 describe(`abuse 19: ${CLIENTS} clients under one identifier`, () => {
-  const timeLimitMs = 60_000 + CLIENTS * 20;
+  const timeLimitMs = 60_000 + CLIENTS * 100;
 
   it('leave a good pair unharmed, and nothing behind', async () => {
     await storm({});

@@ -7,7 +7,7 @@ import { readPacket, WireFault } from './reader.js';
 import type { Reply } from './reader.js';
 
 /** How long a good broker may take before silence counts as failure. */
-export const REPLY_MS = 5000;
+export const REPLY_MS = 15_000;
 /** How long silence must last before it counts as silence. */
 export const SILENCE_MS = 150;
 
