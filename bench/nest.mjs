@@ -1,221 +1,230 @@
-// CPU of a whole Nest application per message: one async @EventPattern handler with @Payload(), JSON of 64 bytes, default
-// options, saturated. Hosted and joined by nidomq, and Nest's stock MQTT transport, in the same run. The peer (a publisher for the
-// hosted broker, a bare server for the others) is a process of its own that sends packets made beforehand.
-//
-//   node bench/nest.mjs [--messages 200000] [--runs 5] [--qos 0] [--only host] [--dist ../dist]
-import 'reflect-metadata';
-import { fork } from 'node:child_process';
-import { connect, createServer } from 'node:net';
-import { fileURLToPath } from 'node:url';
-import mqttPacket from 'mqtt-packet';
+// CPU of a whole Nest application per message: one async @EventPattern handler with @Payload(),
+// JSON of 64 bytes, default options. Ours hosting and joined beside Nest's stock MQTT transport,
+// and two floors: Nest's pipeline with JSON.parse alone, and the same behind a bare socket.
+//   node bench/nest.mjs [--rounds 5] [--messages 200000] [--qos 0,1] [--pace 5000 | --pace 0]
+//     [--modes stock,host,join,socket,pipeline] [--broker nidomq|mosquitto] [--json FILE] [--gate]
+//     [--profile FOLDER] [--dist ../dist]
+// Every sample has a fresh application, the joined ones a fresh broker; rounds are interleaved.
+// Every message is checked. Build first (`npm run bench:nest` does). `--gate` fails when a bar is
+// missed: at QoS 0, saturated, hosted at most 1/8 and joined at most 1/5 of the stock transport.
+import { spawn, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { availableBrokers, pinned, startBroker } from './load/brokers.mjs';
+import { machine, spread, spreadText } from './load/measure.mjs';
+import { NestPublisher } from './load/nest-publisher.mjs';
 
-const SELF = fileURLToPath(import.meta.url);
-
-function option(name, fallback) {
-  const at = process.argv.indexOf(`--${name}`);
-  return at < 0 ? fallback : process.argv[at + 1];
-}
-const MESSAGES = Number(option('messages', 200_000));
-const RUNS = Number(option('runs', 5));
-const QOS = Number(option('qos', 0));
-const DIST = new URL(`${option('dist', '../dist')}/nest/index.js`, import.meta.url).href;
-const WARM_UP = 20_000;
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '5' },
+    messages: { type: 'string', default: '200000' },
+    qos: { type: 'string', default: '0,1' },
+    pace: { type: 'string', default: '5000' },
+    modes: { type: 'string', default: 'stock,host,join,socket,pipeline' },
+    broker: { type: 'string', default: 'nidomq' },
+    json: { type: 'string' },
+    gate: { type: 'boolean', default: false },
+    profile: { type: 'string' },
+    dist: { type: 'string', default: '../dist' },
+  },
+});
+const APPLICATION = join(import.meta.dirname, 'load', 'nest-application.mjs');
+const DIST = new URL(`${values.dist}/nest/index.js`, import.meta.url).href;
+const BARS = { host: 8, join: 5 };
+const WARM_UP = 50_000;
+const PACED_SECONDS = 3;
+const CREDIT = 4_000;
 const WINDOW = 1_000;
-const PAYLOAD = JSON.stringify({ id: 12345, room: 'sala', celsius: 21.5, at: 1700000000 }).padEnd(64);
-const TOPIC = 'bench/sala/value';
+const DEADLINE_MS = 120_000;
 
-// --- the peer ------------------------------------------------------------------------------------
+/** The application as a child: what it says, and how far it is. */
+class Application {
+  #waiting = new Map();
+  #said = new Map();
 
-/** Sends `count` PUBLISH packets; at QoS 1 never more than a window ahead of the acknowledgements. */
-function publisher(socket, version, done) {
-  const generate = (messageId) => mqttPacket.generate({
-    cmd: 'publish', topic: TOPIC, payload: PAYLOAD, qos: QOS, dup: false, retain: false,
-    messageId: QOS === 0 ? undefined : messageId,
-  }, { protocolVersion: version });
-  const batch = 100;
-  const chunks = new Map();
-  let sent = 0;
-  let acknowledged = 0;
-  let count = 0;
-  const chunk = (from) => {
-    const known = chunks.get(from);
-    if (known !== undefined) return known;
-    const packets = Array.from({ length: batch }, (_, at) => generate(from + at + 1));
-    const made = Buffer.concat(packets);
-    chunks.set(from, made);
-    return made;
-  };
-  const pump = () => {
-    while (sent < count && (QOS === 0 || sent - acknowledged < WINDOW)) {
-      const isTaken = socket.write(chunk(QOS === 0 ? 0 : sent % 50_000));
-      sent += batch;
-      if (!isTaken) { socket.once('drain', pump); return; }
-    }
-    if (sent >= count && (QOS === 0 || acknowledged >= count)) done();
-  };
-  return {
-    acknowledge(packets) { acknowledged += packets; pump(); },
-    start(messages) { count = sent + messages; pump(); },
-  };
-}
-
-function readPackets(socket, version, onPacket) {
-  const parser = mqttPacket.parser({ protocolVersion: version });
-  parser.on('packet', onPacket);
-  return (data) => parser.parse(data);
-}
-
-/** `puback` alone is counted without a parser: 4 bytes each, or more in MQTT 5. */
-function countAcknowledgements(data) {
-  let packets = 0;
-  for (let at = 0; at < data.length; at += 2 + data[at + 1]) if (data[at] === 0x40) packets += 1;
-  return packets;
-}
-
-function peer() {
-  let sender;
-  const ready = () => process.send({ kind: 'ready' });
-  process.on('message', (message) => {
-    if (message.kind === 'publish') sender.start(message.count);
-    if (message.kind === 'connect') {
-      const socket = connect(message.port, '127.0.0.1');
-      socket.setNoDelay(true);
-      socket.write(mqttPacket.generate({
-        cmd: 'connect', clientId: 'peer', protocolVersion: 4, protocolId: 'MQTT', clean: true,
-        keepalive: 0,
-      }));
-      sender = publisher(socket, 4, () => undefined);
-      let isConnected = false;
-      socket.on('data', (data) => {
-        if (!isConnected) { isConnected = true; ready(); return; }
-        sender.acknowledge(countAcknowledgements(data));
-      });
-    }
-  });
-  const server = createServer((socket) => {
-    socket.setNoDelay(true);
-    let version = 4;
-    let subscribed = false;
-    let read = readPackets(socket, version, (packet) => {
-      if (packet.cmd === 'connect') {
-        version = packet.protocolVersion;
-        const reasonCode = version === 5 ? { reasonCode: 0 } : { returnCode: 0 };
-        socket.write(mqttPacket.generate(
-          { cmd: 'connack', sessionPresent: false, ...reasonCode }, { protocolVersion: version }));
-      } else if (packet.cmd === 'subscribe') {
-        socket.write(mqttPacket.generate(
-          { cmd: 'suback', messageId: packet.messageId, granted: [QOS] }, { protocolVersion: version }));
-        sender = publisher(socket, version, () => undefined);
-        subscribed = true;
-        ready();
-      } else if (packet.cmd === 'pingreq') socket.write(mqttPacket.generate({ cmd: 'pingresp' }));
+  constructor({ mode, qos, port }) {
+    const flags = values.profile === undefined
+      ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`];
+    const job = JSON.stringify({ mode, qos, port, dist: DIST });
+    const [command, ...args] = pinned(0, [process.execPath, ...flags, APPLICATION, job]);
+    this.child = spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', 'pipe'] });
+    this.child.on('message', (message) => this.#told(message));
+    this.child.on('exit', (code) => {
+      for (const { reject } of this.#waiting.values()) {
+        reject(new Error(`the application ended with ${code}`));
+      }
     });
-    socket.on('error', () => undefined);
-    socket.on('data', (data) => {
-      if (subscribed) sender.acknowledge(countAcknowledgements(data));
-      else read(data);
+  }
+
+  onProgress(listener) {
+    this.child.stdio[4].on('data', (bytes) => listener(bytes.length));
+  }
+
+  async says(kind) {
+    if (this.#said.has(kind)) {
+      const message = this.#said.get(kind);
+      this.#said.delete(kind);
+      return message;
+    }
+    let timer;
+    const message = await new Promise((resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`no ${kind} in ${DEADLINE_MS} ms`)), DEADLINE_MS);
+      this.#waiting.set(kind, { resolve, reject });
     });
-  });
-  server.listen(0, '127.0.0.1', () => process.send({ kind: 'port', port: server.address().port }));
+    clearTimeout(timer);
+    return message;
+  }
+
+  async arm(count) {
+    this.child.send({ kind: 'measure', count });
+    await this.says('armed');
+  }
+
+  fail(error) {
+    for (const { reject } of this.#waiting.values()) reject(error);
+  }
+
+  async stop() {
+    const gone = new Promise((resolve) => this.child.once('exit', resolve));
+    if (this.child.exitCode !== null) return;
+    this.child.disconnect();
+    await gone;
+  }
+
+  #told(message) {
+    const waiting = this.#waiting.get(message.kind);
+    this.#waiting.delete(message.kind);
+    if (waiting === undefined) this.#said.set(message.kind, message);
+    else waiting.resolve(message);
+  }
 }
 
-// --- the application -------------------------------------------------------------------------------
+async function measured(application, count) {
+  const { micros, wrong } = await application.says('measured');
+  if (wrong !== undefined) throw new Error(wrong);
+  return micros / count;
+}
 
-async function application(mode, port) {
-  const { Controller, Module } = await import('@nestjs/common');
-  const { NestFactory } = await import('@nestjs/core');
-  const { EventPattern, Payload, Transport } = await import('@nestjs/microservices');
-  let wanted = 0;
-  let seen = 0;
-  let startedAt;
-  class Handlers {
-    async value(data) {
-      if (data.room !== 'sala') throw new Error('wrong payload');
-      seen += 1;
-      if (seen === wanted) finished();
+async function drive(application, mode, { qos, messages, paced, pace }) {
+  const { port } = await application.says('listening');
+  if (mode === 'pipeline') {
+    await application.arm(WARM_UP);
+    await measured(application, WARM_UP);
+    await application.arm(messages);
+    return { saturated: await measured(application, messages) };
+  }
+  const publisher = new NestPublisher({
+    port, qos, credit: CREDIT, window: WINDOW, onClose: (error) => application.fail(error),
+  });
+  try {
+    await publisher.connect();
+    application.onProgress((bytes) => publisher.progressed(bytes));
+    const figures = {};
+    for (const [name, count] of [['warmUp', WARM_UP], ['saturated', messages]]) {
+      await application.arm(count);
+      publisher.saturate(count);
+      figures[name] = await measured(application, count);
+    }
+    if (paced > 0) {
+      await application.arm(paced);
+      const publishing = publisher.pace(paced, pace);
+      figures.paced = await measured(application, paced);
+      await publishing;
+    }
+    delete figures.warmUp;
+    return figures;
+  } finally {
+    publisher.close();
+  }
+}
+
+async function sample(mode, load) {
+  const needsBroker = mode === 'join' || mode === 'stock';
+  // Of the broker only its port is used: it is not measured, and not on the application's core.
+  const broker = needsBroker ? await startBroker(values.broker, { core: 1 }) : undefined;
+  const application = new Application({ mode, qos: load.qos, port: broker?.port ?? 0 });
+  try {
+    return await drive(application, mode, load);
+  } finally {
+    await application.stop();
+    await broker?.stop();
+  }
+}
+
+function rowsOf(samples) {
+  const keys = new Set(samples.map(({ mode, qos, load }) => `${load} ${qos} ${mode}`));
+  return [...keys].map((key) => {
+    const [load, qos, mode] = key.split(' ');
+    const own = samples.filter((one) => `${one.load} ${one.qos} ${one.mode}` === key);
+    return { load, qos: Number(qos), mode, micros: spread(own.map(({ micros }) => micros)) };
+  });
+}
+
+function withRatios(rows) {
+  const medianOf = (load, qos, mode) =>
+    rows.find((row) => row.load === load && row.qos === qos && row.mode === mode)?.micros.median;
+  return rows.map((row) => {
+    const { load, qos, mode, micros } = row;
+    const stock = medianOf(load, qos, 'stock');
+    const bar = load === 'saturated' && qos === 0 ? BARS[mode] : undefined;
+    return {
+      ...row, overStock: stock === undefined ? undefined : stock / micros.median, bar,
+      aboveSocket: micros.median - (medianOf(load, qos, 'socket') ?? NaN),
+      abovePipeline: micros.median - (medianOf('saturated', 0, 'pipeline') ?? NaN),
+    };
+  });
+}
+
+function print(rows) {
+  console.log('| load | QoS | application | us CPU per message | of stock | above bare socket |');
+  console.log('| --- | --- | --- | ---: | ---: | ---: |');
+  for (const { load, qos, mode, micros, overStock, aboveSocket, bar } of rows) {
+    const ratio = overStock === undefined ? '-' : `1/${overStock.toFixed(1)}`;
+    const wanted = bar === undefined ? '' : ` (bar 1/${bar})`;
+    const above = Number.isNaN(aboveSocket) ? '-' : aboveSocket.toFixed(2);
+    console.log(`| ${load} | ${qos} | ${mode} | ${spreadText(micros)} | ${ratio}${wanted} `
+      + `| ${above} |`);
+  }
+}
+
+async function measureAll() {
+  const modes = values.modes.split(',');
+  const pace = Number(values.pace);
+  const samples = [];
+  for (let round = 0; round < Number(values.rounds); round += 1) {
+    for (const qos of values.qos.split(',').map(Number)) {
+      for (const mode of round % 2 === 0 ? modes : modes.toReversed()) {
+        if (mode === 'pipeline' && qos > 0) continue;
+        const load = { qos, messages: Number(values.messages), pace, paced: pace * PACED_SECONDS };
+        const figures = await sample(mode, load);
+        for (const [name, micros] of Object.entries(figures)) {
+          samples.push({ round, load: name, qos, mode, micros });
+        }
+        console.error(`${round} QoS ${qos} ${mode} ${JSON.stringify(figures)}`);
+      }
     }
   }
-  function finished() {
-    const { user, system } = process.cpuUsage(startedAt);
-    process.send({ kind: 'done', micros: user + system });
-  }
-  const descriptor = Object.getOwnPropertyDescriptor(Handlers.prototype, 'value');
-  Payload()(Handlers.prototype, 'value', 0);
-  EventPattern('bench/+/value', { qos: QOS })(Handlers.prototype, 'value', descriptor);
-  Reflect.defineMetadata('design:paramtypes', [Object], Handlers.prototype, 'value');
-  Controller()(Handlers);
-  class AppModule {}
-  Module({ controllers: [Handlers] })(AppModule);
-  const url = `mqtt://127.0.0.1:${port}`;
-  let options = { transport: Transport.MQTT, options: { url } };
-  if (mode !== 'stock') {
-    const { NidoStrategy } = await import(DIST);
-    const how = mode === 'join' ? { join: { url } } : { host: { listeners: [{ host: '127.0.0.1', port: 0 }] } };
-    options = { strategy: new NidoStrategy(how) };
-  }
-  const app = await NestFactory.createMicroservice(AppModule, { ...options, logger: ['error'] });
-  await app.listen();
-  process.on('message', (message) => {
-    if (message.kind !== 'measure') return;
-    wanted = seen + message.count;
-    startedAt = process.cpuUsage();
-    process.send({ kind: 'armed' });
-  });
-  process.send({ kind: 'listening', port: mode === 'host' ? app.unwrap().listeners[0].port : 0 });
+  return samples;
 }
 
-// --- the run ---------------------------------------------------------------------------------------
-
-function listenTo(child) {
-  const waiting = [];
-  const come = [];
-  child.on('message', (message) => {
-    const at = waiting.findIndex(({ kind }) => kind === message.kind);
-    if (at >= 0) waiting.splice(at, 1)[0].resolve(message);
-    else come.push(message);
-  });
-  return (kind) => {
-    const at = come.findIndex((message) => message.kind === kind);
-    if (at >= 0) return Promise.resolve(come.splice(at, 1)[0]);
-    return new Promise((resolve) => waiting.push({ kind, resolve }));
+spawnSync('taskset', ['-cp', '1', String(process.pid)]);
+const samples = await measureAll();
+const rows = withRatios(rowsOf(samples));
+const { cpu, cores, kernel, node } = machine();
+const versions = availableBrokers();
+console.log(`${cpu}, ${cores} cores, Linux ${kernel}, Node ${node}; broker of stock and join: `
+  + `${values.broker} ${versions[values.broker]}`);
+print(rows);
+if (values.json !== undefined) {
+  const report = {
+    bench: 'nest', at: new Date().toISOString(), machine: machine(), versions,
+    broker: values.broker, rows, samples,
   };
+  writeFileSync(values.json, `${JSON.stringify(report, null, 1)}\n`);
 }
-
-async function measure(mode) {
-  const other = fork(SELF, [...process.argv.slice(2), '--role', 'peer']);
-  const fromOther = listenTo(other);
-  const { port } = await fromOther('port');
-  const app = fork(SELF, [...process.argv.slice(2), '--role', mode, '--port', String(port)], {
-    execArgv: (option('node-options', '') || '').split(' ').filter(Boolean),
-  });
-  const fromApp = listenTo(app);
-  const listening = await fromApp('listening');
-  if (mode === 'host') other.send({ kind: 'connect', port: listening.port });
-  await fromOther('ready');
-  const results = [];
-  for (const count of [WARM_UP, ...Array.from({ length: RUNS }, () => MESSAGES)]) {
-    app.send({ kind: 'measure', count });
-    await fromApp('armed');
-    other.send({ kind: 'publish', count });
-    results.push((await fromApp('done')).micros / count);
-  }
-  app.kill();
-  other.kill();
-  return results.slice(1).sort((one, two) => one - two);
+const missed = rows.filter(({ bar, overStock }) => bar !== undefined && !(overStock >= bar));
+for (const { mode, overStock, bar } of missed) {
+  console.error(`MISSED ${mode}: 1/${overStock?.toFixed(2)} of stock, the bar is 1/${bar}`);
 }
-
-const role = option('role', undefined);
-if (role === 'peer') peer();
-else if (role !== undefined) await application(role, Number(option('port', 0)));
-else {
-  const only = option('only', undefined);
-  let stock;
-  for (const mode of only === undefined ? ['stock', 'host', 'join'] : only.split(',')) {
-    const sorted = await measure(mode);
-    const median = sorted[Math.floor(sorted.length / 2)];
-    if (mode === 'stock') stock = median;
-    const ratio = stock === undefined || mode === 'stock' ? '' : `  1/${(stock / median).toFixed(1)}`;
-    console.log(`${mode.padEnd(6)} QoS ${QOS}  ${median.toFixed(2)} us/message  (${sorted[0].toFixed(2)}..`
-      + `${sorted.at(-1).toFixed(2)})${ratio}`);
-  }
-}
+if (values.gate && missed.length > 0) process.exitCode = 1;

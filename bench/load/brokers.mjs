@@ -92,11 +92,12 @@ export function pinned(core, command) {
   return able ? ['taskset', '-c', String(core), ...command] : command;
 }
 
-export async function startBroker(name, { door = 'tcp', certificate, profileFolder } = {}) {
+export async function startBroker(name, options = {}) {
+  const { door = 'tcp', certificate, profileFolder, core = 0 } = options;
   const port = await freePort();
   const otherPort = await freePort();
   const made = COMMANDS[name]({ port, otherPort, door, certificate, profileFolder });
-  const [command, ...args] = pinned(0, made);
+  const [command, ...args] = pinned(core, made);
   const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let complaint = '';
   child.stderr.on('data', (bytes) => { complaint = `${complaint}${bytes}`.slice(-500); });
