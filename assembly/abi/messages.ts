@@ -108,11 +108,11 @@ export function settle(handle: u32, token: u32, reasonCode: u32, now: f64): bool
   completeSent(session, entry, reasonCode);
   return true;
 }
-/** A handler is done with a QoS 0 delivery. */
-export function grant(handle: u32, now: f64): void {
+/** A handler is done with so many QoS 0 deliveries. */
+export function grant(handle: u32, credit: u32, now: f64): void {
   setClock(now);
   const pointer = sessionOf(handle);
   if (pointer == 0) return;
-  sessionAt(pointer).credit++;
+  sessionAt(pointer).credit += credit;
   pump(sessionAt(pointer));
 }

@@ -39,7 +39,8 @@ import type { BrokerContext, ControlCounters, EventTeller } from './context.js';
 import { whenDecided } from './decision.js';
 import { Durability } from './durability.js';
 import { DurabilityRules } from './durability-rules.js';
-import { HandlerRun, Handlers } from './handlers.js';
+import { HandlerSubscription } from './handler-subscription.js';
+import { Handlers } from './handlers.js';
 import { Publisher } from './publisher.js';
 import { NOT_AUTHORIZED, QUOTA_EXCEEDED, SUCCESS } from './reason-codes.js';
 import { ClientConnection, IdentityExpiry, Session } from './records.js';
@@ -343,7 +344,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     try {
       if (entry instanceof ClientConnection) this.connections.timerFired(entry, now);
       else if (entry instanceof Session) this.sessions.timerFired(entry, now);
-      else if (entry instanceof HandlerRun) this.handlers.timerFired(entry);
+      else if (entry instanceof HandlerSubscription) this.handlers.timerFired(entry, now);
       else if (entry instanceof IdentityExpiry) this.connections.identityExpired(entry);
       else if (entry instanceof SysTopics) entry.publish();
     } catch (error) {

@@ -3,108 +3,26 @@
  * Each subscription is a session of its own in the core, which bounds how many of its messages are
  * at work at the same time; the rest waits there.
  */
-import type { Delivery, MessageProperties, Qos, SessionHandle } from '../core/contract.js';
+import type { Delivery, SessionHandle } from '../core/contract.js';
 import type { BrokerContext } from './context.js';
 import { isLater } from './decision.js';
 import { BrokerError, messageOf } from './errors.js';
+import { HandledMessage, HandlerRun, HandlerSubscription } from './handler-subscription.js';
+import type {
+  MessageHandler, ReceivedMessage, SubscribeHandlerOptions, Subscription,
+} from './handler-subscription.js';
 import type { Identity } from './hooks.js';
 import { SUCCESS, UNSPECIFIED_ERROR, pubackFailure } from './reason-codes.js';
 import type { SessionRegistry } from './session-registry.js';
-import { TimerEntry } from './timer-wheel.js';
 import { joinShare, parseTopicFilter } from './topic-text.js';
 
-/** A message as a handler gets it. It is the handler's to keep. */
-export interface ReceivedMessage {
-  readonly topicName: string;
-  readonly payload: Buffer;
-  readonly qos: Qos;
-  /** Sent because of a new subscription, not because somebody published just now. */
-  readonly retain: boolean;
-  readonly dup: boolean;
-  readonly properties: MessageProperties;
-  readonly subscriptionIdentifiers: readonly number[];
-  /** Who published it; undefined for messages of this process and of sessions that have ended. */
-  readonly publisher: Identity | undefined;
-}
+export type {
+  MessageHandler, ReceivedMessage, SubscribeHandlerOptions, Subscription,
+} from './handler-subscription.js';
 
-/**
- * Called once for every message that matches. What it returns or awaits is the work; a handler that
- * throws has failed, and an MQTT 5 publisher of QoS 1 or 2 is told so: by `error.reasonCode` when
- * PUBACK knows that code, else 0x80.
- */
-export type MessageHandler = (message: ReceivedMessage) => unknown;
-
-export interface SubscribeHandlerOptions {
-  /** Highest QoS. Default 2: every message with the QoS it was published with. */
-  readonly qos?: Qos;
-  /** Leaves out what this process publishes with `broker.publish`. Default false. */
-  readonly noLocal?: boolean;
-  /**
-   * Name of a shared subscription: each message goes to one of its members. Same as
-   * `$share/<name>/<filter>`.
-   */
-  readonly share?: string;
-  /**
-   * Retained messages: 0 now, 1 now if the subscription is new (here always), 2 none. Default 0.
-   */
-  readonly retainHandling?: 0 | 1 | 2;
-  /** Keeps the RETAIN flag of the publisher on live messages. Default false. */
-  readonly retainAsPublished?: boolean;
-  /** Messages at work at the same time. Default `limits.handlerConcurrency`. */
-  readonly concurrency?: number;
-  /** Messages that wait for the handler. Default `limits.queueMessagesMax`. */
-  readonly queueMessagesMax?: number;
-  /**
-   * `after-handler` (default): the publisher's PUBACK or PUBREC waits for the handler.
-   * `on-receipt`: it does not, and a message whose handler fails is lost.
-   */
-  readonly ack?: 'after-handler' | 'on-receipt';
-  /**
-   * After this time the message counts as failed. 0 = no limit. Default `limits.handlerTimeoutMs`.
-   */
-  readonly handlerTimeoutMs?: number;
-}
-
-/** A subscription of this process. */
-export interface Subscription {
-  readonly topicFilter: string;
-  /** Handlers at work now. */
-  readonly running: number;
-  /** Takes no new messages, and resolves when those that wait and those at work are done. */
-  close(): Promise<void>;
-}
-
-class HandlerSubscription implements Subscription {
-  session: SessionHandle = 0;
-  running = 0;
-  ending: 'no' | 'draining' | 'ended' = 'no';
-  readonly whenEnded: (() => void)[] = [];
-
-  constructor(
-    public owner: Handlers,
-    readonly topicFilter: string,
-    readonly handler: MessageHandler,
-    readonly options: SubscribeHandlerOptions,
-    readonly timeoutMs: number,
-  ) {}
-
-  close(): Promise<void> {
-    return this.owner.close(this);
-  }
-}
-
-/** A handler at work that has not answered at once. */
-export class HandlerRun extends TimerEntry {
-  done: 'yes' | 'no' = 'no';
-
-  constructor(
-    readonly subscription: HandlerSubscription,
-    readonly topicName: string,
-    readonly token: number,
-  ) {
-    super();
-  }
-}
+const NO_TURN = -1;
+/** A free run keeps no message alive. */
+const NO_MESSAGE = undefined as unknown as ReceivedMessage;
 
 export class Handlers {
   readonly #context: BrokerContext;
@@ -113,6 +31,8 @@ export class Handlers {
   #running = 0;
   #core: 'works' | 'failed' = 'works';
   readonly #whenIdle: (() => void)[] = [];
+  #turnStartedAt = NO_TURN;
+  readonly #owing: HandlerSubscription[] = [];
 
   constructor(context: BrokerContext, sessions: SessionRegistry) {
     this.#context = context;
@@ -141,8 +61,11 @@ export class Handlers {
     const whole = joinShare(parsed);
     parseTopicFilter(whole);
     checkHandlerOptions(whole, handler, options);
-    const timeoutMs = options.handlerTimeoutMs ?? limits.handlerTimeoutMs;
-    const subscription = new HandlerSubscription(this, whole, handler, options, timeoutMs);
+    const subscription = new HandlerSubscription(
+      this, whole, handler, options,
+      options.concurrency ?? limits.handlerConcurrency,
+      options.handlerTimeoutMs ?? limits.handlerTimeoutMs,
+    );
     this.#begin(subscription);
     return subscription;
   }
@@ -151,6 +74,7 @@ export class Handlers {
   restore(from: Handlers): void {
     for (const subscription of from.abandon()) {
       subscription.owner = this;
+      subscription.forget();
       this.#begin(subscription);
     }
   }
@@ -160,20 +84,18 @@ export class Handlers {
     this.#core = 'failed';
     const subscriptions = [...this.#bySession.values()];
     for (const subscription of subscriptions) {
+      this.#context.wheel.cancel(subscription);
       if (subscription.ending === 'draining') this.#ended(subscription);
     }
     return subscriptions.filter(({ ending }) => ending === 'no');
   }
 
   #begin(subscription: HandlerSubscription): void {
-    const {
-      core,
-      options: { limits },
-    } = this.#context;
-    const { topicFilter, options } = subscription;
+    const { core } = this.#context;
+    const { topicFilter, options, concurrency } = subscription;
     const { filter, shareName } = parseTopicFilter(topicFilter);
     const session = core.createHandlerSession({
-      concurrency: options.concurrency ?? limits.handlerConcurrency,
+      concurrency,
       acknowledgeAfterSettle: options.ack === 'on-receipt' ? 'no' : 'yes',
       queueMessagesMax: options.queueMessagesMax,
     });
@@ -203,32 +125,109 @@ export class Handlers {
       this.#endWhenDrained(subscription);
       return;
     }
+    const { handler, staged } = subscription;
+    const { token } = delivery;
+    const message =
+      staged.answered === undefined
+        ? this.#message(delivery)
+        : new HandledMessage(delivery, this.#identityOf(delivery.publisher));
     this.#context.counters.handlerRuns += 1;
     this.#running += 1;
     subscription.running += 1;
-    const { topicName, token } = delivery;
     let result: unknown;
     try {
-      result = subscription.handler(this.#message(delivery));
+      result = handler(message);
     } catch (error) {
-      this.#failed(subscription, topicName, token, error);
+      if (staged.failed === undefined) this.#failed(subscription, message, token, error);
+      else this.#conclude(this.#run(subscription, message, token), staged.failed(error, message));
       return;
     }
-    if (isLater(result)) this.#wait(new HandlerRun(subscription, topicName, token), result);
+    if (isLater(result)) {
+      const run = this.#run(subscription, message, token);
+      result.then(run.fulfilled, run.rejected);
+      return;
+    }
+    const more = staged.answered?.(result, message);
+    if (isLater(more)) this.#conclude(this.#run(subscription, message, token), more);
     else this.#finished(subscription, token, SUCCESS);
   }
 
-  /** `handlerTimeoutMs` has passed; whatever the handler still answers is ignored. */
-  timerFired(run: HandlerRun): void {
-    if (run.done === 'yes') return;
-    run.done = 'yes';
-    const { subscription } = run;
-    const error = new BrokerError(
-      'NIDO_HANDLER_TIMEOUT',
-      `the handler of ${subscription.topicFilter} took longer than handlerTimeoutMs ` +
-        `(${subscription.timeoutMs})`,
-    );
-    this.#failed(subscription, run.topicName, run.token, error);
+  /** The handler's own promise, and what a stage after it has to say. */
+  fulfilled(run: HandlerRun, value: unknown): void {
+    if (run.state !== 'working') return;
+    const more = run.subscription.staged.answered?.(value, run.message);
+    if (isLater(more)) this.#conclude(run, more);
+    else this.concluded(run);
+  }
+
+  rejected(run: HandlerRun, error: unknown): void {
+    if (run.state !== 'working') return;
+    const { staged } = run.subscription;
+    if (staged.failed === undefined) this.broken(run, error);
+    else this.#conclude(run, staged.failed(error, run.message));
+  }
+
+  concluded(run: HandlerRun): void {
+    if (run.state !== 'working') return;
+    const { subscription, token } = run;
+    this.#free(run);
+    this.#finished(subscription, token, SUCCESS);
+  }
+
+  broken(run: HandlerRun, error: unknown): void {
+    if (run.state !== 'working') return;
+    const { subscription, message, token } = run;
+    this.#free(run);
+    this.#failed(subscription, message, token, error);
+  }
+
+  #conclude(run: HandlerRun, work: Promise<unknown>): void {
+    work.then(run.concluded, run.broken);
+  }
+
+  #run(subscription: HandlerSubscription, message: ReceivedMessage, token: number): HandlerRun {
+    let run = subscription.idle.pop();
+    if (run === undefined) {
+      run = new HandlerRun(this, subscription);
+      subscription.runs.push(run);
+    }
+    run.message = message;
+    run.token = token;
+    run.state = 'working';
+    run.startedAt = this.#turn();
+    const { timeoutMs } = subscription;
+    // One deadline serves all runs: that of the first, and then that of the first still at work.
+    if (timeoutMs > 0 && subscription.timerSlot < 0) {
+      this.#context.wheel.set(subscription, run.startedAt + timeoutMs);
+    }
+    return run;
+  }
+
+  #free(run: HandlerRun): void {
+    run.state = 'free';
+    run.message = NO_MESSAGE;
+    if (run.subscription.owner === this) run.subscription.idle.push(run);
+  }
+
+  /** Some run may have had its time; whatever its handler still answers is ignored. */
+  timerFired(subscription: HandlerSubscription, now: number): void {
+    const { timeoutMs, topicFilter } = subscription;
+    let earliest = Infinity;
+    for (const run of [...subscription.runs]) {
+      if (run.state !== 'working') continue;
+      if (run.startedAt + timeoutMs > now) {
+        earliest = Math.min(earliest, run.startedAt + timeoutMs);
+        continue;
+      }
+      run.state = 'timed-out';
+      subscription.runs.splice(subscription.runs.indexOf(run), 1);
+      const error = new BrokerError(
+        'NIDO_HANDLER_TIMEOUT',
+        `the handler of ${topicFilter} took longer than handlerTimeoutMs (${timeoutMs})`,
+      );
+      this.#failed(subscription, run.message, run.token, error);
+    }
+    if (subscription.timerSlot < 0) this.#context.wheel.set(subscription, earliest);
   }
 
   close(subscription: HandlerSubscription): Promise<void> {
@@ -252,34 +251,19 @@ export class Handlers {
     });
   }
 
+  #identityOf(publisher: SessionHandle): Identity | undefined {
+    return publisher === 0 ? undefined : this.#sessions.byHandle(publisher)?.identity;
+  }
+
   #message(delivery: Delivery): ReceivedMessage {
     const { topicName, payload, qos, retain, dup, properties, subscriptionIdentifiers } = delivery;
-    const publisher =
-      delivery.publisher === 0 ? undefined : this.#sessions.byHandle(delivery.publisher)?.identity;
+    const publisher = this.#identityOf(delivery.publisher);
     return { topicName, payload, qos, retain, dup, properties, subscriptionIdentifiers, publisher };
-  }
-
-  #wait(run: HandlerRun, result: Promise<unknown>): void {
-    const { subscription } = run;
-    const { wheel, clock } = this.#context;
-    if (subscription.timeoutMs > 0) wheel.set(run, clock.now() + subscription.timeoutMs);
-    result.then(
-      () => this.#answered(run),
-      (error: unknown) => this.#answered(run, { error }),
-    );
-  }
-
-  #answered(run: HandlerRun, failure?: { readonly error: unknown }): void {
-    if (run.done === 'yes') return;
-    run.done = 'yes';
-    this.#context.wheel.cancel(run);
-    if (failure === undefined) this.#finished(run.subscription, run.token, SUCCESS);
-    else this.#failed(run.subscription, run.topicName, run.token, failure.error);
   }
 
   #failed(
     subscription: HandlerSubscription,
-    topicName: string,
+    { topicName }: ReceivedMessage,
     token: number,
     error: unknown,
   ): void {
@@ -306,23 +290,64 @@ export class Handlers {
 
   #finished(subscription: HandlerSubscription, token: number, reasonCode: number): void {
     this.#running -= 1;
-    subscription.running -= 1;
-    this.#settle(subscription, token, reasonCode);
-    this.#endWhenDrained(subscription);
+    if (subscription.owner === this) {
+      subscription.running -= 1;
+      this.#settle(subscription, token, reasonCode);
+      if (subscription.ending === 'draining') this.#endWhenDrained(subscription);
+    }
     if (this.#running > 0 || this.#whenIdle.length === 0) return;
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 
   #settle(subscription: HandlerSubscription, token: number, reasonCode: number): void {
     if (subscription.ending === 'ended' || this.#core === 'failed') return;
-    if (token === 0) this.#context.core.grant(subscription.session);
-    else this.#context.core.settle(subscription.session, token, reasonCode);
+    if (token !== 0) {
+      this.#context.core.settle(subscription.session, token, reasonCode);
+      return;
+    }
+    subscription.owed += 1;
+    if (subscription.owed * 2 > subscription.concurrency) {
+      this.#grant(subscription);
+    } else if (subscription.isOwing === 'no') {
+      subscription.isOwing = 'yes';
+      this.#owing.push(subscription);
+      this.#turn();
+    }
+  }
+
+  /** Places of QoS 0 messages go back together. */
+  #grant(subscription: HandlerSubscription): void {
+    const { owed } = subscription;
+    if (owed === 0 || subscription.ending === 'ended' || this.#core === 'failed') return;
+    subscription.owed = 0;
+    this.#context.core.grant(subscription.session, owed);
+  }
+
+  /** The time of this turn of the event loop, looked at once; its end gives back what is owed. */
+  #turn(): number {
+    if (this.#turnStartedAt === NO_TURN) {
+      this.#turnStartedAt = this.#context.clock.now();
+      setImmediate(() => this.#endTurn());
+    }
+    return this.#turnStartedAt;
+  }
+
+  #endTurn(): void {
+    this.#turnStartedAt = NO_TURN;
+    for (const subscription of this.#owing.splice(0)) {
+      subscription.isOwing = 'no';
+      this.#grant(subscription);
+      if (subscription.ending === 'draining') this.#endWhenDrained(subscription);
+    }
   }
 
   #endWhenDrained(subscription: HandlerSubscription): void {
     const { core } = this.#context;
     if (subscription.ending !== 'draining' || subscription.running > 0) return;
     if (this.#core === 'failed') return;
+    // The freed places may bring messages that waited, to be handled before it ends.
+    this.#grant(subscription);
+    if (subscription.running > 0) return;
     if ((core.sessionInfo(subscription.session)?.queuedMessages ?? 0) > 0) return;
     core.endSession(subscription.session);
     this.#ended(subscription);
@@ -330,6 +355,7 @@ export class Handlers {
 
   #ended(subscription: HandlerSubscription): void {
     subscription.ending = 'ended';
+    this.#context.wheel.cancel(subscription);
     this.#bySession.delete(subscription.session);
     for (const resolve of subscription.whenEnded.splice(0)) resolve();
   }

@@ -4,6 +4,7 @@
  */
 import type { Core } from '../core/core.js';
 import type { Delivery, MessageProperties, Qos, SessionHandle } from '../core/contract.js';
+import type { StagedHandler } from '../core/staged-handler.js';
 import type { ClientEmitter, HandlerFailedEvent } from './client-emitter.js';
 import { clientLimits } from './client-limits.js';
 import { NidoClientError, messageOf } from './errors.js';
@@ -34,22 +35,54 @@ export interface HandlerHost {
   publish(topicName: string, payload: Uint8Array, options: PublishOptions): Promise<unknown>;
 }
 
-/** A message whose handler has not answered at once. */
-interface Run {
-  readonly delivery: Delivery;
+/** A message whose handler has not answered at once. Done with, it is used for another one. */
+class Run {
+  delivery!: Delivery;
   /** Of the call under way; Infinity between two calls. */
-  deadline: number;
+  deadline = Infinity;
   /** Calls that have failed. */
-  failures: number;
-  state: 'at-work' | 'done';
+  failures = 0;
+  /** `failing`: it has failed for good, and whatever its handler still answers is ignored. */
+  state: 'free' | 'at-work' | 'failing' | 'done' = 'free';
+  readonly fulfilled: (value: unknown) => void;
+  readonly rejected: (error: unknown) => void;
+  readonly concluded: () => void;
+  readonly broken: (error: unknown) => void;
+
+  constructor(owner: RunOwner) {
+    this.fulfilled = (value) => owner.fulfilled(this, value);
+    this.rejected = (error) => owner.rejected(this, error);
+    this.concluded = () => owner.concluded(this);
+    this.broken = (error) => owner.broken(this, error);
+  }
 }
 
+interface RunOwner {
+  fulfilled(run: Run, value: unknown): void;
+  rejected(run: Run, error: unknown): void;
+  concluded(run: Run): void;
+  broken(run: Run, error: unknown): void;
+}
+
+/** Messages taken from the front of the backlog before the list is made anew. */
+const TAKEN_MAX = 1_024;
+const NO_TURN = -1;
+/** A free run keeps no message alive. */
+const NO_DELIVERY = undefined as unknown as Delivery;
 const RETRY_DELAY_MS = 100;
 const RETRY_DELAY_MS_MAX = 10_000;
 
-export class HandlerSubscription {
+export class HandlerSubscription implements RunOwner {
   readonly session: SessionHandle;
-  readonly #runs = new Set<Run>();
+  /** Every run that was ever needed at the same time, and those of them that are free. */
+  #runs: Run[] = [];
+  readonly #idle: Run[] = [];
+  #running = 0;
+  /** Places of QoS 0 messages, to be given back by the end of the turn. */
+  #owed = 0;
+  readonly #owedMax: number;
+  #turnStartedAt = NO_TURN;
+  readonly #staged: StagedHandler<IncomingMessage>;
   /** Messages beyond the concurrency, oldest first. */
   #backlog: Delivery[] = [];
   #backlogAt = 0;
@@ -68,22 +101,29 @@ export class HandlerSubscription {
   ) {
     this.#concurrency = options.concurrency ?? host.handlerConcurrency;
     this.#timeoutMs = options.handlerTimeoutMs ?? host.handlerTimeoutMs;
+    this.#staged = handler;
+    const credit = Math.max(this.#concurrency, clientLimits.handlerPrefetch);
+    this.#owedMax = credit >> 1;
     this.session = host.core.createHandlerSession({
-      concurrency: Math.max(this.#concurrency, clientLimits.handlerPrefetch),
+      concurrency: credit,
       acknowledgeAfterSettle: options.ack === 'on-receipt' ? 'no' : 'yes',
     }, uplinkSession);
   }
 
   /** Messages at work now. */
   get running(): number {
-    return this.#runs.size;
+    return this.#running;
   }
 
   deliver(delivery: Delivery): void {
     if (this.#state !== 'open') return; // not acknowledged: the server keeps it
-    const isBusy = this.#runs.size >= this.#concurrency || this.#backlog.length !== 0;
-    if (isBusy) this.#backlog.push(delivery);
-    else this.#begin(delivery);
+    if (this.#running < this.#concurrency && this.#backlog.length === 0) {
+      this.#begin(delivery);
+      return;
+    }
+    // Asked for now, the text is made without a copy of the bytes.
+    if (this.#staged.reads === 'text') void delivery.text;
+    this.#backlog.push(delivery);
   }
 
   /** Starts no more handlers; what is at work goes on. Unstarted messages stay unacknowledged. */
@@ -109,62 +149,112 @@ export class HandlerSubscription {
   }
 
   get #isIdle(): boolean {
-    return this.#runs.size === 0 && this.#backlogAt === this.#backlog.length;
+    return this.#running === 0 && this.#backlogAt === this.#backlog.length;
   }
 
   // --- one message -----------------------------------------------------------------------------
 
   #begin(delivery: Delivery): void {
+    const staged = this.#staged;
     let result: unknown;
     try {
       result = this.handler(delivery);
     } catch (error) {
-      const run: Run = { delivery, deadline: Infinity, failures: 0, state: 'at-work' };
-      this.#runs.add(run);
-      this.#failed(run, error);
+      this.rejected(this.#run(delivery), error);
       return;
     }
-    if (!isThenable(result)) {
-      this.#settle(delivery, SUCCESS);
+    if (isThenable(result)) {
+      const run = this.#run(delivery);
+      result.then(run.fulfilled, run.rejected);
       return;
     }
-    this.#await({ delivery, deadline: Infinity, failures: 0, state: 'at-work' }, result);
+    const more = staged.answered?.(result, delivery);
+    if (isThenable(more)) this.#conclude(this.#run(delivery), more);
+    else this.#settle(delivery, SUCCESS);
   }
 
-  #await(run: Run, result: PromiseLike<unknown>): void {
-    // Added last: the set is in the order of the deadlines.
-    this.#runs.delete(run);
-    this.#runs.add(run);
-    if (this.#timeoutMs > 0) {
-      run.deadline = performance.now() + this.#timeoutMs;
-      this.#timer ??= setTimeout(() => this.#sweep(), this.#timeoutMs);
+  #run(delivery: Delivery): Run {
+    let run = this.#idle.pop();
+    if (run === undefined) {
+      run = new Run(this);
+      this.#runs.push(run);
     }
-    const call = run.failures;
-    result.then(
-      () => { if (run.failures === call) this.#done(run, SUCCESS); },
-      (error: unknown) => { if (run.failures === call) this.#failed(run, error); },
-    );
+    run.delivery = delivery;
+    run.failures = 0;
+    run.state = 'at-work';
+    this.#running += 1;
+    this.#limit(run);
+    return run;
+  }
+
+  #limit(run: Run): void {
+    if (this.#timeoutMs === 0) return;
+    run.deadline = this.#turn() + this.#timeoutMs;
+    this.#timer ??= setTimeout(() => this.#sweep(), this.#timeoutMs);
+  }
+
+  #conclude(run: Run, work: PromiseLike<unknown>): void {
+    work.then(run.concluded, run.broken);
+  }
+
+  /** The handler's own promise, and what a stage after it has to say. */
+  fulfilled(run: Run, value: unknown): void {
+    if (run.state !== 'at-work') return;
+    const more = this.#staged.answered?.(value, run.delivery);
+    if (isThenable(more)) this.#conclude(run, more);
+    else this.concluded(run);
+  }
+
+  rejected(run: Run, error: unknown): void {
+    if (run.state !== 'at-work') return;
+    const { failed } = this.#staged;
+    if (failed === undefined) this.#failed(run, error);
+    else this.#conclude(run, failed(error, run.delivery));
+  }
+
+  concluded(run: Run): void {
+    this.#done(run, SUCCESS);
+  }
+
+  broken(run: Run, error: unknown): void {
+    this.#failed(run, error);
+  }
+
+  /** The time of this turn of the event loop, looked at once; its end gives back what is owed. */
+  #turn(): number {
+    if (this.#turnStartedAt === NO_TURN) {
+      this.#turnStartedAt = performance.now();
+      setImmediate(() => {
+        this.#turnStartedAt = NO_TURN;
+        this.#grant();
+      });
+    }
+    return this.#turnStartedAt;
   }
 
   /** Handlers that had their time: their messages have failed, and are not tried again. */
   #sweep(): void {
     this.#timer = undefined;
     const now = performance.now();
-    for (const run of this.#runs) {
-      if (run.deadline === Infinity) continue;
+    let earliest = Infinity;
+    for (const run of [...this.#runs]) {
+      if (run.state !== 'at-work' || run.deadline === Infinity) continue;
       if (run.deadline > now) {
-        this.#timer ??= setTimeout(() => this.#sweep(), run.deadline - now);
-        return;
+        earliest = Math.min(earliest, run.deadline);
+        continue;
       }
-      run.failures = Infinity;
-      this.#failed(run, new NidoClientError('NIDO_CLIENT_HANDLER_TIMEOUT',
+      run.state = 'failing';
+      void this.#giveUp(run, new NidoClientError('NIDO_CLIENT_HANDLER_TIMEOUT',
         `the handler of ${this.topicFilter} did not finish within ${this.#timeoutMs} ms `
         + '(handlerTimeoutMs)'));
+    }
+    if (earliest !== Infinity) {
+      this.#timer ??= setTimeout(() => this.#sweep(), earliest - now);
     }
   }
 
   #failed(run: Run, error: unknown): void {
-    if (run.state === 'done') return;
+    if (run.state !== 'at-work') return;
     const { retries } = this.options;
     run.deadline = Infinity;
     if (retries !== undefined && run.failures < retries.attempts) {
@@ -179,7 +269,7 @@ export class HandlerSubscription {
       setTimeout(() => this.#again(run), delay);
       return;
     }
-    run.failures = Infinity;
+    run.state = 'failing';
     void this.#giveUp(run, error);
   }
 
@@ -187,7 +277,8 @@ export class HandlerSubscription {
     if (this.#state === 'ended') return;
     try {
       const result = this.handler(run.delivery);
-      if (isThenable(result)) this.#await(run, result);
+      this.#limit(run);
+      if (isThenable(result)) result.then(run.fulfilled, run.rejected);
       else this.#done(run, SUCCESS);
     } catch (error) {
       this.#failed(run, error);
@@ -238,11 +329,20 @@ export class HandlerSubscription {
   }
 
   #done(run: Run, reasonCode: number | undefined): void {
-    if (run.state === 'done') return;
-    run.state = 'done';
-    this.#runs.delete(run);
-    if (reasonCode !== undefined) this.#settle(run.delivery, reasonCode);
-    while (this.#backlogAt < this.#backlog.length && this.#runs.size < this.#concurrency) {
+    const { state, delivery } = run;
+    if (state !== 'at-work' && state !== 'failing') return;
+    this.#running -= 1;
+    if (state === 'at-work') {
+      run.state = 'free';
+      run.delivery = NO_DELIVERY;
+      this.#idle.push(run);
+    } else {
+      // Its handler may still answer: it serves no other message.
+      run.state = 'done';
+      this.#runs.splice(this.#runs.indexOf(run), 1);
+    }
+    if (reasonCode !== undefined) this.#settle(delivery, reasonCode);
+    while (this.#backlogAt < this.#backlog.length && this.#running < this.#concurrency) {
       this.#begin(this.#takeNext());
     }
     if (this.#isIdle) for (const resolve of this.#whenIdle.splice(0)) resolve();
@@ -254,14 +354,30 @@ export class HandlerSubscription {
     if (this.#backlogAt === this.#backlog.length) {
       this.#backlog = [];
       this.#backlogAt = 0;
+    } else if (this.#backlogAt === TAKEN_MAX) {
+      this.#backlog = this.#backlog.slice(TAKEN_MAX);
+      this.#backlogAt = 0;
     }
     return next;
   }
 
   #settle(delivery: Delivery, reasonCode: number): void {
     if (this.#state === 'ended') return;
-    if (delivery.token === 0) this.host.core.grant(this.session);
-    else this.host.core.settle(this.session, delivery.token, reasonCode);
+    if (delivery.token !== 0) {
+      this.host.core.settle(this.session, delivery.token, reasonCode);
+      return;
+    }
+    this.#owed += 1;
+    if (this.#owed > this.#owedMax) this.#grant();
+    else this.#turn();
+  }
+
+  /** Places of QoS 0 messages go back together. */
+  #grant(): void {
+    const owed = this.#owed;
+    if (owed === 0 || this.#state === 'ended') return;
+    this.#owed = 0;
+    this.host.core.grant(this.session, owed);
   }
 }
 

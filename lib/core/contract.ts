@@ -134,6 +134,10 @@ export interface ReasonFields {
 export interface Delivery {
   readonly topicName: string;
   readonly payload: Buffer;
+  /** The payload as UTF-8 text, made on first use; undefined when it is not UTF-8. */
+  readonly text: string | undefined;
+  /** The receiver's: whatever it wants to find again with the message. */
+  attachment: unknown;
   readonly qos: Qos;
   readonly retain: boolean;
   readonly dup: boolean;
@@ -365,8 +369,8 @@ export interface CoreControl {
    * the worst of several wins.
    */
   settle(session: SessionHandle, token: number, reasonCode: number): void;
-  /** A handler is done with a QoS 0 delivery: frees one place of its concurrency. */
-  grant(session: SessionHandle): void;
+  /** A handler is done with QoS 0 deliveries, default one: frees so many places. */
+  grant(session: SessionHandle, credit?: number): void;
 
   /**
    * Sweeps: withheld acknowledgements, expired messages, incremental endings. Call at least every

@@ -183,8 +183,8 @@ export class Core extends ControlPackets implements CoreControl {
     this.x.settle(session, token, reasonCode, this.now());
     this.afterwards();
   }
-  grant(session: SessionHandle): void {
-    this.x.grant(session, this.now());
+  grant(session: SessionHandle, credit = 1): void {
+    this.x.grant(session, credit, this.now());
     this.afterwards();
   }
 

@@ -1,20 +1,33 @@
 /**
  * A message on its way to a handler: what the row said, copied out; strings and properties are made
- * when asked for.
+ * when asked for. A receiver that asks for the text at once, while the payload is still in linear
+ * memory, saves the copy of the bytes: they are made of the text again when they are wanted.
  */
+import { isUtf8 } from 'node:buffer';
 import { EXPIRY_NONE } from '../../assembly/shared/abi.js';
 import type { Delivery, MessageProperties, Qos, SessionHandle } from './contract.js';
 import { readMessageProperties } from './packet-reader.js';
 
 const NONE: MessageProperties = Object.freeze({});
 const NO_IDENTIFIERS: readonly number[] = Object.freeze([]);
+const REPLACEMENT = '\ufffd';
+
+/** Where the payload of the row that is being told can be read. */
+export interface PayloadSource {
+  payloadText(): string;
+  payloadBytes(): Buffer;
+}
 
 export class HandlerDelivery implements Delivery {
-  private parsed: MessageProperties | undefined;
+  attachment: unknown = undefined;
+  private parsed: MessageProperties | undefined = undefined;
+  private bytes: Buffer | undefined = undefined;
+  private decoded: string | undefined = undefined;
+  private coding: 'unknown' | 'utf8' | 'binary' = 'unknown';
 
   constructor(
     readonly topicName: string,
-    readonly payload: Buffer,
+    private source: PayloadSource | undefined,
     private readonly flags: number,
     /** The encoded properties that travel unaltered; undefined when there are none. */
     private readonly encoded: Buffer | undefined,
@@ -24,6 +37,13 @@ export class HandlerDelivery implements Delivery {
     readonly token: number,
   ) {}
 
+  get payload(): Buffer {
+    return (this.bytes ??= this.source?.payloadBytes() ?? Buffer.from(this.decoded!));
+  }
+  get text(): string | undefined {
+    if (this.coding === 'unknown') this.decode();
+    return this.decoded;
+  }
   get qos(): Qos {
     return (this.flags & 3) as Qos;
   }
@@ -38,6 +58,20 @@ export class HandlerDelivery implements Delivery {
   }
   get properties(): MessageProperties {
     return (this.parsed ??= this.parse());
+  }
+
+  /** The row is over: what nobody asked for yet is copied. */
+  leaveRow(): void {
+    if (this.decoded === undefined) this.bytes ??= this.source!.payloadBytes();
+    this.source = undefined;
+  }
+
+  private decode(): void {
+    const text = this.source?.payloadText() ?? this.bytes!.toString();
+    // Only a decoder's replacement character can hide broken bytes: the check is seldom needed.
+    const isText = !text.includes(REPLACEMENT) || isUtf8(this.payload);
+    this.coding = isText ? 'utf8' : 'binary';
+    if (isText) this.decoded = text;
   }
 
   private parse(): MessageProperties {

@@ -109,7 +109,7 @@ export interface CoreExports {
   reserveIdentifier(handle: number): number;
   giveIdentifier(handle: number, packetIdentifier: number): void;
   settle(handle: number, token: number, reasonCode: number, now: number): number;
-  grant(handle: number, now: number): void;
+  grant(handle: number, credit: number, now: number): void;
   tick(now: number): void;
   setDurable(): void;
   markDurable(session: number, kept: number): void;

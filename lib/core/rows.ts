@@ -11,6 +11,7 @@ import {
 } from '../../assembly/shared/control-packet.js';
 import type { ConnectionHandle, CoreEvents, ProtocolVersion, Qos } from './contract.js';
 import { HandlerDelivery } from './delivery.js';
+import type { PayloadSource } from './delivery.js';
 import type { DurableSide } from './durable.js';
 import type { CoreExports } from './instance.js';
 import { DROP_REASONS } from './limits.js';
@@ -36,7 +37,12 @@ export interface RowTarget {
   setHeld(connection: ConnectionHandle, held: 'held' | 'free'): void;
 }
 
-export class RowReader {
+/** `buffer.utf8Slice` is `toString('utf8')` without its looking at arguments. */
+interface Utf8Slices {
+  utf8Slice?(at: number, end: number): string;
+}
+
+export class RowReader implements PayloadSource {
   /** Rows of the durable gate are its. */
   durable: DurableSide | undefined;
   /**
@@ -45,6 +51,9 @@ export class RowReader {
    */
   private readonly topicSerials: number[] = [];
   private readonly topicNames: string[] = [];
+  /** Of the delivery that is being told. */
+  private payloadAt = 0;
+  private payloadLength = 0;
 
   constructor(
     private readonly x: CoreExports,
@@ -115,9 +124,11 @@ export class RowReader {
   private tellDelivery(row: number, session: number): void {
     const words = this.words;
     const propertiesLength = words[row + DELIVER_PROPERTIES_LENGTH];
+    this.payloadAt = words[row + DELIVER_PAYLOAD_AT];
+    this.payloadLength = words[row + DELIVER_PAYLOAD_LENGTH];
     const delivery = new HandlerDelivery(
       this.topicName(row),
-      this.copy(words[row + DELIVER_PAYLOAD_AT], words[row + DELIVER_PAYLOAD_LENGTH]),
+      this,
       words[row + DELIVER_FLAGS],
       propertiesLength === 0
         ? undefined
@@ -127,7 +138,19 @@ export class RowReader {
       words[row + DELIVER_PUBLISHER],
       words[row + DELIVER_TOKEN],
     );
-    this.events.deliver(session, delivery);
+    try {
+      this.events.deliver(session, delivery);
+    } finally {
+      delivery.leaveRow();
+    }
+  }
+  payloadText(): string {
+    const end = this.payloadAt + this.payloadLength;
+    const heap = this.heap as Utf8Slices;
+    return heap.utf8Slice?.(this.payloadAt, end) ?? this.heap.toString('utf8', this.payloadAt, end);
+  }
+  payloadBytes(): Buffer {
+    return this.copy(this.payloadAt, this.payloadLength);
   }
 
   private tellPacket(row: number, connection: ConnectionHandle): void {

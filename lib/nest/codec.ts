@@ -13,6 +13,8 @@ export interface Codec {
   encode(value: unknown): Uint8Array | string;
   /** Throws when the payload cannot be read. */
   decode(payload: Buffer): unknown;
+  /** Instead of `decode` for payloads that are UTF-8 text, when it is there. */
+  decodeText?(text: string): unknown;
   /** Loads the optional package that does the work; called before the first message. */
   load?(): Promise<void>;
 }
@@ -55,8 +57,11 @@ class AutoCodec implements Codec {
 
   decode(payload: Buffer): unknown {
     const text = textOf(payload);
-    if (text === undefined) return payload;
-    if (!JSON_START.test(text)) return text;
+    return text === undefined ? payload : this.decodeText(text);
+  }
+
+  decodeText(text: string): unknown {
+    if (!startsAsObject(text) && !JSON_START.test(text)) return text;
     let value: unknown;
     try {
       value = JSON.parse(text);
@@ -69,6 +74,12 @@ class AutoCodec implements Codec {
     }
     return value;
   }
+}
+
+const OBJECT_START = 0x7b;
+
+function startsAsObject(text: string): boolean {
+  return text.charCodeAt(0) === OBJECT_START;
 }
 
 function losesDigits(value: number, text: string): boolean {
@@ -86,6 +97,10 @@ class JsonCodec implements Codec {
   decode(payload: Buffer): unknown {
     const text = textOf(payload);
     if (text === undefined) throw new CodecError(this.name, 'the payload is not UTF-8 text');
+    return this.decodeText(text);
+  }
+
+  decodeText(text: string): unknown {
     try {
       return JSON.parse(text);
     } catch (error) {
@@ -106,6 +121,10 @@ class TextCodec implements Codec {
   decode(payload: Buffer): unknown {
     const text = textOf(payload);
     if (text === undefined) throw new CodecError(this.name, 'the payload is not UTF-8 text');
+    return text;
+  }
+
+  decodeText(text: string): string {
     return text;
   }
 }

@@ -12,6 +12,7 @@ import type { Logger } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import { isObservable } from 'rxjs';
 import type { WritePacket } from '@nestjs/microservices';
+import type { StagedHandler } from '../core/staged-handler.js';
 import { isEnvelope, replyTopicOf } from './envelope.js';
 import { MqttReasonException, NidoNestError, messageOf } from './errors.js';
 import type { FailureContext } from './failure.js';
@@ -47,6 +48,8 @@ interface Decoded {
   readonly id: string | undefined;
 }
 
+/** The first run of a handler for a message. */
+const FIRST = 1;
 /** `ack: 'manual'`, and the handler has ended without a verdict: the message waits on. */
 const UNDECIDED_MARK = Symbol('undecided');
 const UNDECIDED: Promise<unknown> = Promise.resolve(UNDECIDED_MARK);
@@ -59,6 +62,10 @@ export class HandlerRunner implements ContextOwner {
   readonly #echoes = new Echoes();
   readonly #order: TopicOrder | undefined;
   readonly #isGrouped: boolean;
+  /** Events whose handler needs nothing but its data: their messages take the short way. */
+  readonly #isPlain: boolean;
+  /** What the link calls. */
+  readonly handler: StagedHandler<IncomingMessage>;
 
   constructor(entry: HandlerEntry, owner: RunnerOwner) {
     this.#entry = entry;
@@ -66,6 +73,15 @@ export class HandlerRunner implements ContextOwner {
     this.topicLevels = entry.topicLevels;
     this.#order = entry.options.order === 'topic' ? new TopicOrder() : undefined;
     this.#isGrouped = entry.siblings.length > 1;
+    const { deserializer } = owner.settings;
+    this.#isPlain =
+      entry.kind === 'event' && !this.#isGrouped && this.#order === undefined &&
+      entry.options.ack !== 'manual' && deserializer === undefined && !this.timesItself;
+    this.handler = Object.assign((message: IncomingMessage) => this.#handle(message), {
+      reads: entry.options.codec.decodeText === undefined ? 'bytes' : 'text',
+      answered: (value: unknown, message: IncomingMessage) => this.#settled(value, message),
+      failed: (error: unknown, message: IncomingMessage) => this.#broken(error, message),
+    } as const);
   }
 
   client(): NidoClient {
@@ -73,19 +89,58 @@ export class HandlerRunner implements ContextOwner {
   }
 
   /** A message of the link. What is returned is the work that the acknowledgement waits for. */
-  readonly handle = (message: IncomingMessage): unknown => {
+  #handle(message: IncomingMessage): unknown {
+    const { gate, isInstrumented } = this.#owner;
+    if (this.#isPlain && gate.isOpen && !isInstrumented) return this.#short(message);
     if (this.#entry.kind === 'request' && this.#echoes.take(message)) return undefined;
     if (this.#isGrouped && this.#owner.registry.comesEarlier(this.#entry, message.topicName)) {
       return undefined;
     }
-    const { gate } = this.#owner;
     if (!gate.isOpen) return gate.whenOpen().then(() => this.#enter(message));
     return this.#enter(message);
-  };
+  }
+
+  /**
+   * The short way: Nest's promise goes back to the link as it is, which says in `answered` and
+   * `failed` how it ended. The message carries its context so that they find it.
+   */
+  #short(message: IncomingMessage): unknown {
+    const context = new NidoContext(message, this, FIRST);
+    let data: unknown;
+    try {
+      data = this.#value(message);
+    } catch (error) {
+      return this.#undecodable(error, context);
+    }
+    const { codec } = this.#entry.options;
+    if (codec.envelope === 'possible' && isEnvelope(data)) {
+      return this.#dispatch({ data: data.data, id: data.id }, context);
+    }
+    if (message.properties.responseTopic !== undefined) {
+      return this.#dispatch({ data, id: undefined }, context);
+    }
+    message.attachment = context;
+    return this.#entry.callback(data, context);
+  }
+
+  #settled(value: unknown, { attachment }: IncomingMessage): unknown {
+    return attachment === undefined ? undefined : this.#answered(value, attachment as NidoContext);
+  }
+
+  #broken(error: unknown, { attachment }: IncomingMessage): Promise<unknown> {
+    if (attachment === undefined) return Promise.reject(error as Error);
+    return this.#failed(error, attachment as NidoContext);
+  }
+
+  #value(message: IncomingMessage): unknown {
+    const { codec } = this.#entry.options;
+    const text = codec.decodeText === undefined ? undefined : message.text;
+    return text === undefined ? codec.decode(message.payload) : codec.decodeText!(text);
+  }
 
   #enter(message: IncomingMessage): unknown {
-    if (this.#order === undefined) return this.#attempt(message, 1);
-    return this.#order.run(message.topicName, () => this.#attempt(message, 1));
+    if (this.#order === undefined) return this.#attempt(message, FIRST);
+    return this.#order.run(message.topicName, () => this.#attempt(message, FIRST));
   }
 
   #attempt(message: IncomingMessage, attempt: number): unknown {
@@ -105,7 +160,7 @@ export class HandlerRunner implements ContextOwner {
 
   #decode(message: IncomingMessage): Decoded | Promise<Decoded> {
     const { codec } = this.#entry.options;
-    const value = codec.decode(message.payload);
+    const value = this.#value(message);
     const { deserializer } = this.#owner.settings;
     if (deserializer !== undefined) {
       const options = { channel: message.topicName };

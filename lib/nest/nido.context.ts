@@ -26,6 +26,9 @@ export interface ContextOwner {
   client(): NidoClient;
 }
 
+/** What the arguments of a context are made of on demand: most handlers never ask. */
+const NO_ARGUMENTS = Object.freeze([]) as unknown as [string, PublishPacket];
+
 export class NidoContext extends MqttContext {
   /** The message as it came. */
   readonly message: IncomingMessage;
@@ -35,23 +38,42 @@ export class NidoContext extends MqttContext {
   verdict: Verdict | undefined = undefined;
   /** @internal Set while somebody waits for the verdict. */
   onVerdict: (() => void) | undefined = undefined;
-  readonly #owner: ContextOwner;
+  private readonly owner: ContextOwner;
+  private packet: PublishPacket | undefined = undefined;
 
   constructor(message: IncomingMessage, owner: ContextOwner, attempt: number) {
-    super([message.topicName, new PublishPacket(message)]);
+    super(NO_ARGUMENTS);
     this.message = message;
     this.attempt = attempt;
-    this.#owner = owner;
+    this.owner = owner;
+  }
+
+  override getArgs(): [string, PublishPacket] {
+    return [this.getTopic(), this.getPacket()];
+  }
+
+  override getArgByIndex(index: number): string | PublishPacket {
+    return this.getArgs()[index];
+  }
+
+  override getTopic(): string {
+    return this.message.topicName;
+  }
+
+  /** The packet in the shape of mqtt-packet, as stock handlers know it. */
+  override getPacket(): PublishPacket {
+    return (this.packet ??= new PublishPacket(this.message));
   }
 
   /** Parameters of the topic, by the names in `@OnTopic(':room/temperature')`. */
   get params(): Record<string, string> {
-    return paramsOf(this.message.topicName, this.#owner.topicLevels);
+    return paramsOf(this.message.topicName, this.owner.topicLevels);
   }
 
   /** Hosted: who published the message; undefined for this application and when joined. */
   get identity(): Identity | undefined {
-    return this.message.publisher;
+    const { publisher } = this.message;
+    return typeof publisher === 'object' ? publisher : undefined;
   }
 
   get qos(): Qos {
@@ -64,7 +86,7 @@ export class NidoContext extends MqttContext {
 
   /** A client of the same broker or connection. */
   get client(): NidoClient {
-    return this.#owner.client();
+    return this.owner.client();
   }
 
   /** The message is done with, whatever happens to the handler from now on. */

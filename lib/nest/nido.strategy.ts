@@ -170,7 +170,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
     const runner = new HandlerRunner(entry, owner);
     const qos = options.qos ?? this.#link.defaultQos;
     this.#subscriptions.push(
-      await this.#link.subscribe(pattern, runner.handle, {
+      await this.#link.subscribe(pattern, runner.handler, {
         qos,
         share: options.share,
         noLocal: options.noLocal,

@@ -29,6 +29,8 @@ function handlers() {
       core.events.deliver(session, {
         topicName: 'casa/sala/luz',
         payload: Buffer.from('on'),
+        text: 'on',
+        attachment: undefined,
         qos: token === 0 ? 0 : 1,
         retain: false,
         dup: false,
@@ -45,12 +47,13 @@ function handlers() {
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('a handler in this process', () => {
-  it('acknowledges when it returns, and grants a place at QoS 0', () => {
+  it('acknowledges when it returns, and grants a place at QoS 0 by the end of the turn', async () => {
     const { core, subscribe } = handlers();
     const topics: string[] = [];
     const { deliver } = subscribe(({ topicName }) => topics.push(topicName));
     deliver(11);
     deliver(0);
+    await turn();
     expect(core.calls).toEqual(['settle 11 00', 'grant']);
     expect(topics).toEqual(['casa/sala/luz', 'casa/sala/luz']);
   });

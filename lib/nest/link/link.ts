@@ -3,6 +3,7 @@
  * connection to another one (join). Nothing above it knows which.
  */
 import type { MessageProperties, Qos } from '../../core/contract.js';
+import type { StagedHandler } from '../../core/staged-handler.js';
 import type { Identity } from '../../broker/hooks.js';
 import type { Observable } from 'rxjs';
 
@@ -14,6 +15,10 @@ export type NidoStatus = 'listening' | 'connected' | 'reconnecting' | 'disconnec
 export interface IncomingMessage {
   readonly topicName: string;
   readonly payload: Buffer;
+  /** The payload as UTF-8 text; undefined when it is not UTF-8, or was not asked for. */
+  readonly text?: string | undefined;
+  /** @internal Of who handles it. */
+  attachment?: unknown;
   readonly qos: Qos;
   readonly retain: boolean;
   readonly dup: boolean;
@@ -24,7 +29,8 @@ export interface IncomingMessage {
 }
 
 /** What it returns or awaits is the work; the acknowledgement waits for it when asked to. */
-export type LinkHandler = (message: IncomingMessage) => unknown;
+export type LinkHandler =
+  ((message: IncomingMessage) => unknown) | StagedHandler<IncomingMessage>;
 
 export interface LinkSubscribeOptions {
   readonly qos: Qos;
