@@ -342,12 +342,11 @@ export class Handlers {
   }
 
   #endWhenDrained(subscription: HandlerSubscription): void {
-    const { core } = this.#context;
+    // The freed places may bring messages that waited, to be handled before it ends.
+    if (subscription.running === 0) this.#grant(subscription);
     if (subscription.ending !== 'draining' || subscription.running > 0) return;
     if (this.#core === 'failed') return;
-    // The freed places may bring messages that waited, to be handled before it ends.
-    this.#grant(subscription);
-    if (subscription.running > 0) return;
+    const { core } = this.#context;
     if ((core.sessionInfo(subscription.session)?.queuedMessages ?? 0) > 0) return;
     core.endSession(subscription.session);
     this.#ended(subscription);
