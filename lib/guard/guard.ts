@@ -16,6 +16,7 @@ import type { ConfiguredUser } from './authentication/password-authenticator.js'
 import type { StoredUser } from './authentication/password-file.js';
 import { ScramAuthenticator } from './authentication/scram.js';
 import type { ScramUser } from './authentication/scram.js';
+import { checkAuthenticationShape, checkAuthorizationShape } from './config-shape.js';
 import { GuardError } from './errors.js';
 import { guardLimits } from './guard-limits.js';
 import type { GuardLimits } from './guard-limits.js';
@@ -118,9 +119,10 @@ function assemble(
   const authentication: Authenticator[] = [];
   const enhancedAuthentication: EnhancedAuthenticator[] = [];
   for (const [at, part] of (config.authentication ?? []).entries()) {
+    checkAuthenticationShape(part, at);
     if (part.kind === 'scram') enhancedAuthentication.push(buildScram(part, needs, keep));
     else authentication.push(
-      keep(buildAuthenticator(part, { ...needs, limits: config.limits, at })),
+      keep(buildAuthenticator(part, { ...needs, limits: config.limits })),
     );
   }
   const limits = guardLimits(config.limits);
@@ -140,7 +142,7 @@ function assemble(
 
 function buildAuthenticator(
   part: Exclude<AuthenticationConfig, { kind: 'scram' }>,
-  needs: GuardNeeds & { readonly limits?: Partial<GuardLimits>; readonly at: number },
+  needs: GuardNeeds & { readonly limits?: Partial<GuardLimits> },
 ): Authenticator {
   const { logger, now, limits } = needs;
   switch (part.kind) {
@@ -150,14 +152,6 @@ function buildAuthenticator(
     case 'http': return new HttpAuthenticator({ logger, now, limits, ...part });
     case 'certificate': return new CertificateAuthenticator(part);
     case 'anonymous': return new AnonymousAuthenticator(part);
-    default: {
-      const kind = JSON.stringify((part as { kind?: unknown }).kind);
-      throw new GuardError(
-        'NIDO_AUTHENTICATION_KIND',
-        `authentication[${needs.at}]: there is no kind ${kind}; use password-file, users, jwt, `
-        + 'http, certificate, scram or anonymous',
-      );
-    }
   }
 }
 
@@ -184,6 +178,7 @@ function buildScram(
 
 /** The authorizer that a configuration describes. Also what `nidomq acl test` asks. */
 export function buildAuthorizer(config: AuthorizationConfig, needs: GuardNeeds): RulesAuthorizer {
+  checkAuthorizationShape(config);
   const { createFilterSet, logger } = needs;
   const rules: LiveRules[] = [];
   if (config.claims) {

@@ -167,6 +167,16 @@ describe('the guards of a configuration', () => {
     expect(() => buildGuard({ authorization }, needs)).toThrow(expect.objectContaining({ code: 'NIDO_ACL_FILE_EMPTY' }));
   });
 
+  it.each([
+    [{ kind: 'password-file', file: '/x' },
+      'authentication[0] (password-file): there is no option "file"; it has kind, path'],
+    [{ kind: 'password-file' }, 'authentication[0] (password-file): "path" is missing'],
+    [{ kind: 'jwt', keys: {} }, 'authentication[0] (jwt): "algorithms" is missing'],
+  ])('name the option that is wrong: %j', (part, message) => {
+    const config = { authentication: [part] } as unknown as GuardConfig;
+    expect(() => buildGuard(config, needs)).toThrow(message);
+  });
+
   it('serve SCRAM from the same password file', async () => {
     const path = join(folder.path, 'scram');
     await setPassword(path, { username: 'anna', password: 'x' }, { format: 'scram-sha-256', iterations: 4096 });
