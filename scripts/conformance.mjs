@@ -8,8 +8,8 @@
  *   npm run conformance -- --role client   (our client role, against a server of the suite's own)
  *   npm run conformance -- --write-manifest
  *
- * Further options: --only TEXT (cases whose name contains it), --json FILE, --quiet, --concurrent
- * N.
+ * Further options: --only TEXT (cases whose name contains it), --names FILE (a JSON list of names),
+ * --json FILE, --quiet, --concurrent N.
  * Exits 1 when a case failed.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

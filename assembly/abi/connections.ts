@@ -55,7 +55,7 @@ export function acceptConnection(
   const connection = connectionAt(pointer);
   // Closed while the answer was under way, or in already.
   if (connection.state == STATE_CLOSED || connection.session != 0) return false;
-  leave(sessionAt(tenant)); // no session has two connections [MQTT-3.1.4-3]
+  leave(sessionAt(tenant)); // no session has two connections
   connection.sendQuota = sendQuota;
   connection.maximumPacketSize = maximumPacketSize;
   connection.aliasOutMax = <u16>aliasOutMax;

@@ -17,7 +17,7 @@ export function parseConnack(at: u32, end: u32, version: u32): u32 {
   if (end - at < 2) return MALFORMED_PACKET;
   // In MQTT 3.1 the first byte is "reserved, not used".
   const flags: u32 = version == VERSION_3_1 ? 0 : load<u8>(at);
-  if (flags > SESSION_PRESENT) return MALFORMED_PACKET; // [MQTT-3.2.2-1]
+  if (flags > SESSION_PRESENT) return MALFORMED_PACKET; // 5.0 [MQTT-3.2.2-1]
   connackSessionPresent = flags == SESSION_PRESENT;
   connackReasonCode = load<u8>(at, 1);
   const isListed = version < VERSION_5

@@ -212,8 +212,8 @@ function parseWill(at: u32, end: u32): u32 {
 
 function clientIdentifierReason(): u32 {
   if (connect.clientIdentifierLength != 0 || connect.version == VERSION_5) return SUCCESS;
-  // MQTT 3.1 has no empty identifier; 3.1.1 has it for clean sessions only. [MQTT-3.1.3-7]
-  // [MQTT-3.1.3-8]
+  // MQTT 3.1 has no empty identifier, its successor has it for clean sessions only.
+  // 3.1.1 [MQTT-3.1.3-7] [MQTT-3.1.3-8]
   const isAllowed = connect.version == VERSION_3_1_1 && connect.cleanStart;
   return isAllowed ? SUCCESS : CLIENT_IDENTIFIER_NOT_VALID;
 }

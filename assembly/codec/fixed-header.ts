@@ -65,7 +65,10 @@ function readLongLength(at: u32, end: u32): i32 {
   return FRAME_MALFORMED;
 }
 
-/** Whether a packet may begin with `header`. [MQTT-2.1.3-1] [MQTT-2.2.2-1] [MQTT-2.2.2-2] */
+/**
+ * Whether a packet may begin with `header`.
+ * 3.1.1 [MQTT-2.2.2-1] [MQTT-2.2.2-2], 5.0 [MQTT-2.1.3-1]
+ */
 @inline
 function isFirstByte(header: u32, version: u32): bool {
   const type = header >> 4;

@@ -73,7 +73,7 @@ export function parseProperties(at: u32, end: u32, packetBit: u32): u32 {
   const record = packetBit == IN_WILL ? willProperties : properties;
   record.present = 0;
   record.forwardedLength = 0;
-  at = readVbi(at, end); // [MQTT-2.2.2-1]
+  at = readVbi(at, end); // 5.0 [MQTT-2.2.2-1]
   if (at == 0 || vbiValue > end - at) return MALFORMED_PACKET;
   propertiesAt = at;
   propertiesEnd = at + vbiValue;
@@ -184,7 +184,8 @@ function keepSubscriptionIdentifier(slot: u32): u32 {
 }
 
 /**
- * Answers what is forwarded unaltered as one range. [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16]
+ * Answers what is forwarded unaltered as one range.
+ * 5.0 [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16]
  * [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20] [MQTT-3.1.3-10]
  *
  * Almost always it is one already. When an expiry or an alias stands between two of them, the few

@@ -83,7 +83,7 @@ export function parsePublishFromServer(header: u8, at: u32, end: u32, version: u
   }
   forgetProperties(at);
   if (version >= VERSION_5) {
-    if (at >= end) return MALFORMED_PACKET; // [MQTT-2.2.2-1]
+    if (at >= end) return MALFORMED_PACKET; // 5.0 [MQTT-2.2.2-1]
     if (load<u8>(at) != 0) {
       const reason = parsePublishProperties(at, end);
       if (reason != SUCCESS) return reason;

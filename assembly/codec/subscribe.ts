@@ -70,13 +70,13 @@ function optionsReason(options: u32, version: u32): u32 {
   if (version < VERSION_5) {
     // The upper bits are "not used" in 3.1 and reserved in 3.1.1.
     const qos = version == VERSION_3_1 ? options & OPTION_QOS_MASK : options;
-    return qos > 2 ? MALFORMED_PACKET : SUCCESS; // [MQTT-3.8.3-4]
+    return qos > 2 ? MALFORMED_PACKET : SUCCESS; // 3.1.1 [MQTT-3.8.3-4]
   }
   if ((options & OPTION_RESERVED_MASK) != 0) return MALFORMED_PACKET; // [MQTT-3.8.3-5]
   if ((options & OPTION_QOS_MASK) == OPTION_QOS_MASK) return PROTOCOL_ERROR;
   if ((options & OPTION_RETAIN_HANDLING_MASK) == OPTION_RETAIN_HANDLING_MASK) return PROTOCOL_ERROR;
   const isNoLocal = (options & OPTION_NO_LOCAL) != 0;
-  if (isNoLocal && shareNameLength != 0) return PROTOCOL_ERROR; // [MQTT-3.8.3-4]
+  if (isNoLocal && shareNameLength != 0) return PROTOCOL_ERROR; // 5.0 [MQTT-3.8.3-4]
   return SUCCESS;
 }
 

@@ -1,6 +1,6 @@
 /**
  * Topic Filters without wildcards: a hash table of whole filters, because such a filter matches
- * the Topic Name with the same bytes and no other [MQTT-4.7.3-4].
+ * the Topic Name with the same bytes and no other.
  */
 import { release } from '../memory/blocks';
 import { MEMORY_INDEX } from '../shared/memory-class';

@@ -3,8 +3,8 @@
  * entry.
  *
  * The result is drafted in a growing scratch block and copied to a block of its exact size.
- * Overlapping subscriptions of one session become one receiver [MQTT-3.3.4-2]: the highest QoS,
- * every Subscription Identifier [MQTT-3.3.4-4], Retain As Published if any asks for it. A session
+ * Overlapping subscriptions of one session become one receiver: the highest QoS,
+ * every Subscription Identifier, Retain As Published if any asks for it. A session
  * is looked for in the draft by a short scan, and by a hash table (the *seats*) once the draft is
  * long.
  *
@@ -352,7 +352,7 @@ function writeIdentifiers(entry: TopicEntry, start: u32): bool {
 
 /**
  * For a publisher that is a receiver with RECEIVER_MIXED_NO_LOCAL: writes to `out` the receiver
- * that its subscriptions without No Local make [MQTT-3.8.3-3]. Answers false when there are none.
+ * that its subscriptions without No Local make. Answers false when there are none.
  * The identifiers are valid until the next call.
  */
 export function localReceiver(pointer: u32, session: u32, out: u32): bool {
@@ -363,7 +363,7 @@ export function localReceiver(pointer: u32, session: u32, out: u32): bool {
     const found = findOnFilter(end, session);
     if (found == 0) continue;
     const subscription = subscriptionAt(found);
-    if ((subscription.options & OPTION_NO_LOCAL) != 0) continue; // [MQTT-3.8.3-3]
+    if ((subscription.options & OPTION_NO_LOCAL) != 0) continue; // 5.0 [MQTT-3.8.3-3]
     if (receiver.session == 0) {
       receiver.session = session;
       receiver.subscription = found;

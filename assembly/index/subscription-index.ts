@@ -26,7 +26,7 @@ import {
 } from './subscription';
 import { allocateIndex, forgetAllMatches, forgetMatch, initialiseTopics } from './topic-intern';
 
-/** The last `subscribe` replaced the options of a subscription that was there [MQTT-3.8.4-3]. */
+/** The last `subscribe` replaced the options of a subscription that was there. */
 export let subscribeExisted: bool = false;
 
 /** Root of the trie of filters with wildcards. */

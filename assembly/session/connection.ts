@@ -60,7 +60,7 @@ export class Connection {
   txHint: u32; // size of the next first chunk: what the last busy turn needed
   dirtyNext: u32;
 
-  ackHead: u32; // acknowledgements that may not overtake each other [MQTT-4.6.0-2] [MQTT-4.6.0-3]
+  ackHead: u32; // acknowledgements that may not overtake each other
   ackTail: u32;
   heldBytes: u32; // of messages whose acknowledgement waits
 

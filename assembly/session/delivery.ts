@@ -69,8 +69,8 @@ export function offerEntry(session: Session, pointer: u32): u32 {
       return OFFER_DROPPED;
     }
   }
+  // [MQTT-4.6.0-5] [MQTT-4.6.0-6] 3.1.1 [MQTT-3.1.2-5]: behind what came before
   appendEntry(session, pointer);
-  // [MQTT-4.6.0-5] [MQTT-4.6.0-6]: behind what came before
   if (session.pendingHead == 0) session.pendingHead = pointer;
   if (hold != 0) {
     if (completes) {
@@ -169,7 +169,7 @@ function sendNext(session: Session, connection: Connection): bool {
   );
   const bytes = frameBytes(connection.version, entry.qos);
   if (connection.maximumPacketSize != 0 && bytes > connection.maximumPacketSize) {
-    // [MQTT-3.1.2-24] [MQTT-3.1.2-25]: not sent, and done with as if it had been
+    // 5.0 [MQTT-3.1.2-24] [MQTT-3.1.2-25]: not sent, and done with as if it had been
     const reason = isUplink(session) ? PACKET_TOO_LARGE : SUCCESS; // [MQTT-3.2.2-15]
     finishEntry(session, pointer, reason, DROP_PACKET_TOO_LARGE);
     return true;
@@ -177,8 +177,8 @@ function sendNext(session: Session, connection: Connection): bool {
   if (entry.qos != 0 && !hasIdentifier(session, pointer)) return waitForMemory(session);
   const at = reserveForPublish(connection, bytes);
   if (at == 0) return waitForMemory(session);
-  // [MQTT-3.3.1-3] [MQTT-4.3.2-2] [MQTT-4.3.3-2]: DUP is our own, 0 the first time
   let flags: u32 = entry.flags & FLAG_RETAIN ? PUBLISH_RETAIN : 0;
+  // [MQTT-3.3.1-3] 5.0 [MQTT-4.3.2-2] [MQTT-4.3.3-2]: DUP is our own, 0 the first time
   if (entry.flags & FLAG_DUP) flags |= PUBLISH_DUP; // [MQTT-3.3.1-1] [MQTT-4.4.0-1]
   writeFrame(at, connection.version, flags, entry.qos, entry.packetIdentifier);
   aliasWasSent(connection, serial);
@@ -213,7 +213,7 @@ export function hasIdentifier(session: Session, pointer: u32): bool {
   const entry = entryAt(pointer);
   // Sent again, it keeps the one it had. 3.1.1 [MQTT-2.3.1-3]
   if (entry.packetIdentifier != 0) return bindIdentifier(session, pointer, entry.packetIdentifier);
-  // 5.0 [MQTT-4.3.2-1] [MQTT-4.3.3-1]: not in use by any other exchange
+  // [MQTT-4.3.2-1] [MQTT-4.3.3-1]: not in use by any other exchange
   entry.packetIdentifier = <u16>takeIdentifier(session, pointer, session.queueCount);
   return entry.packetIdentifier != 0;
 }

@@ -118,7 +118,7 @@ function endEntry(session: Session, pointer: u32): void {
 }
 
 /**
- * Client role: the server has lost the session [MQTT-3.2.2-5]. What was not acknowledged is
+ * Client role: the server has lost the session, 5.0 [MQTT-3.2.2-5]. What was not acknowledged is
  * published anew, with fresh identifiers; an exchange that the server had taken over (PUBREC) is
  * complete.
  */

@@ -31,12 +31,12 @@ export function failConnection(connection: Connection, reasonCode: u32, detail: 
     if (connection.version == 5) writeDisconnect(connection, reasonCode);
   } else if (connection.version == 5) {
     writeConnack(connection, reasonCode);
-  } else if (reasonCode == UNSUPPORTED_PROTOCOL_VERSION) {
+  } else if (reasonCode == UNSUPPORTED_PROTOCOL_VERSION) { // else nothing 3.1.1 [MQTT-3.2.2-6]
     writeConnackV3(connection, RETURN_UNACCEPTABLE_PROTOCOL_VERSION);
   } else if (reasonCode == CLIENT_IDENTIFIER_NOT_VALID) {
-    writeConnackV3(connection, RETURN_IDENTIFIER_REJECTED); // [MQTT-3.1.3-8] v3.1.1
+    writeConnackV3(connection, RETURN_IDENTIFIER_REJECTED); // 3.1.1 [MQTT-3.1.3-8]
   }
-  // 5.0 [MQTT-3.1.4-6]: nothing of it is read any more
+  // 3.1.1 [MQTT-3.1.4-5], 5.0 [MQTT-3.1.4-6]: nothing of it is read any more
   connection.state = STATE_CLOSED;
   tellFailed(connection.handle, reasonCode, detail);
 }
@@ -55,7 +55,7 @@ function writeConnack(connection: Connection, reasonCode: u32): void {
   if (at == 0) return;
   store<u8>(at, CONNACK_BYTE);
   store<u8>(at, 3, 1);
-  store<u8>(at, 0, 2); // Session Present is 0 with a failure [MQTT-3.2.2-6]
+  store<u8>(at, 0, 2); // Session Present is 0 with a failure 5.0 [MQTT-3.2.2-6]
   store<u8>(at, <u8>reasonCode, 3);
   store<u8>(at, 0, 4); // Property Length
 }

@@ -1,7 +1,7 @@
 /**
  * Holds: acknowledgements that wait. A publisher's PUBACK or PUBREC leaves when everybody it must
  * wait for has agreed: receivers at their bound, handlers that have not settled. Acknowledgements
- * of one connection leave in the order in which the messages came [MQTT-4.6.0-2] [MQTT-4.6.0-3], so
+ * of one connection leave in the order in which the messages came, so
  * a ready one waits behind one that is not.
  *
  * A hold outlives its connection (as an *orphan* of the publisher's session) while somebody is
@@ -160,7 +160,7 @@ function sendReadyAcknowledgements(connection: Connection): void {
 export function acknowledge(
   connection: Connection, kind: u32, packetIdentifier: u32, reasonCode: u32,
 ): void {
-  if (connection.ackHead == 0) {
+  if (connection.ackHead == 0) { // no earlier one waits [MQTT-4.6.0-2] [MQTT-4.6.0-3]
     sendAcknowledgement(connection, kind, packetIdentifier, reasonCode);
     return;
   }

@@ -69,7 +69,7 @@ export function receivePubrec(
       return;
     }
   }
-  // 3.1.1 [MQTT-4.3.3-1] [MQTT-4.6.0-4]: in the order in which the PUBRECs came
+  // [MQTT-4.6.0-4] 3.1.1 [MQTT-4.3.3-1]: in the order in which the PUBRECs came
   sendAck(connection, PUBREL, packetIdentifier, SUCCESS);
 }
 

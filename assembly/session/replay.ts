@@ -1,6 +1,6 @@
 /**
- * Replays of retained messages: a new subscription is sent what is retained under its filter
- * [MQTT-3.3.1-9]. A replay is a walk of the retained index that goes on while the receiver has
+ * Replays of retained messages: a new subscription is sent what is retained under its filter.
+ * A replay is a walk of the retained index that goes on while the receiver has
  * room, a piece at a time; nobody waits for it. Messages stored after the subscription was made
  * are passed over: the subscription itself brought those.
  *
@@ -226,7 +226,7 @@ function give(session: Session, replay: Replay, message: u32): bool {
   holdMessage(message);
   entry.qos = <u8>min<u32>(replay.qos, messageAt(message).qos);
   entry.identifiers = changetype<Subscription>(replay.subscription).identifier;
-  entry.flags = FLAG_RETAIN; // [MQTT-3.3.1-8]
+  entry.flags = FLAG_RETAIN; // 3.1.1 [MQTT-3.3.1-8]
   offerStored(session, pointer, 0);
   pump(session);
   return true;

@@ -1,5 +1,5 @@
 /**
- * Session State: what the server keeps for a client beyond its Network Connection [MQTT-4.1.0-1].
+ * Session State: what the server keeps for a client beyond its Network Connection.
  * Subscriptions, messages that wait or are not yet acknowledged, Packet Identifiers of both
  * directions.
  *

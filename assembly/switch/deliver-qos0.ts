@@ -48,6 +48,7 @@ export function deliverQos0(session: Session, verdict: u32): void {
     return;
   }
   const layout = layoutOf(connection.version, 0);
+  // 5.0 [MQTT-3.1.2-24] [MQTT-3.1.2-25]
   if (connection.maximumPacketSize != 0 && templateBytes(layout) > connection.maximumPacketSize) {
     dropTooLarge(session);
   } else if (!hasTemplate(layout)) {
@@ -65,7 +66,7 @@ function isSlabFull(connection: Connection): bool {
   return bytes > SLAB_BYTES_SMALL && bytes > slabLimit(limitOf(LIMIT_SLAB_BYTES));
 }
 
-/** [MQTT-3.1.2-24] [MQTT-3.1.2-25]: counts as delivered. */
+/** Counts as delivered. */
 function dropTooLarge(session: Session): void {
   tellDropped(session.handle, DROP_PACKET_TOO_LARGE, 0, sourceTopicAt, sourceTopicLength);
 }
@@ -75,6 +76,7 @@ function sendOwnFrame(session: Session, connection: Connection): void {
   setFrameIdentifiers(toIdentifiersAt, connection.version == 5 ? toIdentifiersLength : 0);
   const serial = chooseAlias(connection, sourceTopicAt, sourceTopicLength);
   const bytes = frameBytes(connection.version, 0);
+  // 5.0 [MQTT-3.1.2-24] [MQTT-3.1.2-25]
   if (connection.maximumPacketSize != 0 && bytes > connection.maximumPacketSize) {
     dropTooLarge(session);
     return;

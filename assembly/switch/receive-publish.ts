@@ -310,6 +310,7 @@ function acceptQos(connection: Connection): void {
 function routeAndRetain(connection: Connection): u32 {
   const entry = changetype<TopicEntry>(topic);
   if (!prepareRoute()) return refuseForRoom(connection, entry);
+  // 3.1.1 [MQTT-3.3.1-12], 5.0 [MQTT-3.3.1-8]
   const keeps = retain && connection.role != ROLE_CLIENT;
   const kept = keeps && storeRetained(entry.bytes, entry.length);
   if (keeps && !kept && connection.version == 5 && qos != 0) {

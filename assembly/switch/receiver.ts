@@ -31,7 +31,7 @@ const identifierScratch: usize = memory.data(8);
 export function resolve(found: Receiver): bool {
   let receiver = found;
   if (routedPublisher != 0 && receiver.session == routedPublisher) {
-    if (receiver.flags & RECEIVER_NO_LOCAL) return false; // [MQTT-3.8.3-3]
+    if (receiver.flags & RECEIVER_NO_LOCAL) return false; // 5.0 [MQTT-3.8.3-3]
     if (receiver.flags & RECEIVER_MIXED_NO_LOCAL) {
       if (!localReceiver(routedTopic, routedPublisher, <u32>localScratch)) return false;
       receiver = changetype<Receiver>(<u32>localScratch);
@@ -43,7 +43,7 @@ export function resolve(found: Receiver): bool {
   if (!isWanted(subscription.identifier)) return false;
   toSession = receiver.session;
   toQos = min<u32>(receiver.qos, routedQos); // [MQTT-3.8.4-8]
-  // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+  // 3.1.1 [MQTT-3.3.1-9], 5.0 [MQTT-3.3.1-12] [MQTT-3.3.1-13]
   toRetain = receiver.flags & RECEIVER_RETAIN_AS_PUBLISHED ? routedRetain : 0;
   toIdentifiersAt = receiver.identifiers;
   toIdentifiersLength = receiver.identifiersLength;

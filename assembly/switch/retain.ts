@@ -1,4 +1,4 @@
-/** Retained messages: the last one of every topic that was published with RETAIN [MQTT-3.3.1-5]. */
+/** Retained messages: the last one of every topic that was published with RETAIN. */
 import { DROP_RETAINED_FULL, LIMIT_RETAINED_BYTES, LIMIT_RETAINED_MESSAGES } from '../shared/abi';
 import {
   retainedCount, retainedFind, retainedPut, retainedRemove, retainedReplaced,
@@ -20,7 +20,8 @@ export function bytesRetained(): f64 {
  * room.
  */
 export function storeRetained(topicAt: u32, topicLength: u32): bool {
-  if (sourcePayloadLength == 0) { // [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+  // 3.1.1 [MQTT-3.3.1-10] [MQTT-3.3.1-11], 5.0 [MQTT-3.3.1-6] [MQTT-3.3.1-7]
+  if (sourcePayloadLength == 0) {
     deleteRetained(topicAt, topicLength);
     return true;
   }
@@ -29,11 +30,12 @@ export function storeRetained(topicAt: u32, topicLength: u32): bool {
     (retainedCount() >= limitOf(LIMIT_RETAINED_MESSAGES) &&
       retainedFind(topicAt, topicLength) == 0);
   const message = isFull ? 0 : ensureMessage();
+  // [MQTT-3.3.1-5] 3.1.1 [MQTT-3.3.1-7]
   if (message == 0 || retainedPut(topicAt, topicLength, message, nextRetainedOrder()) != 0) {
     tellDropped(0, DROP_RETAINED_FULL, 0, topicAt, topicLength);
     return false;
   }
-  holdMessage(message);
+  holdMessage(message); // it outlives the session that published it: 3.1.1 [MQTT-3.1.2-7]
   retainedBytes += bytes;
   forget(retainedReplaced);
   return true;

@@ -1,5 +1,5 @@
 /**
- * Who of a shared group gets the next message [MQTT-4.8.2-1]: exactly one member. A member that is
+ * Who of a shared group gets the next message: exactly one member. A member that is
  * connected and has room comes before one that is full, and that before one that is offline,
  * whatever the strategy says.
  */

@@ -94,7 +94,8 @@ function checkLevels(at: u32, end: u32): u32 {
       if (at > start && load<u8>(at - 1) != SLASH) return TOPIC_FILTER_INVALID;
       if (at + 1 == end) continue;
       if (byte == HASH) return TOPIC_FILTER_INVALID; // 3.1.1 [MQTT-4.7.1-2], 5.0 [MQTT-4.7.1-1]
-      if (load<u8>(at + 1) != SLASH) return TOPIC_FILTER_INVALID; // [MQTT-4.7.1-3], [MQTT-4.7.1-2]
+      // 3.1.1 [MQTT-4.7.1-3], 5.0 [MQTT-4.7.1-2]
+      if (load<u8>(at + 1) != SLASH) return TOPIC_FILTER_INVALID;
     }
   }
   return SUCCESS;

@@ -1,6 +1,6 @@
 /**
  * Topic levels: the bytes between two `/`. A level may be empty (`a//b` has three, `/` has two),
- * and nothing is ever trimmed, folded or normalised [MQTT-4.7.3-4].
+ * and nothing is ever trimmed, folded or normalised.
  *
  * `scanLevel` may read up to seven bytes beyond `end`; it never uses them.
  */

@@ -1,5 +1,5 @@
 /**
- * Topic Names: what a message is published to. Bytes only; nothing is normalised. [MQTT-4.7.3-4]
+ * Topic Names: what a message is published to. Bytes only; nothing is normalised.
  */
 import { MALFORMED_PACKET, SUCCESS, TOPIC_NAME_INVALID } from '../shared/reason-code';
 import { isWellFormed } from '../codec/utf8-string';
@@ -44,7 +44,8 @@ function suspiciousNameReason(at: u32, length: u32): u32 {
     let mask = <u32>i8x16.bitmask(wildcards);
     const left = end - at;
     if (left < 16) mask &= (1 << left) - 1;
-    if (mask != 0) return TOPIC_NAME_INVALID; // [MQTT-3.3.2-2] [MQTT-4.7.0-1] [MQTT-4.7.1-1]
+    // [MQTT-3.3.2-2] 3.1.1 [MQTT-4.7.1-1], 5.0 [MQTT-4.7.0-1]
+    if (mask != 0) return TOPIC_NAME_INVALID;
   }
   return SUCCESS;
 }

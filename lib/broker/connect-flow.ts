@@ -266,7 +266,7 @@ export class ConnectFlow {
     data?: Uint8Array,
   ): void {
     if (connection.state !== 'deciding') return;
-    if (!result.ok) {
+    if (!result.ok) { // 5.0 [MQTT-3.1.4-2]
       this.#connections.refuse(
         connection,
         connackFailure(result.reasonCode ?? 0x86),
@@ -323,8 +323,7 @@ export class ConnectFlow {
       return;
     }
     if (existing?.connection !== undefined) {
-      // 3.1.1 [MQTT-3.1.4-2]
-      // [MQTT-3.1.4-3]
+      // 3.1.1 [MQTT-3.1.4-2], 5.0 [MQTT-3.1.4-3]
       this.#connections.cutOff(
         existing.connection,
         SESSION_TAKEN_OVER,
@@ -334,8 +333,9 @@ export class ConnectFlow {
     // Taking over may have ended the session: its expiry was 0, and its connection has just closed.
     const kept = this.#sessions.get(connection.clientId);
     const endsStored = admission.packet.cleanStart && (kept?.storeId ?? 0) !== 0;
+    // 3.1.1 [MQTT-3.1.2-6] [MQTT-3.1.4-3], 5.0 [MQTT-3.1.2-4] [MQTT-3.1.4-4]
     if (kept !== undefined && admission.packet.cleanStart) this.#sessions.end(kept, 'clean-start');
-    else if (kept !== undefined) this.#sessions.resume(kept); // [MQTT-3.1.2-5]
+    else if (kept !== undefined) this.#sessions.resume(kept); // 5.0 [MQTT-3.1.2-5]
     this.#accept(connection, { ...admission, endsStored }, this.#sessions.get(connection.clientId));
   }
 
@@ -375,7 +375,7 @@ export class ConnectFlow {
     const session = resumed ?? this.#sessions.create(connection.clientId, identity);
     this.#changeIdentity(session, connection);
     session.connection = connection;
-    session.will = packet.will; // [MQTT-3.1.2-7]
+    session.will = packet.will; // 3.1.1 [MQTT-3.1.2-8], 5.0 [MQTT-3.1.2-7]
     session.expirySeconds = grantedExpiry(packet, options.mqtt);
     session.protocolVersion = connection.protocolVersion;
     connection.session = session;
@@ -417,7 +417,6 @@ export class ConnectFlow {
     const { limits } = options;
     this.#receive.connected(session, found);
     core.accept(connection.handle, session.handle, {
-      // [MQTT-3.1.4-5]
       keepAliveMs: connection.keepAliveSeconds * MS_PER_SECOND,
       receiveMaximum: Math.min(
         packet.receiveMaximum ?? RECEIVE_MAXIMUM_DEFAULT,

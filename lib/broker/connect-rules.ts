@@ -35,7 +35,7 @@ function clientIdRefusal(packet: ConnectPacket, limits: LimitSettings): Refusal 
     return invalidId('MQTT 3.1 wants a Client Identifier of 1 to 23 characters');
   }
   if (protocolVersion === 4 && characters === 0 && !packet.cleanStart) {
-    // [MQTT-3.1.3-8] v3.1.1
+    // 3.1.1 [MQTT-3.1.3-8]
     return invalidId('an empty Client Identifier needs clean session 1');
   }
   if (Buffer.byteLength(clientIdentifier) > limits.clientIdBytesMax) {
@@ -45,6 +45,7 @@ function clientIdRefusal(packet: ConnectPacket, limits: LimitSettings): Refusal 
 }
 
 function invalidId(reason: string): Refusal {
+  // 3.1.1 [MQTT-3.1.3-9], 5.0 [MQTT-3.1.3-8]
   return { reasonCode: CLIENT_IDENTIFIER_NOT_VALID, reason };
 }
 
@@ -65,7 +66,7 @@ function willRefusal(packet: ConnectPacket, mqtt: MqttSettings): Refusal | undef
 /** The Session Expiry Interval that we grant, in seconds. */
 export function grantedExpiry(packet: ConnectPacket, mqtt: MqttSettings): number {
   if (packet.protocolVersion === 5) return cappedExpiry(packet.sessionExpiryInterval ?? 0, mqtt);
-  // [MQTT-3.1.2-4] [MQTT-3.1.2-6] v3.1.1
+  // 3.1.1 [MQTT-3.1.2-4] [MQTT-3.1.2-6]
   return packet.cleanStart ? 0 : mqtt.sessionExpirySecondsMaxV3;
 }
 
@@ -99,6 +100,7 @@ export function connackFields(
 ): ConnackFields {
   const { mqtt, limits } = options;
   const sessionPresent = granted.sessionPresent && packet.protocolVersion !== 3;
+  // 3.1.1 [MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
   if (packet.protocolVersion !== 5) return { reasonCode: 0, sessionPresent };
   const asked = packet.sessionExpiryInterval ?? 0;
   const responseInformation =
@@ -107,13 +109,13 @@ export function connackFields(
       : undefined; // [MQTT-3.1.2-28]
   return {
     reasonCode: 0,
-    sessionPresent, // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+    sessionPresent, // 5.0 [MQTT-3.2.2-2] [MQTT-3.2.2-3]
     sessionExpiryInterval: granted.expirySeconds === asked ? undefined : granted.expirySeconds,
     receiveMaximum: limits.receiveMaximum,
     maximumQos: mqtt.maximumQos === 2 ? undefined : mqtt.maximumQos, // [MQTT-3.2.2-9]
     retainAvailable: mqtt.retainAvailable ? undefined : false,
     maximumPacketSize: limits.packetBytesMax,
-    assignedClientIdentifier: granted.assignedClientId, // [MQTT-3.1.3-7]
+    assignedClientIdentifier: granted.assignedClientId, // 5.0 [MQTT-3.1.3-7]
     topicAliasMaximum: limits.topicAliasMaximum,
     wildcardSubscriptionAvailable: mqtt.wildcardSubscriptionAvailable ? undefined : false,
     subscriptionIdentifiersAvailable: mqtt.subscriptionIdentifiersAvailable ? undefined : false,

@@ -213,8 +213,9 @@ export class Connections {
     if (connection.state !== 'connected') return;
     const { core, wheel } = this.#context;
     const due = core.lastReceived(connection.handle, now) + keepAliveMs(connection);
+    // 3.1.1 [MQTT-3.1.2-24], 5.0 [MQTT-3.1.2-22]
     if (due > now) wheel.set(connection, due);
-    else this.cutOff(connection, KEEP_ALIVE_TIMEOUT, 'Keep Alive timeout'); // [MQTT-3.1.2-22]
+    else this.cutOff(connection, KEEP_ALIVE_TIMEOUT, 'Keep Alive timeout');
   }
 
   identityExpired(expiry: IdentityExpiry): void {

@@ -375,7 +375,6 @@ function checkHandlerOptions(
   if (wrong !== undefined)
     throw new BrokerError('NIDO_SUBSCRIBE_INVALID', `subscribe ${topicFilter}: ${wrong}`);
   if (options.noLocal === true && topicFilter.startsWith('$share/')) {
-    // [MQTT-3.8.3-4]
     throw new BrokerError(
       'NIDO_SUBSCRIBE_INVALID',
       `subscribe ${topicFilter}: noLocal cannot be shared`,

@@ -34,7 +34,7 @@ export class SessionRegistry {
   }
 
   get(clientId: string): Session | undefined {
-    return this.#byClientId.get(clientId);
+    return this.#byClientId.get(clientId); // [MQTT-3.1.3-2]
   }
 
   byHandle(handle: SessionHandle): Session | undefined {
@@ -46,7 +46,7 @@ export class SessionRegistry {
   }
 
   create(clientId: string, identity: Identity): Session {
-    // [MQTT-3.1.2-6] v5, [MQTT-3.1.3-2] v3.1.1
+    // 5.0 [MQTT-3.1.2-6]
     const session = new Session(clientId, this.#context.core.createSession(), identity);
     this.#byClientId.set(clientId, session);
     this.#byHandle.set(session.handle, session);
@@ -62,7 +62,7 @@ export class SessionRegistry {
     const now = this.#context.clock.now();
     session.connection = undefined;
     session.offlineAt = now;
-    if (session.expirySeconds === 0) {
+    if (session.expirySeconds === 0) { // else its state is kept [MQTT-4.1.0-1]
       this.end(session, 'connection-closed');
       return;
     }
@@ -88,7 +88,7 @@ export class SessionRegistry {
     if (was === 'connected' && this.get(session.clientId) === session) store.detached(session);
   }
 
-  /** A client has come back in time: nothing is due any more [MQTT-3.1.3-9]. */
+  /** A client has come back in time: nothing is due any more. 5.0 [MQTT-3.1.3-9] */
   resume(session: Session): void {
     session.will = undefined;
     session.willDue = Infinity;
@@ -97,13 +97,14 @@ export class SessionRegistry {
 
   /** The deadline of an offline session has passed. */
   timerFired(session: Session, now: number): void {
+    // 3.1.1 [MQTT-4.1.0-2], 5.0 [MQTT-4.1.0-1]
     if (session.connection === undefined) this.#settle(session, now);
   }
 
   #settle(session: Session, now: number): void {
     if (now >= expiryDue(session)) {
       this.#context.counters.sessionsExpired += 1;
-      this.end(session, 'expired'); // [MQTT-4.1.0-2]
+      this.end(session, 'expired'); // 5.0 [MQTT-4.1.0-2]
       return;
     }
     if (now >= session.willDue) this.#publishWill(session);
@@ -115,7 +116,7 @@ export class SessionRegistry {
    */
   end(session: Session, reason: SessionEndedEvent['reason']): void {
     const { core, wheel, events } = this.#context;
-    if (session.will !== undefined) this.#publishWill(session);
+    if (session.will !== undefined) this.#publishWill(session); // 3.1.1 [MQTT-3.1.2-12]
     wheel.cancel(session);
     this.#byClientId.delete(session.clientId);
     this.#byHandle.delete(session.handle);
@@ -149,8 +150,15 @@ export class SessionRegistry {
 
   #routeWill(clientId: string, publisher: SessionHandle, will: NonNullable<Session['will']>): void {
     const { core, events, counters, log } = this.#context;
-    const { topicName, payload, qos, retain, properties } = will; // [MQTT-3.1.2-14] [MQTT-3.1.2-15]
-    const reasonCode = core.publish({ topicName, payload, qos, retain, properties, publisher });
+    const { topicName, payload, qos, retain, properties } = will;
+    const reasonCode = core.publish({
+      topicName,
+      payload,
+      qos,
+      retain, // 3.1.1 [MQTT-3.1.2-16] [MQTT-3.1.2-17], 5.0 [MQTT-3.1.2-14] [MQTT-3.1.2-15]
+      properties,
+      publisher,
+    });
     counters.willsPublished += 1;
     log.debug('will published', { client: clientId, topic: topicName, code: reasonCode });
     if (events.hears('willPublished'))

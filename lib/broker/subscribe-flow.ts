@@ -73,8 +73,8 @@ export class SubscribeFlow {
     if (session === undefined) return;
     const codes = packet.topicFilters.map((topicFilter) => {
       store.unsubscribed(session, topicFilter);
-      // [MQTT-3.10.4-1]
       const { filter, shareName } = splitShare(topicFilter);
+      // [MQTT-3.10.4-1]
       return core.unsubscribe(session.handle, filter, shareName)
         ? SUCCESS
         : NO_SUBSCRIPTION_EXISTED;
@@ -100,7 +100,7 @@ export class SubscribeFlow {
     if (packet.subscriptionIdentifier !== undefined && !mqtt.subscriptionIdentifiersAvailable) {
       return SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED;
     }
-    if (!mqtt.wildcardSubscriptionAvailable && hasWildcard(filter))
+    if (!mqtt.wildcardSubscriptionAvailable && hasWildcard(filter)) // 3.1.1 [MQTT-3.8.3-2]
       return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
     const qos = Math.min(request.qos, mqtt.maximumQos); // [MQTT-3.2.2-10]
     if (!this.#authorization.asksForSubscriptions) return qos;

@@ -23,8 +23,7 @@ export function checkTopicName(topicName: string): void {
 }
 
 /**
- * Takes `$share/<name>/<filter>` apart and throws unless the filter is a valid one [MQTT-4.7.1-1]
- * [MQTT-4.7.1-2].
+ * Takes `$share/<name>/<filter>` apart and throws unless the filter is a valid one.
  */
 export function parseTopicFilter(topicFilter: string): ParsedFilter {
   const wrong = problemOfText(topicFilter);

@@ -221,7 +221,7 @@ export class NidoClient {
   // --- what the parts tell ----------------------------------------------------------------------
 
   #accepting(connection: ConnectionHandle, connack: ConnackFields): void {
-    if (!connack.sessionPresent) this.#core.restartSession(this.#session); // [MQTT-3.2.2-5]
+    if (!connack.sessionPresent) this.#core.restartSession(this.#session); // 5.0 [MQTT-3.2.2-5]
     this.#subscriptions.accepting(connection, connack);
   }
 

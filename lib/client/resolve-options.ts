@@ -234,10 +234,10 @@ function checkRanges(options: ResolvedOptions): void {
 
 /** What MQTT 3.x does not allow in a CONNECT; undefined when it could be sent. */
 export function oldVersionProblem(options: ResolvedOptions): string | undefined {
-  if (options.password !== undefined && options.username === undefined) { // [MQTT-3.1.2-22]
+  if (options.password !== undefined && options.username === undefined) { // 3.1.1 [MQTT-3.1.2-22]
     return 'password: MQTT 3.x has no password without a username';
   }
-  if (options.clientIdentifier === '' && !options.cleanStart) { // [MQTT-3.1.3-7]
+  if (options.clientIdentifier === '' && !options.cleanStart) { // 3.1.1 [MQTT-3.1.3-7]
     return 'clientId: MQTT 3.x has no empty identifier without `clean`';
   }
   return undefined;
@@ -248,9 +248,10 @@ function checkTexts(options: ResolvedOptions): void {
   const { willMessage: will } = options;
   const topicName = will?.topicName;
   const problems: readonly (readonly [string, string | undefined])[] = [
-    // [MQTT-3.1.3-4] [MQTT-3.1.3-11] [MQTT-3.1.3-12]
-    ['clientId', textProblem(options.clientIdentifier)],
+    ['clientId', textProblem(options.clientIdentifier)], // [MQTT-3.1.3-4]
+    // 3.1.1 [MQTT-3.1.3-11], 5.0 [MQTT-3.1.3-12]
     ['username', options.username === undefined ? undefined : textProblem(options.username)],
+    // 3.1.1 [MQTT-3.1.3-10], 5.0 [MQTT-3.1.3-11]
     ['will.topic', topicName === undefined ? undefined : willTopicProblem(topicName)],
     ['will.properties', propertiesProblem(will?.properties)],
     ['properties', pairsProblem(userPairs(options.properties?.userProperties))],

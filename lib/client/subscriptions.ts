@@ -400,7 +400,7 @@ function checkOptions(
     throw new NidoClientError('NIDO_CLIENT_SUBSCRIBE_INVALID',
       `subscribe ${topicFilter}: the handler is not a function`);
   }
-  if (options.nl === true && parsed.shareName !== undefined) { // [MQTT-3.8.3-4]
+  if (options.nl === true && parsed.shareName !== undefined) { // 5.0 [MQTT-3.8.3-4]
     throw new NidoClientError('NIDO_CLIENT_SUBSCRIBE_INVALID',
       `subscribe ${topicFilter}: nl cannot be shared`);
   }

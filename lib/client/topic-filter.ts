@@ -23,7 +23,8 @@ export function parseTopicFilter(topicFilter: string): ParsedFilter {
   }
   if (parsed.filter === '') throw invalid(topicFilter, 'has no filter behind the share name');
   const levels = parsed.filter.split('/');
-  levels.forEach((level, at) => { // [MQTT-4.7.1-1] [MQTT-4.7.1-2]
+  // 3.1.1 [MQTT-4.7.1-2] [MQTT-4.7.1-3], 5.0 [MQTT-4.7.1-1] [MQTT-4.7.1-2]
+  levels.forEach((level, at) => {
     if (level.includes('#') && (level !== '#' || at !== levels.length - 1)) {
       throw invalid(topicFilter, 'has a # that is not the whole of its last level');
     }

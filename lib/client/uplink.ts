@@ -198,7 +198,7 @@ export class Uplink {
 
   /** What is wrong with a CONNACK that accepts. */
   #objection(connack: ConnackFields): NidoClientError | undefined {
-    if (this.#cleanStart && connack.sessionPresent) { // [MQTT-3.2.2-2] [MQTT-3.2.2-4]
+    if (this.#cleanStart && connack.sessionPresent) { // 5.0 [MQTT-3.2.2-4]
       return new NidoClientError('NIDO_CLIENT_PROTOCOL',
         `${this.serverName} kept a session although a clean one was asked for`,
         { reasonCode: PROTOCOL_ERROR });
@@ -220,11 +220,12 @@ export class Uplink {
     core.acceptUplink(connection, this.session, {
       receiveMaximum: this.#inflightMax(),
       maximumPacketSize: this.server.maximumPacketSize,
+      // 5.0 [MQTT-3.2.2-17]
       topicAliasMaximum: Math.min(
-        this.server.topicAliasMaximum, clientLimits.topicAliasesUsedMax), // [MQTT-3.2.2-17]
+        this.server.topicAliasMaximum, clientLimits.topicAliasesUsedMax),
       publishPolicy: 'allow',
     });
-    // [MQTT-3.1.2-21] [MQTT-3.2.2-21]
+    // 5.0 [MQTT-3.1.2-21] [MQTT-3.2.2-21]
     this.#keepAlive(connack.serverKeepAlive ?? options.keepAliveSeconds);
     if (this.status === 'ending') return;
     this.status = 'connected';
@@ -374,6 +375,6 @@ export class Uplink {
       return;
     }
     this.#pingSentAt = now;
-    core.sendPingreq(connection); // [MQTT-3.1.2-20]
+    core.sendPingreq(connection); // 3.1.1 [MQTT-3.1.2-23], 5.0 [MQTT-3.1.2-20]
   }
 }

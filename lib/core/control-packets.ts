@@ -66,7 +66,7 @@ export abstract class ControlPackets extends CoreRuntime {
       options.topicAliasMaximum, aliasIn, POLICIES[options.publishPolicy],
     );
     if (!taken) return;
-    // [MQTT-3.1.4-4] [MQTT-3.2.0-1] [MQTT-3.2.0-2]: first, and once
+    // [MQTT-3.2.0-1] 3.1.1 [MQTT-3.1.4-4], 5.0 [MQTT-3.1.4-5] [MQTT-3.2.0-2]: first, and once
     const body = this.fitting(connection, options.connack, (said) => connackBody(said, version));
     this.send(connection, CONNACK << 4, body);
     this.x.pumpSession(session);
@@ -94,7 +94,7 @@ export abstract class ControlPackets extends CoreRuntime {
     const connack: ConnackFields = { reasonCode, sessionPresent: false, ...fields };
     const body = this.fitting(connection, connack, (said) => connackBody(said, version));
     this.send(connection, CONNACK << 4, body);
-    this.closeAfterFlush(connection);
+    this.closeAfterFlush(connection); // 3.1.1 [MQTT-3.2.2-5]
   }
 
   /**
@@ -118,7 +118,7 @@ export abstract class ControlPackets extends CoreRuntime {
       });
       this.send(connection, DISCONNECT << 4, body);
     }
-    this.closeAfterFlush(connection); // [MQTT-3.14.4-1] [MQTT-3.14.4-2]
+    this.closeAfterFlush(connection); // 5.0 [MQTT-3.14.4-1] [MQTT-3.14.4-2]
   }
 
   /** Client role: the goodbye of either version. */
@@ -126,10 +126,10 @@ export abstract class ControlPackets extends CoreRuntime {
     const plain = this.versionOf(connection) < 5 || (reasonCode === 0 && fields === undefined);
     const body = plain ? Buffer.alloc(0) : disconnectBody(reasonCode, fields);
     this.send(connection, DISCONNECT << 4, body);
-    this.closeAfterFlush(connection);
+    this.closeAfterFlush(connection); // [MQTT-3.14.4-1] [MQTT-3.14.4-2]
   }
 
-  /** Nothing larger than the peer takes is sent. [MQTT-3.1.2-24] [MQTT-3.2.2-15] */
+  /** Nothing larger than the peer takes is sent. 5.0 [MQTT-3.1.2-24] [MQTT-3.2.2-15] */
   sendAuth(
     connection: ConnectionHandle, packet: AuthPacket, options?: RequestOptions,
   ): 'sent' | 'too-large' {

@@ -127,8 +127,7 @@ export function encodeForwarded(properties: MessageProperties | undefined): Buff
 const EMPTY = Buffer.alloc(0);
 
 /**
- * Return Codes of 3.x for the Reason Codes of MQTT 5; what has none is "server unavailable"
- * [MQTT-3.2.2-5].
+ * Return Codes of 3.x for the Reason Codes of MQTT 5; what has none is "server unavailable".
  */
 const RETURN_CODES = new Map<number, number>([
   [0x00, 0], [0x84, 1], [0x85, 2], [0x88, 3], [0x89, 3], [0x8b, 3], [0x97, 3], [0x9f, 3],
@@ -138,7 +137,8 @@ const RETURN_CODE_OTHERWISE = 3;
 
 export function connackBody(fields: ConnackFields, version: ProtocolVersion): Buffer {
   const body = new PacketBody();
-  const present = fields.sessionPresent && fields.reasonCode === 0; // [MQTT-3.2.2-4] [MQTT-3.2.2-6]
+  // 3.1.1 [MQTT-3.2.2-4], 5.0 [MQTT-3.2.2-6]
+  const present = fields.sessionPresent && fields.reasonCode === 0;
   if (version < 5) {
     body.u8(present && version === 4 ? 1 : 0);
     body.u8(RETURN_CODES.get(fields.reasonCode) ?? RETURN_CODE_OTHERWISE);

@@ -41,11 +41,12 @@ export class Subscriptions {
     return made === SUBSCRIBED_AGAIN;
   }
 
-  /** [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]; a shared subscription is sent none. */
+  /** A shared subscription is sent none. */
   wantsRetained(options: SubscribeOptions, existed: boolean): boolean {
     if (options.shareName !== undefined) return false;
-    // [MQTT-3.8.4-4]
     const handling = options.retainHandling ?? 0;
+    // 3.1.1 [MQTT-3.3.1-6] [MQTT-3.8.4-3]
+    // 5.0 [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.8.4-4]
     return handling === 0 || (handling === 1 && !existed);
   }
 

@@ -1,6 +1,6 @@
 /**
  * The byte pipe over a WebSocket. A frame may hold part of a packet, one, or many: only the bytes
- * count [MQTT-6.0.0-2]. Handlers are shared by all sockets, as in socket-transport.ts.
+ * count. Handlers are shared by all sockets, as in socket-transport.ts.
  */
 import type { WebSocket } from 'ws';
 import { TransportError } from './listener-error.js';

@@ -44,12 +44,14 @@ async function speaks(target: Target, version: Version): Promise<boolean> {
 interface RunOptions {
   /** A part of the name of the case, or the id of a statement. */
   readonly only?: string;
+  readonly names?: ReadonlySet<string>;
   readonly version?: string;
   readonly concurrent: number;
 }
 
-function isChosen(one: TaggedCase, { only, version }: RunOptions): boolean {
-  return (!only || one.name.includes(only) || one.statements.includes(only))
+function isChosen(one: TaggedCase, { only, version, names }: RunOptions): boolean {
+  return (!names || names.has(one.name))
+    && (!only || one.name.includes(only) || one.statements.includes(only))
     && (!version || VERSION_NAME[one.version] === version);
 }
 
@@ -134,6 +136,7 @@ export async function main(args: readonly string[]): Promise<number> {
       'compare': { type: 'boolean' }, 'only': { type: 'string' }, 'version': { type: 'string' },
       'json': { type: 'string' }, 'quiet': { type: 'boolean' }, 'concurrent': { type: 'string' },
       'write-manifest': { type: 'boolean' }, 'role': { type: 'string' },
+      'names': { type: 'string' },
     },
   });
   if (values['write-manifest']) {
@@ -142,7 +145,12 @@ export async function main(args: readonly string[]): Promise<number> {
   }
   const concurrent = Number(values.concurrent ?? CONCURRENT_CASES);
   const { only, version } = values;
-  const chosen = { concurrent, ...(only ? { only } : {}), ...(version ? { version } : {}) };
+  const names = values.names === undefined ? undefined
+    : new Set(JSON.parse(readFileSync(values.names, 'utf8')) as string[]);
+  const chosen = {
+    concurrent, ...(only ? { only } : {}), ...(version ? { version } : {}),
+    ...(names ? { names } : {}),
+  };
   if (values.role === 'client') {
     return await runClientRole(chosen, values.quiet ?? false) === 0 ? 0 : 1;
   }
@@ -155,6 +163,8 @@ export async function main(args: readonly string[]): Promise<number> {
   if (values.compare) writeComparison(runs);
   mkdirSync('build', { recursive: true });
   writeFileSync(values.json ?? 'build/conformance.json', JSON.stringify(runs, undefined, 1));
-  const failed = runs.some((run) => run.results.some((result) => result.status === 'failed'));
+  // Who names cases wants them run.
+  const failed = runs.some((run) => run.results.some(({ status }) =>
+    status === 'failed' || (names !== undefined && status !== 'passed')));
   return failed && !values.compare ? 1 : 0;
 }

@@ -8,8 +8,7 @@ const UTF8_BYTES_MAX = 65_535;
 const RULE_LEVELS_MAX = 201;
 
 /**
- * Says what is wrong with a filter, or undefined when it is well formed [MQTT-4.7.1-1]
- * [MQTT-4.7.1-2].
+ * Says what is wrong with a filter, or undefined when it is well formed.
  */
 export function filterProblem(topicFilter: string): string | undefined {
   if (topicFilter === '') return 'it is empty'; // [MQTT-4.7.3-1]
@@ -39,7 +38,7 @@ export function filtersOverlap(left: readonly string[], right: readonly string[]
   const length = Math.max(left.length, right.length);
   for (let at = 0; at < length; at += 1) {
     const [one, other] = [left[at], right[at]];
-    // Also when the other has just ended: `a/#` matches `a` [MQTT-4.7.1-2].
+    // Also when the other has just ended: `a/#` matches `a`.
     if (one === '#' || other === '#') return true;
     if (one === undefined || other === undefined) return false;
     if (one !== other && one !== '+' && other !== '+') return false;
