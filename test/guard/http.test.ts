@@ -94,6 +94,33 @@ describe('the HTTP hook', () => {
     expect(bodies).toHaveLength(3);
   });
 
+  it('remembers a no for httpCacheDenyMs, and httpCacheEntriesMax answers', async () => {
+    const { url, bodies } = await service((_, response) => json(response, { result: 'deny' }));
+    const limits = { httpCacheDenyMs: 1000, httpCacheEntriesMax: 2 };
+    const { authenticator, clock } = authenticatorFor(url, limits);
+    const login = async (username: string) =>
+      authenticator.authenticate(connectRequest({ username, password: 'x' }));
+    for (const username of ['a', 'a', 'b', 'a', 'b']) await login(username);
+    expect(bodies).toHaveLength(2);
+    await login('c'); // `a` was not asked for the longest time
+    await login('b');
+    expect(bodies).toHaveLength(3);
+    await login('a');
+    expect(bodies).toHaveLength(4);
+    clock.now += 1001;
+    await login('a');
+    expect(bodies).toHaveLength(5);
+  });
+
+  it('reads httpAnswerBytesMax of an answer, and no more', async () => {
+    const text = JSON.stringify({ result: 'allow' });
+    const { url } = await service((_, response) => void response.end(text));
+    const login = async (httpAnswerBytesMax: number) =>
+      authenticatorFor(url, { httpAnswerBytesMax }).authenticator.authenticate(anna);
+    expect(await login(text.length)).toMatchObject({ ok: true });
+    expect(await login(text.length - 1)).toMatchObject({ ok: false, reasonCode: 0x88 });
+  });
+
   it('never caches trouble nor "pass", and forgets all on demand', async () => {
     let result: unknown = { result: 'pass' };
     const { url, bodies } = await service((_, response) => json(response, result));

@@ -172,6 +172,16 @@ describe('the gate', () => {
     expect(gate.opened('10.0.0.1', 1000, WALL).kind).toBe('admit');
   });
 
+  it('remembers the rate of addressKeysMax addresses, the longest unused goes first', () => {
+    const { gate } = gateWith({
+      connectsPerAddressPerSecond: 1, connectsPerAddressBurst: 1, rateDelayMsMax: 10,
+      addressKeysMax: 2,
+    });
+    const kinds = ['10.0.0.1', '10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.3', '10.0.0.1']
+      .map((address) => gate.opened(address, 0, WALL).kind);
+    expect(kinds).toEqual(['admit', 'refuse', 'admit', 'admit', 'refuse', 'admit']);
+  });
+
   it('slows down when everybody comes at once', () => {
     const { gate } = gateWith({ connectsPerSecond: 100, connectsBurst: 10 });
     const answers = Array.from({ length: 20 }, (_, at) => gate.opened(`10.0.0.${at}`, 0, WALL));
