@@ -1,150 +1,117 @@
-// Durable messages a second through the whole broker: publishers with a window of unacknowledged QoS 1 messages, each to the
-// offline session of its own subscriber. Broker and load are processes of their own; CPU is the broker's.
+// Durable messages a second, with other brokers in the same run.
 //
-//   node bench/durable.mjs [--publishers 1,10,100,1000] [--window 10] [--seconds 3] [--bytes 256] [--durability disk]
-//     [--sync-us 2000] [--dir PATH]
-import { execFileSync, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
-import mqttPacket from 'mqtt-packet';
-import { compileBroker } from '../test/engine/compile-broker.mjs';
+// - publish: 1, 10, 100, 1000 publishers with a window of unacknowledged QoS 1 messages each, to an
+//   offline persistent session each; on this disk and on one that takes 2 ms more for every sync.
+//   The window is always full: PUBACK takes what the queueing of window x publishers takes.
+// - paced: 40,000 messages a second from 100 publishers, to see what a PUBACK takes without that.
+// - drain: a receiver comes back to 100,000 messages.
+//
+//   npm run bench:durable [-- publish paced drain] [--publishers 1,10,100,1000] [--window 10]
+//     [--seconds 3] [--bytes 256] [--sync-us 0,2000] [--durability disk] [--brokers nidomq,mosquitto]
+//     [--peers FOLDER] [--messages 100000] [--rate 40000] [--dir FOLDER] [--profile FOLDER] [--gate]
+// `--gate` ends with 1 when nidomq misses a bar.
+import { PROMISES, availableBrokers, startBroker } from './durable/brokers.mjs';
+import { measureSync, slowSync } from './durable/disk.mjs';
+import { drain, publish } from './durable/load.mjs';
 
-const HERE = dirname(fileURLToPath(import.meta.url));
-const SERVER = join(HERE, '..', 'test', 'engine', 'crash', 'server.mjs');
-const TICKS_PER_SECOND = 100;
+const BARS = { perSecond: 40_000, pacedP99: 10, drainMicros: 8 };
+const PACED_PUBLISHERS = 100;
+/** fdatasync for which the bars are meant. */
+const FAST_SYNC_MS = 0.2;
 
 function option(name, fallback) {
   const at = process.argv.indexOf(`--${name}`);
   return at < 0 ? fallback : process.argv[at + 1];
 }
-function slowSync() {
-  const library = join(HERE, '..', 'build', 'slow-sync.so');
-  mkdirSync(dirname(library), { recursive: true });
-  const source = join(HERE, '..', 'test', 'engine', 'native', 'slow-sync.c');
-  execFileSync('cc', ['-shared', '-fPIC', '-O1', '-o', library, source, '-ldl']);
-  return library;
-}
-/** User and system time of a process, in seconds. */
-function cpuOf(pid) {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
-}
+const numbers = (name, fallback) => String(option(name, fallback)).split(',').map(Number);
+const named = ['publish', 'paced', 'drain'].filter((part) => process.argv.includes(part));
+const wants = (part) => named.length === 0 || named.includes(part);
+const load = {
+  window: Number(option('window', 10)), bytes: Number(option('bytes', 256)),
+  seconds: Number(option('seconds', 3)),
+};
+const packages = option('peers', undefined);
+const available = availableBrokers(packages);
+const chosen = String(option('brokers', available.join(','))).split(',');
+const brokers = available.filter((name) => chosen.includes(name));
+const missed = [];
 
-async function startBroker(broker, path) {
-  const delay = option('sync-us', undefined);
-  const slow = delay === undefined ? {} : { LD_PRELOAD: slowSync(), SLOW_SYNC_US: delay };
-  const args = [SERVER, broker, path, '0', option('durability', 'disk')];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'], env: { ...process.env, ...slow } });
-  for await (const line of createInterface({ input: child.stdout })) {
-    const { port } = JSON.parse(line);
-    if (port === undefined) continue;
-    child.stdout.resume();
-    return { child, port };
-  }
-  throw new Error('the broker ended before it was ready');
+function bar(what, isMet) {
+  if (!isMet) missed.push(what);
+  return isMet ? '' : '  <-- misses the bar';
 }
+const cell = (value, width) => String(value).padStart(width);
+const ms = (value) => (value === undefined ? '-' : value.toFixed(value < 10 ? 2 : 1));
+function row(name, publishers, result) {
+  return [
+    name.padEnd(10), cell(publishers, 6), cell(Math.round(result.perSecond), 9),
+    cell(result.cpuMicros.toFixed(1), 8), cell(ms(result.p50), 9), cell(ms(result.p99), 9),
+    cell(ms(result.commitP50), 9), cell(ms(result.commitP99), 9), cell(ms(result.loopMaxMs), 9),
+  ].join(' ');
+}
+const HEAD = ['broker    ', '  from', '    msg/s', '  us CPU', ' PUBACK50', ' PUBACK99', ' commit50',
+  ' commit99', ' loop max'].join(' ');
 
-function client(port, clientId, onPacket) {
-  const socket = connect({ port, host: '127.0.0.1', noDelay: true });
-  const parser = mqttPacket.parser();
-  parser.on('packet', onPacket);
-  socket.on('data', (chunk) => parser.parse(chunk));
-  socket.write(mqttPacket.generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: false, clientId, keepalive: 0 }));
-  return socket;
-}
-async function subscribeAndLeave(port, number) {
-  await new Promise((resolve) => {
-    const socket = client(port, `receiver-${number}`, ({ cmd }) => {
-      if (cmd === 'connack') {
-        socket.write(mqttPacket.generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: `bench/${number}`, qos: 1 }] }));
-      } else if (cmd === 'suback') {
-        socket.end(mqttPacket.generate({ cmd: 'disconnect' }));
-        socket.once('close', resolve);
-      }
-    });
+async function withBroker(name, syncMicros, work) {
+  const env = slowSync(syncMicros);
+  if (env === undefined) return undefined;
+  const broker = await startBroker(name, {
+    env, packages, durability: option('durability', 'disk'), directory: option('dir', undefined),
+    profile: option('profile', undefined), limits: JSON.parse(option('limits', '{}')),
   });
-}
-
-/** PUBACKs of four bytes are read without a parser once CONNACK is there. */
-function publisher(port, number, window, payload, tally) {
-  const sentAt = new Float64Array(65_536);
-  const frame = mqttPacket.generate({ cmd: 'publish', topic: `bench/${number}`, payload, qos: 1, messageId: 1 });
-  const identifierAt = frame.length - payload.length - 2;
-  let next = 1;
-  const send = (socket, count) => {
-    const out = Buffer.allocUnsafe(frame.length * count);
-    const now = performance.now();
-    for (let i = 0; i < count; i++) {
-      frame.copy(out, i * frame.length);
-      out.writeUInt16BE(next, i * frame.length + identifierAt);
-      sentAt[next] = now;
-      next = next === 65_535 ? 1 : next + 1;
-    }
-    socket.write(out);
-  };
-  return new Promise((resolve) => {
-    const socket = connect({ port, host: '127.0.0.1', noDelay: true }, () => {
-      socket.write(mqttPacket.generate({ cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clean: true, clientId: `publisher-${number}`, keepalive: 0 }));
-    });
-    let kept = Buffer.alloc(0);
-    let isOpen = false;
-    socket.on('data', (chunk) => {
-      const bytes = kept.length === 0 ? chunk : Buffer.concat([kept, chunk]);
-      let at = 0;
-      let acknowledged = 0;
-      const now = performance.now();
-      for (; at + 4 <= bytes.length; at += 4) {
-        if (bytes[at] !== 0x40) {
-          isOpen = true;
-          resolve({ go: () => send(socket, window), socket });
-          continue;
-        }
-        tally.latencies.push(now - sentAt[bytes.readUInt16BE(at + 2)]);
-        acknowledged++;
-      }
-      kept = bytes.subarray(at);
-      tally.acknowledged += acknowledged;
-      if (isOpen && acknowledged > 0 && !tally.isOver) send(socket, acknowledged);
-    });
-  });
-}
-
-async function run(broker, publishers) {
-  const path = mkdtempSync(join(option('dir', tmpdir()), 'nidomq-bench-'));
-  const { child, port } = await startBroker(broker, path);
   try {
-    for (let i = 0; i < publishers; i++) await subscribeAndLeave(port, i);
-    const tally = { acknowledged: 0, latencies: [], isOver: false };
-    const payload = randomBytes(Number(option('bytes', 256)));
-    const open = [];
-    for (let i = 0; i < publishers; i++) open.push(await publisher(port, i, Number(option('window', 10)), payload, tally));
-    const cpu = cpuOf(child.pid);
-    const begun = performance.now();
-    for (const { go } of open) go();
-    await new Promise((resolve) => setTimeout(resolve, Number(option('seconds', 3)) * 1_000));
-    const seconds = (performance.now() - begun) / 1_000;
-    const { acknowledged, latencies } = tally;
-    const used = cpuOf(child.pid) - cpu;
-    tally.isOver = true;
-    latencies.sort((a, b) => a - b);
-    const at = (share) => latencies[Math.floor(latencies.length * share)].toFixed(2);
-    console.log(`publishers ${publishers}: ${Math.round(acknowledged / seconds)} durable msg/s, `
-      + `${(used / acknowledged * 1e6).toFixed(1)} us CPU/msg (all threads), p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`);
-    for (const { socket } of open) socket.destroy();
+    return await work(broker);
+  } catch (error) {
+    console.log(`${name.padEnd(10)} failed: ${error.message}`);
+    return undefined;
   } finally {
-    child.kill('SIGKILL');
-    await new Promise((resolve) => child.once('close', resolve));
-    rmSync(path, { recursive: true, force: true });
+    await broker.stop();
   }
 }
 
-const compiled = compileBroker();
-process.on('exit', () => rmSync(compiled.directory, { recursive: true, force: true }));
-for (const publishers of String(option('publishers', '1,10,100,1000')).split(',')) {
-  await run(compiled.broker, Number(publishers));
+async function publishAll(syncMicros) {
+  console.log(`\npublish, window ${load.window}, ${load.bytes} B, +${syncMicros} us for each sync; `
+    + 'us CPU of all threads of the broker for each message, times in ms\n' + HEAD);
+  for (const publishers of numbers('publishers', '1,10,100,1000')) {
+    for (const name of brokers) {
+      const result = await withBroker(name, syncMicros, (broker) => publish(broker, { ...load, publishers }));
+      if (result === undefined) continue;
+      const isJudged = name === 'nidomq' && publishers === 100 && syncMicros === 0 && isFast;
+      const what = `${BARS.perSecond} durable messages a second from 100 publishers`;
+      const word = isJudged ? bar(what, result.perSecond >= BARS.perSecond) : '';
+      console.log(row(name, publishers, result) + word);
+    }
+  }
 }
+async function paced() {
+  const rate = Number(option('rate', 40_000));
+  console.log(`\npaced: ${rate} messages a second from ${PACED_PUBLISHERS} publishers\n${HEAD}`);
+  const result = await withBroker('nidomq', 0, (broker) =>
+    publish(broker, { ...load, publishers: PACED_PUBLISHERS, rate }));
+  if (result === undefined) return;
+  const word = isFast ? bar(`PUBACK p99 below ${BARS.pacedP99} ms`, result.p99 < BARS.pacedP99) : '';
+  console.log(row('nidomq', PACED_PUBLISHERS, result) + word);
+}
+async function drainAll() {
+  const messages = Number(option('messages', 100_000));
+  console.log(`\ndrain: a receiver comes back to ${messages} messages of ${load.bytes} B`);
+  for (const name of brokers) {
+    const result = await withBroker(name, 0, (broker) => drain(broker, { ...load, messages }));
+    if (result === undefined) continue;
+    const what = `drain at ${BARS.drainMicros} us CPU for each message`;
+    const word = name === 'nidomq' ? bar(what, result.cpuMicros <= BARS.drainMicros) : '';
+    console.log(`${name.padEnd(10)} ${Math.round(result.perSecond)} msg/s, `
+      + `${result.cpuMicros.toFixed(1)} us CPU for each message, loop max ${ms(result.loopMaxMs)} ms${word}`);
+  }
+}
+
+const sync = measureSync(option('dir', undefined));
+const isFast = sync.p50 <= FAST_SYNC_MS;
+console.log(`fdatasync of 4 KiB: p50 ${sync.p50.toFixed(3)} ms, p99 ${sync.p99.toFixed(3)} ms`
+  + (isFast ? '' : `; the bars are for disks that take ${FAST_SYNC_MS} ms at most, not for this one`));
+for (const name of brokers) console.log(`${name}: ${PROMISES[name]}`);
+if (wants('publish')) for (const micros of numbers('sync-us', '0,2000')) await publishAll(micros);
+if (wants('paced')) await paced();
+if (wants('drain')) await drainAll();
+if (missed.length > 0) console.log(`\nmissed: ${missed.join('; ')}`);
+process.exitCode = process.argv.includes('--gate') && missed.length > 0 ? 1 : 0;

@@ -1,7 +1,9 @@
 // The long runs of the crash tests: of the file engine alone (kill -9, power cuts, a full disk), and of a broker with real
 // clients that is killed again and again.
-//   node scripts/engine-crash.mjs kill|power|full|broker [--rounds 100] [--seed 1] [--durability disk]
+//   node scripts/engine-crash.mjs kill|power|full|broker|broker-power [--rounds 100] [--seed 1] [--durability disk]
+// `npm run kill -- --kills 100` is broker, `npm run power-loss -- --rounds 60` is broker-power.
 import { rmSync } from 'node:fs';
+import { brokerPowerRounds } from '../test/engine/crash/broker-power.mjs';
 import { brokerRounds } from '../test/engine/crash/broker-rounds.mjs';
 import { compileBroker } from '../test/engine/compile-broker.mjs';
 import { compileEngine } from '../test/engine/compile-engine.mjs';
@@ -12,14 +14,15 @@ function option(name, fallback) {
   return at < 0 ? fallback : process.argv[at + 1];
 }
 const what = process.argv[2];
-const RUNS = { kill: killRounds, power: powerRounds, full: fullDiskRounds, broker: brokerRounds };
+const RUNS = { kill: killRounds, power: powerRounds, full: fullDiskRounds, broker: brokerRounds, 'broker-power': brokerPowerRounds };
 const run = RUNS[what];
 if (run === undefined) {
-  console.error('Which run? kill, power, full or broker.');
+  console.error('Which run? kill, power, full, broker or broker-power.');
   process.exit(2);
 }
-const needsLibrary = what === 'power' || what === 'full';
-const compiled = what === 'broker' ? compileBroker() : compileEngine();
+const needsLibrary = what !== 'kill' && what !== 'broker';
+const isBroker = what.startsWith('broker');
+const compiled = isBroker ? compileBroker() : compileEngine();
 const library = needsLibrary ? diskLibrary() : undefined;
 process.on('exit', () => {
   rmSync(compiled.directory, { recursive: true, force: true });
@@ -27,9 +30,9 @@ process.on('exit', () => {
 });
 if (!needsLibrary || library !== undefined) {
   const result = await run({
-    ...(what === 'broker' ? { broker: compiled.broker }
+    ...(isBroker ? { broker: compiled.broker, library }
       : { api: await import(compiled.index), index: compiled.index, library }),
-    rounds: Number(option('rounds', needsLibrary ? 60 : 100)), seed: Number(option('seed', 1)),
+    rounds: Number(option('rounds', option('kills', needsLibrary ? 60 : 100))), seed: Number(option('seed', 1)),
     durability: option('durability', 'disk'), print: (line) => console.log(line),
   });
   console.log(JSON.stringify({ run: what, ...result }));

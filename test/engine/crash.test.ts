@@ -1,6 +1,7 @@
 /**
- * The crash tests, in short. The long ones are `node scripts/engine-crash.mjs kill|power|full`. Both run in processes of
- * their own: a test runner is nothing to put LD_PRELOAD in front of.
+ * The crash tests, in short. The long ones are `npm run kill -- --kills 100`, `npm run power-loss --
+ * --rounds 60` and `node scripts/engine-crash.mjs kill|power|full`. All run in processes of their
+ * own: a test runner is nothing to put LD_PRELOAD in front of.
  */
 import { describe, expect, it } from '@jest/globals';
 import { execFile } from 'node:child_process';
@@ -35,6 +36,11 @@ describe('file engine: what was acknowledged', () => {
     const result = await run('broker', 3);
     expect(result?.acknowledged).toBeGreaterThan(20);
   }, 90_000);
+
+  it('reaches real clients over a broker whose power goes at any moment', async () => {
+    const result = await run('broker-power', 3);
+    if (result !== undefined) expect(result.acknowledged).toBeGreaterThan(20);
+  }, 120_000);
 
   it('survives a full disk, which stops acknowledgements and nothing else', async () => {
     const result = await run('full', 2);

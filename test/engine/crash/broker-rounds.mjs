@@ -1,6 +1,6 @@
 // Real clients against a broker that is killed again and again. Publishers number what they publish; at the end every
 // number that was acknowledged has arrived, in order, those with QoS 2 once.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import mqtt from 'mqtt';
 import { random } from './model.mjs';
+import { MosquittoPublisher, RawPublisher } from './publishers.mjs';
 
 const SERVER = join(dirname(fileURLToPath(import.meta.url)), 'server.mjs');
 const WINDOW = 20;
@@ -159,6 +160,17 @@ export async function brokerRounds({ broker, rounds, seed, durability = 'disk', 
     const publishers = PUBLISHERS.map((qos, i) => {
       return new Publisher(open(`publisher-${i}`, { protocolVersion: i < 2 ? 5 : 4 }), i, qos);
     });
+    const first = publishers.length;
+    for (const [i, qos] of [1, 2].entries()) {
+      publishers.push(new RawPublisher(server.port, first + i, qos, WINDOW));
+    }
+    if (spawnSync('mosquitto_pub', ['--help']).error === undefined) {
+      for (const [i, qos] of [1, 2].entries()) {
+        publishers.push(new MosquittoPublisher(server.port, first + 2 + i, qos));
+      }
+    } else {
+      print('skipped: mosquitto_pub is not here, MQTT.js and raw clients only');
+    }
     for (const publisher of publishers) publisher.run();
     for (let round = 1; round <= rounds; round++) {
       await new Promise((resolve) => setTimeout(resolve, 150 + next(350)));
@@ -180,7 +192,7 @@ export async function brokerRounds({ broker, rounds, seed, durability = 'disk', 
       faults.push(...heardOnline.faults('online', publisher), ...heardLate.faults('offline', publisher));
       const retained = heardRetained.values.get(publisher.retainedTopic)?.[0];
       const isLater = retained > publisher.retainedAcknowledged && publisher.uncertain.has(retained);
-      if (retained !== publisher.retainedAcknowledged && !isLater) {
+      if ((retained ?? -1) !== publisher.retainedAcknowledged && !isLater) {
         faults.push(`${publisher.retainedTopic}: retained ${retained}, acknowledged ${publisher.retainedAcknowledged}`);
       }
     }

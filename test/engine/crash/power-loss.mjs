@@ -63,14 +63,14 @@ class File {
   }
 }
 
-/** Cuts at a random event. Answers the lines that had come out by then. */
-export function cutPower({ events, from, to, next }) {
+/** Cuts at a random event, `notBefore` or later. Answers the lines that had come out by then. */
+export function cutPower({ events, from, to, next, notBefore = 0 }) {
   const files = new Map();
   const file = (path) => {
     if (!files.has(path)) files.set(path, new File());
     return files.get(path);
   };
-  const at = next(events.length) + 1;
+  const at = notBefore + next(events.length - notBefore) + 1;
   let output = '';
   for (const { kind, path, offset, data } of events.slice(0, at)) {
     if (kind === 'A') output += data.toString();

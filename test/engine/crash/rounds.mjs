@@ -29,9 +29,9 @@ function scratch() {
   return mkdtempSync(join(tmpdir(), 'nidomq-crash-'));
 }
 
-/** Runs the workload for some time after it is ready, then kills it. Answers its lines and how it ended. */
-async function runAndKill({ index, path, seed, milliseconds, durability = 'disk', env = {} }) {
-  const child = spawn(process.execPath, [WORKLOAD, index, path, String(seed), durability], {
+/** Runs a workload for some time after it is ready, then kills it. Answers its lines and how it ended. */
+export async function runAndKill({ args, milliseconds, env = {} }) {
+  const child = spawn(process.execPath, args, {
     env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'],
   });
   const lines = [];
@@ -54,7 +54,7 @@ function failIf(faults, what) {
   throw new Error(`${what}: ${faults.length} faults\n  ${faults.slice(0, 20).join('\n  ')}`);
 }
 
-export async function killRounds({ api, index, rounds, seed, durability, env = {}, print = () => {} }) {
+export async function killRounds({ api, index, rounds, seed, durability = 'disk', env = {}, print = () => {} }) {
   const path = scratch();
   const next = random(seed);
   const model = new Model();
@@ -63,7 +63,9 @@ export async function killRounds({ api, index, rounds, seed, durability, env = {
     for (let round = 1; round <= rounds; round++) {
       const milliseconds = 100 + next(400);
       if (env.DISK_FULL !== undefined) rmSync(env.DISK_FULL, { force: true });
-      const lines = whole(await runAndKill({ index, path, seed: seed + round, milliseconds, durability, env }));
+      const lines = whole(await runAndKill({
+        args: [WORKLOAD, index, path, String(seed + round), durability], milliseconds, env,
+      }));
       for (const line of lines) model.read(line);
       stalls += lines.filter((line) => line.includes('"stalled"')).length;
       const state = await inspect(api, path);
@@ -99,7 +101,8 @@ export async function powerRounds({ api, index, library, rounds, cuts = 10, seed
     const record = `${path}.record`;
     const env = { LD_PRELOAD: library, DISK_DIRECTORY: `${path}/`, DISK_RECORD: record };
     try {
-      await runAndKill({ index, path, seed: seed + round, milliseconds: 300 + next(900), durability, env });
+      const args = [WORKLOAD, index, path, String(seed + round), durability];
+      await runAndKill({ args, milliseconds: 300 + next(900), env });
       const events = readRecord(readFileSync(record));
       for (let cut = 0; cut < cuts && round < rounds; cut++, round++) {
         const image = scratch();
