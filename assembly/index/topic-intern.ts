@@ -1,10 +1,12 @@
 /**
  * Interned Topic Names: one entry per distinct name, which carries the cached match result.
  *
- * Entries are bounded by a number (`setTopicCacheMax`) and by the INDEX budget. The least
- * interesting unpinned entry makes room (CLOCK: an entry that was met since the hand passed last
- * gets a second chance). Whoever keeps a pointer to an entry, or to its receivers, while other
- * topics are interned or matched, pins it.
+ * Unpinned entries are a cache, bounded by a number (`setTopicCacheMax`); the least interesting one
+ * makes room (CLOCK: an entry that was met since the hand passed last gets a second chance).
+ * Whoever keeps a pointer to an entry, or to its receivers, while other topics are interned or
+ * matched, pins it. Pinned entries are in use and do not count against the cache: else peers with
+ * many Topic Aliases could leave no entry for anybody. Each user bounds its own (aliases: Topic
+ * Alias Maximum per connection), and the INDEX budget bounds all.
  *
  * Invariants: `slots[entry.slot] == entry`; `pinned` is the number of entries with pins; an entry
  * whose `epoch` is not `matchEpoch` has a result that is not valid any more (it is released when
@@ -77,10 +79,16 @@ export function internedTopics(): u32 {
   return topicTable().count;
 }
 
-/** Bounds the number of entries; those above leave now, as far as they are not pinned. */
+/** Entries that nobody has pinned. */
+@inline
+function cachedTopics(): u32 {
+  return topicTable().count - pinned;
+}
+
+/** Bounds the number of unpinned entries; those above leave now. */
 export function setTopicCacheMax(entries: u32): void {
   cacheMax = max<u32>(entries, 1);
-  while (topicTable().count > cacheMax) if (!evictTopic()) return;
+  while (cachedTopics() > cacheMax) if (!evictTopic()) return;
 }
 
 /**
@@ -120,7 +128,7 @@ export function findTopic(at: u32, length: u32, hash: u64): u32 {
 }
 
 /**
- * The entry of the Topic Name, made when there is none. 0: no memory, and every entry is pinned.
+ * The entry of the Topic Name, made when there is none. 0: no memory, and every other is pinned.
  */
 export function internTopic(at: u32, length: u32): u32 {
   const hash = hashBytes(at, length);
@@ -132,7 +140,7 @@ export function internTopic(at: u32, length: u32): u32 {
 
 function addTopic(at: u32, length: u32, hash: u64): u32 {
   const table = topicTable();
-  while (table.count >= cacheMax) if (!evictTopic()) return 0;
+  while (cachedTopics() >= cacheMax) if (!evictTopic()) return 0;
   if (!reserveIndexSlot(table)) return 0;
   const block = allocateIndex(TOPIC_HEADER_BYTES + length);
   if (block == 0) return 0;
@@ -201,7 +209,7 @@ export function unpinTopicName(bytes: u32): void {
 
 /** Releases one unpinned entry. False: there is none. */
 export function evictTopic(): bool {
-  if (topicTable().count <= pinned) return false;
+  if (cachedTopics() == 0) return false;
   while (true) {
     if (hand >= slotsUsed) hand = 0;
     const pointer = load<u32>(slots + (hand << 2));

@@ -202,17 +202,37 @@ describe('an interned topic', () => {
     host.call.pinTopic(kept);
     for (let i = 0; i < 100; i++) expect(host.intern(`t/${i}`)).not.toBe(0);
     expect(host.intern('kept')).toBe(kept);
-    expect(host.call.internedTopics()).toBe(4);
+    expect(host.call.internedTopics()).toBe(4 + 1);
   });
 
-  it('is refused only when every entry is pinned', () => {
+  it('in use (pinned) does not count against the maximum of the cache', () => {
     const host = new IndexHost(module);
     host.call.setTopicCacheMax(2);
-    const pinned = ['a', 'b'].map((topic) => host.intern(topic));
-    for (const entry of pinned) host.call.pinTopic(entry);
-    expect(host.intern('c')).toBe(0);
-    host.call.unpinTopic(pinned[0]);
-    expect(host.intern('c')).not.toBe(0);
+    const pinned = Array.from({ length: 50 }, (_, i) => {
+      const entry = host.intern(`alias/${i}`);
+      host.call.pinTopic(entry);
+      return entry;
+    });
+    for (let i = 0; i < 100; i++) expect(host.intern(`t/${i}`)).not.toBe(0);
+    expect(host.call.internedTopics()).toBe(50 + 2);
+    for (const entry of pinned) host.call.unpinTopic(entry);
+    expect(host.intern('one more')).not.toBe(0);
+    expect(host.call.internedTopics()).toBe(2);
+  });
+
+  it('is refused when every other is pinned and the index has no memory for one more', () => {
+    const host = new IndexHost(module);
+    host.call.setTopicCacheMax(2);
+    host.call.setBudget(MEMORY_INDEX, 1 << 16);
+    const pinned: number[] = [];
+    for (let entry = host.intern('t/0'); entry !== 0; entry = host.intern(`t/${pinned.length}`)) {
+      host.call.pinTopic(entry);
+      pinned.push(entry);
+    }
+    expect(pinned.length).toBeGreaterThan(100);
+    expect(host.used(MEMORY_INDEX)).toBeLessThanOrEqual(1 << 16);
+    host.call.unpinTopic(pinned[0]!);
+    expect(host.intern('u')).not.toBe(0);
   });
 
   it('has a dense slot and a serial that nobody had before', () => {
