@@ -138,8 +138,21 @@ export function releaseHold(pointer: u32, reasonCode: u32): void {
     sendReadyAcknowledgements(connectionAt(hold.connection));
     return;
   }
-  if (hold.session != 0) unlinkOrphan(sessionAt(hold.session), pointer);
+  if (hold.session != 0) {
+    unlinkOrphan(sessionAt(hold.session), pointer);
+    forgetUntaken(hold);
+  }
   release(MEMORY_RECORD, pointer);
+}
+
+/**
+ * 0x97 says that nobody has the message. An answer that cannot leave any more takes the QoS 2
+ * identifier with it: the DUP that will come is to be routed, not answered.
+ */
+function forgetUntaken(hold: Hold): void {
+  if (<u32>hold.kind == PUBREC && <u32>hold.reason == QUOTA_EXCEEDED) {
+    removeInbound(sessionAt(hold.session), hold.packetIdentifier);
+  }
 }
 
 /** A hold that nobody joined: its acknowledgement may leave when its turn comes. */
@@ -180,8 +193,10 @@ function sendAcknowledgement(
   const ended = kind != PUBREC || reasonCode >= REASON_FAILURE;
   if (ended && connection.inboundOpen != 0) connection.inboundOpen--;
   if (kind == PUBREC && reasonCode >= REASON_FAILURE && connection.session != 0) {
-    // 5.0 [MQTT-4.3.3-9]: the identifier means a new message after this
-    if (connection.version == 5) removeInbound(sessionAt(connection.session), packetIdentifier);
+    // 5.0 [MQTT-4.3.3-9]: the identifier means a new message after this. 3.x hears no reason; 0x97
+    // is not answered there but with the end of the connection, and comes again.
+    const isNew = connection.version == 5 || reasonCode == QUOTA_EXCEEDED;
+    if (isNew) removeInbound(sessionAt(connection.session), packetIdentifier);
   }
   sendAck(connection, kind, packetIdentifier, reasonCode);
 }
@@ -219,6 +234,7 @@ export function orphanHolds(connection: Connection): void {
     hold.connection = 0;
     hold.bytes = 0;
     if (hold.waiting == 0) {
+      if (hold.session != 0) forgetUntaken(hold);
       release(MEMORY_RECORD, pointer);
     } else if (hold.session != 0) {
       const session = sessionAt(hold.session);

@@ -174,9 +174,21 @@ export function parkChunk(): void {
   if (current == 0) return;
   const connection = connectionAt(current);
   if (connection.state == STATE_CLOSED) return;
-  keep(connection, windowAt, windowEnd);
-  keep(connection, restAt, restEnd);
+  keepRest(connection);
   current = 0;
+}
+
+/**
+ * Nothing more is read for now. A publisher that is paused in the middle of a chunk stops there:
+ * what follows would find its own queue closed to it, and be refused.
+ */
+function keepRest(connection: Connection): u32 {
+  const kept = keep(connection, windowAt, windowEnd);
+  windowAt = windowEnd;
+  if (kept != INGEST_DONE) return kept;
+  const keptRest = keep(connection, restAt, restEnd);
+  restAt = restEnd;
+  return keptRest;
 }
 
 /** The answer has come: what was carried is read. */
@@ -209,6 +221,7 @@ function keep(connection: Connection, from: u32, to: u32): u32 {
 /** Reads packets until the bytes end, the host is needed, or the peer is at fault. */
 function run(connection: Connection): u32 {
   while (true) {
+    if (connection.paused) return keepRest(connection);
     if (windowAt == windowEnd) {
       if (restAt == restEnd) break;
       windowAt = restAt;

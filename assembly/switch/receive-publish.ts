@@ -285,9 +285,9 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
   releaseRouted();
   clearOnlyIdentifiers();
   if (qos == 0) return;
-  if (reason == QUOTA_EXCEEDED && connection.version != 5) {
-    // not acknowledged: it will come again
-    failConnection(connection, QUOTA_EXCEEDED, DETAIL_QUOTA);
+  if (reason == QUOTA_EXCEEDED) {
+    // Nobody has it. MQTT 5 is told, perhaps behind other answers; 3.x is not acknowledged.
+    if (connection.version != 5) failConnection(connection, QUOTA_EXCEEDED, DETAIL_QUOTA);
     if (qos == 2) removeInbound(sessionAt(from), publishPacketIdentifier);
   }
   endPublish(connection.version == 5 ? reason : SUCCESS, bytes);

@@ -131,10 +131,25 @@ export abstract class CoreRuntime implements PortOwner {
     this.feed(port, chunk);
   }
 
+  /** PAUSE_OFF: what a publisher sent before it was paused is read now. */
+  private readOn(port: Port): void {
+    if (port.held || port.parked || port.state !== PORT_OPEN || this.failure !== undefined) return;
+    this.follow(port, this.x.ingestCarry(port.handle, this.now()));
+    const { late } = port;
+    port.late = undefined;
+    if (late !== undefined) for (const chunk of late) this.feed(port, chunk);
+    port.resumeReading();
+    this.afterwards();
+  }
+
   private feed(port: Port, chunk: Uint8Array): void {
     if (this.failure !== undefined) return;
     for (let at = 0; at < chunk.length && port.state === PORT_OPEN; at += WINDOW_BYTES) {
       const piece = chunk.length > WINDOW_BYTES ? chunk.subarray(at, at + WINDOW_BYTES) : chunk;
+      if (port.held) {
+        (port.late ??= []).push(Uint8Array.prototype.slice.call(piece));
+        continue;
+      }
       this.heap.set(piece, this.rxWindow);
       this.follow(port, this.x.ingest(port.handle, piece.length, this.now()));
     }
@@ -201,8 +216,7 @@ export abstract class CoreRuntime implements PortOwner {
   private unpark(port: Port): void {
     if (!port.parked || port.state === PORT_CLOSED) return;
     port.parked = false;
-    this.follow(port, this.x.ingestCarry(port.handle, this.now()));
-    port.resumeReading();
+    this.readOn(port);
     this.afterwards();
   }
 
@@ -279,7 +293,7 @@ export abstract class CoreRuntime implements PortOwner {
     if (port === undefined) return;
     port.held = held === 'held';
     if (port.held) port.pauseReading();
-    else port.resumeReading();
+    else this.deferred.push(() => this.readOn(port)); // rows are told while they are drained
   }
 
   // --- flush -----------------------------------------------------------------------------------

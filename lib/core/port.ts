@@ -33,6 +33,8 @@ export class Port implements TransportOwner {
   parked = false;
   /** Reading is paused because too many messages of this publisher are held. */
   held = false;
+  /** What the transport gave while `held`: it had it before it heard of the pause. */
+  late: Uint8Array[] | undefined = undefined;
   /** Reading is paused because this peer came or published faster than it may. */
   slowed = false;
   /** How fast it may publish; undefined = as fast as it can. */
