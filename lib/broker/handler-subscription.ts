@@ -1,5 +1,5 @@
 /** A subscription of this process, and the runs of its handler. */
-import type { Delivery, MessageProperties, Qos, SessionHandle } from '../core/contract.js';
+import type { MessageProperties, Qos, SessionHandle } from '../core/contract.js';
 import type { StagedHandler } from '../core/staged-handler.js';
 import type { Handlers } from './handlers.js';
 import type { Identity } from './hooks.js';
@@ -64,41 +64,6 @@ export interface Subscription {
   readonly running: number;
   /** Takes no new messages, and resolves when those that wait and those at work are done. */
   close(): Promise<void>;
-}
-
-/** What staged handlers get: the message of the core, and who published it. */
-export class HandledMessage implements ReceivedMessage {
-  attachment: unknown = undefined;
-
-  constructor(
-    private readonly delivery: Delivery,
-    readonly publisher: Identity | undefined,
-  ) {}
-
-  get topicName(): string {
-    return this.delivery.topicName;
-  }
-  get payload(): Buffer {
-    return this.delivery.payload;
-  }
-  get text(): string | undefined {
-    return this.delivery.text;
-  }
-  get qos(): Qos {
-    return this.delivery.qos;
-  }
-  get retain(): boolean {
-    return this.delivery.retain;
-  }
-  get dup(): boolean {
-    return this.delivery.dup;
-  }
-  get properties(): MessageProperties {
-    return this.delivery.properties;
-  }
-  get subscriptionIdentifiers(): readonly number[] {
-    return this.delivery.subscriptionIdentifiers;
-  }
 }
 
 /** `timerDue` is the earliest time at which one of its runs may have had its time. */

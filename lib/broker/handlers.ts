@@ -7,7 +7,7 @@ import type { Delivery, SessionHandle } from '../core/contract.js';
 import type { BrokerContext } from './context.js';
 import { isLater } from './decision.js';
 import { BrokerError, messageOf } from './errors.js';
-import { HandledMessage, HandlerRun, HandlerSubscription } from './handler-subscription.js';
+import { HandlerRun, HandlerSubscription } from './handler-subscription.js';
 import type {
   MessageHandler, ReceivedMessage, SubscribeHandlerOptions, Subscription,
 } from './handler-subscription.js';
@@ -120,17 +120,16 @@ export class Handlers {
   deliver(session: SessionHandle, delivery: Delivery): void {
     const subscription = this.#bySession.get(session);
     if (subscription === undefined) return;
-    if (subscription.options.noLocal === true && delivery.publisher === 0) {
+    if (subscription.options.noLocal === true && delivery.publisherSession === 0) {
       this.#settle(subscription, delivery.token, SUCCESS);
       this.#endWhenDrained(subscription);
       return;
     }
     const { handler, staged } = subscription;
     const { token } = delivery;
+    delivery.publisher = this.#identityOf(delivery.publisherSession);
     const message =
-      staged.answered === undefined
-        ? this.#message(delivery)
-        : new HandledMessage(delivery, this.#identityOf(delivery.publisher));
+      staged.answered === undefined ? plainMessage(delivery) : (delivery as ReceivedMessage);
     this.#context.counters.handlerRuns += 1;
     this.#running += 1;
     subscription.running += 1;
@@ -255,12 +254,6 @@ export class Handlers {
     return publisher === 0 ? undefined : this.#sessions.byHandle(publisher)?.identity;
   }
 
-  #message(delivery: Delivery): ReceivedMessage {
-    const { topicName, payload, qos, retain, dup, properties, subscriptionIdentifiers } = delivery;
-    const publisher = this.#identityOf(delivery.publisher);
-    return { topicName, payload, qos, retain, dup, properties, subscriptionIdentifiers, publisher };
-  }
-
   #failed(
     subscription: HandlerSubscription,
     { topicName }: ReceivedMessage,
@@ -358,6 +351,13 @@ export class Handlers {
     this.#bySession.delete(subscription.session);
     for (const resolve of subscription.whenEnded.splice(0)) resolve();
   }
+}
+
+/** The application's to keep, so it is an object as any other. */
+function plainMessage(delivery: Delivery): ReceivedMessage {
+  const { topicName, payload, qos, retain, dup, properties, subscriptionIdentifiers } = delivery;
+  const publisher = delivery.publisher as Identity | undefined;
+  return { topicName, payload, qos, retain, dup, properties, subscriptionIdentifiers, publisher };
 }
 
 function checkHandlerOptions(

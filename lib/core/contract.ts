@@ -145,7 +145,9 @@ export interface Delivery {
   readonly properties: MessageProperties;
   readonly subscriptionIdentifiers: readonly number[];
   /** Session of the publisher, 0 when the broker itself published. */
-  readonly publisher: SessionHandle;
+  readonly publisherSession: SessionHandle;
+  /** Who that is, filled in by a broker that knows. */
+  publisher: unknown;
   /**
    * 0 for QoS 0. Else name it in `settle`; until then the publisher's acknowledgement waits (when
    * the session asked for that).
@@ -250,7 +252,7 @@ export interface OutgoingMessage {
   readonly qos: Qos;
   readonly retain: boolean;
   readonly properties?: MessageProperties;
-  /** For No Local and for `Delivery.publisher`; 0 = the broker. */
+  /** For No Local and for `Delivery.publisherSession`; 0 = the broker. */
   readonly publisher?: SessionHandle;
 }
 export interface HandlerSessionOptions {

@@ -20,6 +20,7 @@ export interface PayloadSource {
 
 export class HandlerDelivery implements Delivery {
   attachment: unknown = undefined;
+  publisher: unknown = undefined;
   private parsed: MessageProperties | undefined = undefined;
   private bytes: Buffer | undefined = undefined;
   private decoded: string | undefined = undefined;
@@ -33,7 +34,7 @@ export class HandlerDelivery implements Delivery {
     private readonly encoded: Buffer | undefined,
     private readonly expirySeconds: number,
     private readonly identifier: number,
-    readonly publisher: SessionHandle,
+    readonly publisherSession: SessionHandle,
     readonly token: number,
   ) {}
 

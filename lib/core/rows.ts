@@ -51,6 +51,7 @@ export class RowReader implements PayloadSource {
    */
   private readonly topicSerials: number[] = [];
   private readonly topicNames: string[] = [];
+  private lastTopicName = '';
   /** Of the delivery that is being told. */
   private payloadAt = 0;
   private payloadLength = 0;
@@ -113,12 +114,25 @@ export class RowReader implements PayloadSource {
     const serial = words[row + DELIVER_TOPIC_SERIAL];
     const slot = words[row + DELIVER_TOPIC_SLOT];
     if (serial !== 0 && this.topicSerials[slot] === serial) return this.topicNames[slot];
-    const name = this.text(words[row + DELIVER_TOPIC_AT], words[row + DELIVER_TOPIC_LENGTH]);
-    if (serial !== 0) {
-      this.topicSerials[slot] = serial;
-      this.topicNames[slot] = name;
-    }
+    const at = words[row + DELIVER_TOPIC_AT];
+    const length = words[row + DELIVER_TOPIC_LENGTH];
+    if (serial === 0) return this.sameTopicName(at, length);
+    const name = this.text(at, length);
+    this.topicSerials[slot] = serial;
+    this.topicNames[slot] = name;
     return name;
+  }
+
+  /** Of messages from a queue the one before often had the same Topic Name. */
+  private sameTopicName(at: number, length: number): string {
+    const { lastTopicName, heap } = this;
+    // Bytes are characters as long as both are ASCII; anything else differs and is decoded.
+    let i = length === lastTopicName.length ? length - 1 : length;
+    while (i >= 0 && i < length && heap[at + i] === lastTopicName.charCodeAt(i)) {
+      i = heap[at + i] < 0x80 ? i - 1 : length;
+    }
+    if (i >= 0) this.lastTopicName = this.text(at, length);
+    return this.lastTopicName;
   }
 
   private tellDelivery(row: number, session: number): void {

@@ -72,8 +72,7 @@ export class NidoContext extends MqttContext {
 
   /** Hosted: who published the message; undefined for this application and when joined. */
   get identity(): Identity | undefined {
-    const { publisher } = this.message;
-    return typeof publisher === 'object' ? publisher : undefined;
+    return this.message.publisher;
   }
 
   get qos(): Qos {

@@ -36,7 +36,8 @@ function handlers() {
         dup: false,
         properties: {},
         subscriptionIdentifiers: [],
-        publisher,
+        publisherSession: publisher,
+        publisher: undefined,
         token,
       });
     return { subscription, session, deliver };
