@@ -9,6 +9,8 @@ export interface NestAddOptions {
   readonly join?: string;
   /** Of the hosted broker. Default 1883. */
   readonly port?: number;
+  /** What package.json gets is not installed. */
+  readonly skipInstall?: boolean;
 }
 
 const PACKAGE = 'nidomq/nest';
@@ -20,7 +22,7 @@ export function nestAdd(options: NestAddOptions): Rule {
     const { sourceRoot = 'src' } = options;
     addModule(tree, context, joinPath(sourceRoot, 'app.module.ts'), moduleOptions(options));
     addStrategy(tree, context, joinPath(sourceRoot, 'main.ts'));
-    addMicroservices(tree, context);
+    if (addMicroservices(tree)) install(tree, context, options);
     return tree;
   };
 }
@@ -81,21 +83,32 @@ function strategyLines(app: string, before: string): string[] {
   ];
 }
 
-/** The transports of Nest are a package of their own, which the starter does not have. */
-function addMicroservices(tree: Tree, context: SchematicContext): void {
+/**
+ * The transports of Nest are a package of their own, which the starter does not have. Answers
+ * whether it was added.
+ */
+function addMicroservices(tree: Tree): boolean {
   const manifest = readManifest(tree);
   const { dependencies = {} } = manifest;
   const core = dependencies['@nestjs/core'];
-  if (core === undefined || dependencies[MICROSERVICES] !== undefined) return;
+  if (core === undefined || dependencies[MICROSERVICES] !== undefined) return false;
   // The majors of both belong together; their minor versions are not released in step.
   const major = /\d+/.exec(core)?.[0];
   const range = major === undefined ? core : `^${major}.0.0`;
   const entries = Object.entries({ ...dependencies, [MICROSERVICES]: range });
   const sorted = Object.fromEntries(entries.sort(([one], [other]) => (one < other ? -1 : 1)));
   writeManifest(tree, { ...manifest, dependencies: sorted });
-  const options = {
-    command: 'install', quiet: true, hideOutput: true, packageManager: packageManagerOf(tree),
-  };
+  return true;
+}
+
+function install(tree: Tree, context: SchematicContext, { skipInstall }: NestAddOptions): void {
+  const packageManager = packageManagerOf(tree);
+  if (skipInstall === true) {
+    const command = `${packageManager} install`;
+    context.logger.warn(`${MICROSERVICES} was added to package.json: run ${command}`);
+    return;
+  }
+  const options = { command: 'install', quiet: true, hideOutput: true, packageManager };
   context.addTask({ toConfiguration: () => ({ name: 'node-package', options }) });
 }
 

@@ -16,6 +16,10 @@ import { NidoModule, NidoStrategy, getBrokerToken } from '../../lib/nest/index.j
 import type { NidoOptions } from '../../lib/nest/index.js';
 import { HOSTED, LogBook, closeAll, connectDevice, onClose, openBroker, until, urlOf } from './kit.js';
 
+/** Terminus knows the word since version 12; before, it is told `up`, with the message. */
+const IMPAIRED =
+  'degraded' in (new HealthIndicatorService().check('x') as object) ? 'degraded' : 'up';
+
 afterEach(closeAll);
 
 interface Probe {
@@ -104,7 +108,7 @@ describe('the health of a hosted broker', () => {
       await broker.publish(`big/${at}`, Buffer.alloc(65_000), { retain: true });
     }
     const [status, details] = await probe.probe();
-    expect([status, details.status]).toEqual([200, 'degraded']);
+    expect([status, details.status]).toEqual([200, IMPAIRED]);
     expect(details.message).toMatch(/^\d+ % of limits.memoryBytes is in use$/);
   });
 
@@ -120,7 +124,7 @@ describe('the health of a hosted broker', () => {
     const { client } = await connectDevice(urlOf(broker));
     client.publish('kept', 'x', { qos: 1, retain: true }, () => undefined);
     await until('the stall', () => broker.engineState === 'stalled');
-    expect(await probe.probe()).toMatchObject([200, { status: 'degraded', engine: 'stalled' }]);
+    expect(await probe.probe()).toMatchObject([200, { status: IMPAIRED, engine: 'stalled' }]);
     disk.isFull = false;
     await until('the recovery', () => broker.engineState === 'ok');
     expect(await probe.probe()).toMatchObject([200, { status: 'up', engine: 'ok' }]);
@@ -168,10 +172,10 @@ describe('the health of a joined connection', () => {
     await first.close();
     let details: Record<string, unknown> = {};
     const deadline = Date.now() + 5_000;
-    while (details.status !== 'degraded' && Date.now() < deadline) {
+    while (details.message === undefined && Date.now() < deadline) {
       [, details] = await probe.probe();
     }
-    expect(details).toMatchObject({ status: 'degraded' });
+    expect(details.status).toBe(IMPAIRED);
     expect(details.message).toMatch(/^no connection to the broker for \d+ ms$/);
     expect(await impatient.check('mqtt', { reconnectingMsMax: 0 })).toMatchObject({
       mqtt: { status: 'down' },

@@ -103,6 +103,15 @@ describe('nest add nidomq', () => {
     expect(tasks).toMatchObject([{ options: { packageManager: 'pnpm' } }]);
   }, RUN_DEADLINE_MS);
 
+  it('leaves the installation to a person who says so', async () => {
+    const { files, tasks, log } = await run('nest-add', { skipInstall: true });
+    expect(files['package.json']).toContain('@nestjs/microservices');
+    expect(tasks).toEqual([]);
+    expect(log).toEqual([
+      'warn @nestjs/microservices was added to package.json: run npm install',
+    ]);
+  }, RUN_DEADLINE_MS);
+
   it('changes nothing the second time', async () => {
     const once = await run('nest-add', {});
     const twice = await run('nest-add', {}, once.files);
