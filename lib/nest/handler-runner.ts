@@ -306,9 +306,9 @@ export class HandlerRunner implements ContextOwner {
     });
   }
 
-  /** Whether this runner limits the time of each run, because the message may have several. */
+  /** Whether this runner limits the time of each run: the link knows of one end only, failure. */
   get timesItself(): boolean {
-    return typeof this.#entry.options.onError === 'object';
+    return this.#entry.options.onError !== 'reason-code';
   }
 
   #late(context: NidoContext): Error {

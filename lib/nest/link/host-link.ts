@@ -6,7 +6,7 @@ import { ReplaySubject, distinctUntilChanged } from 'rxjs';
 import type { Broker } from '../../broker/broker.js';
 import type { EventListener, EventName } from '../../broker/broker-emitter.js';
 import type { BrokerLogger } from '../../broker/logger.js';
-import { NidoNestError } from '../errors.js';
+import { NidoNestError, messageOf } from '../errors.js';
 import type {
   Link,
   LinkHandler,
@@ -50,6 +50,11 @@ export class HostLink implements Link {
     this.#broker = broker;
     this.#options = options;
     this.status = this.#status.pipe(distinctUntilChanged());
+    const log = new Logger('NidoStrategy');
+    broker.on('handlerFailed', ({ topicName, error }) => {
+      if ((error as { code?: unknown } | undefined)?.code !== 'NIDO_HANDLER_TIMEOUT') return;
+      log.error(`${messageOf(error)}, for ${JSON.stringify(topicName)} (option timeoutMs)`);
+    });
   }
 
   open(): Promise<void> {
@@ -110,7 +115,7 @@ export class HostLink implements Link {
 }
 
 /**
- * Nest's logger for a broker. Failures of handlers are left out: the strategy says more about them.
+ * Nest's logger for a broker. Failures of handlers are left out: strategy and link say more.
  */
 export class NestBrokerLogger implements BrokerLogger {
   readonly #logger = new Logger('NidoBroker');

@@ -4,7 +4,7 @@ import type { Observable } from 'rxjs';
 import { ReplaySubject, distinctUntilChanged } from 'rxjs';
 import { NidoClient, NidoClientError } from '../../client/index.js';
 import type { ClientEventListener, ClientEventName, ClientOptions } from '../../client/index.js';
-import { NidoNestError } from '../errors.js';
+import { NidoNestError, messageOf } from '../errors.js';
 import type { JoinOptions } from './join-options.js';
 import type {
   Link,
@@ -18,6 +18,7 @@ import type {
 const STATUS_HISTORY = 1;
 const ATTEMPTS_MAX = 10;
 const FOR_EVER = -1;
+const HANDLER_TIMEOUT = 'NIDO_CLIENT_HANDLER_TIMEOUT';
 const DEFAULT_URL = 'mqtt://localhost:1883';
 /** What is not an option of the connection; more of them come with the flat options of a client. */
 const NOT_OF_THE_CONNECTION = new Set([
@@ -48,6 +49,11 @@ export class JoinLink implements Link {
       .on('reconnect', () => this.#status.next('reconnecting'))
       .on('offline', () => this.#status.next('disconnected'))
       .on('end', () => this.#status.next('closed'))
+      .on('handlerFailed', ({ topicName, error }) => {
+        if ((error as { code?: unknown } | undefined)?.code !== HANDLER_TIMEOUT) return;
+        this.#log.error(
+          `${messageOf(error)}, for ${JSON.stringify(topicName)} (option timeoutMs)`);
+      })
       .on('error', (error) => {
         this.#failed += 1;
         this.#log.error(error.message);
