@@ -62,6 +62,9 @@ export class Peer {
     this.wire.send(Buffer.concat(packets));
     this.lab.settle();
   }
+  next(): Reply | undefined {
+    return this.replies.shift();
+  }
   /** What came since the last time. */
   take(): Reply[] {
     const { replies } = this;
@@ -93,8 +96,9 @@ export class Peer {
   }
   subscribe(topicFilter: string, options: number): void {
     this.send(build.subscribe(this.version, 9000, [[topicFilter, options]], []));
-    const answer = this.take().find(({ name }) => name === 'SUBACK');
-    if (answer === undefined) throw new Error(`no SUBACK for ${topicFilter}`);
+    const answer = this.replies.findIndex(({ name }) => name === 'SUBACK');
+    if (answer < 0) throw new Error(`no SUBACK for ${topicFilter}`);
+    this.replies.splice(answer, 1);
   }
   cut(): void {
     this.wire.cut();
@@ -138,8 +142,7 @@ export class Lab {
   /** Connected and past its CONNACK. */
   client(clientId: string, more: PeerOptions = {}): Peer {
     const peer = this.connect(clientId, more);
-    const [connack] = peer.take();
-    if (connack?.name !== 'CONNACK') throw new Error(`no CONNACK for ${clientId}`);
+    if (peer.next()?.name !== 'CONNACK') throw new Error(`no CONNACK for ${clientId}`);
     return peer;
   }
   /** A subscriber in this process; what it got is given to `heard`. */
