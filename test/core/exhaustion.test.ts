@@ -1,0 +1,122 @@
+/**
+ * docs/adr/0009: exhaustion of a memory budget is a refusal before anything has changed.
+ * docs/adr/0010: a trap ends the core and closes its connections, loudly.
+ */
+import { describe, expect, it } from '@jest/globals';
+import { build, Lab } from './lab.js';
+import type { Peer } from './lab.js';
+
+const SMALL = {
+  memoryBytes: 4 << 20, queueMessagesMax: 100_000, queueBytesMax: 64 << 20, packetBytesMax: 300_000,
+};
+
+/** Offline sessions whose queues take all the memory that messages may have. */
+function exhaust(lab: Lab, publisher: Peer): number {
+  for (let refused = 0, n = 0; refused < 3; n++) {
+    const packetId = (n % 1000) + 1;
+    publisher.send(publisher.publish('fill', 'x'.repeat(20_000), { qos: 1, packetId }));
+    if (publisher.words().some((word) => word.endsWith('0x97'))) refused++;
+    if (n > 10_000) throw new Error('the memory does not end');
+  }
+  return lab.core.stats().memoryUsedBytes.message;
+}
+function offlineReceiver(lab: Lab, clientId: string, topicFilter: string): void {
+  const peer = lab.client(clientId);
+  peer.subscribe(topicFilter, 1);
+  peer.cut();
+}
+
+describe('when the memory for messages is used up', () => {
+  it('a publish is refused with 0x97, and no receiver has a part of it', () => {
+    const lab = new Lab(SMALL);
+    offlineReceiver(lab, 'hoarder', 'fill');
+    const receivers = Array.from({ length: 20 }, (_, n) => {
+      const receiver = lab.client(`receiver-${n}`);
+      receiver.subscribe('t', 1);
+      return receiver;
+    });
+    const publisher = lab.client('publisher');
+    const used = exhaust(lab, publisher);
+    const free = lab.core.stats().queuedMessages;
+    publisher.send(publisher.publish('t', 'y'.repeat(250_000), { qos: 1, packetId: 2000 }));
+    expect(publisher.words()).toEqual(['PUBACK 2000 0x97']);
+    for (const receiver of receivers) expect(receiver.words()).toEqual([]);
+    expect(lab.core.stats().memoryUsedBytes.message).toBe(used);
+    expect(lab.core.stats().queuedMessages).toBe(free);
+  });
+
+  it('a publisher of 3.1.1 is disconnected unacknowledged', () => {
+    const lab = new Lab(SMALL);
+    offlineReceiver(lab, 'hoarder', 'fill');
+    exhaust(lab, lab.client('publisher'));
+    const old = lab.client('old', { version: 4 });
+    old.send(old.publish('fill', 'y'.repeat(250_000), { qos: 1, packetId: 1 }));
+    lab.pass(10_000);
+    expect(old.words()).toEqual([]);
+    expect(old.isClosed).toBe(true);
+  });
+
+  it('acknowledgements, pings and goodbyes still go out', () => {
+    const lab = new Lab(SMALL);
+    offlineReceiver(lab, 'hoarder', 'fill');
+    const publisher = lab.client('publisher');
+    exhaust(lab, publisher);
+    const other = lab.client('other');
+    other.send(build.pingreq());
+    expect(other.words()).toEqual(['PINGRESP']);
+    other.send(other.publish('nobody', '', { qos: 1, packetId: 1 }));
+    expect(other.words()).toEqual(['PUBACK 1 0x10']);
+    lab.client('other');
+    expect(other.words()).toEqual(['DISCONNECT 0x8e']);
+  });
+
+  it('everything works again once there is room', () => {
+    const lab = new Lab(SMALL);
+    offlineReceiver(lab, 'hoarder', 'fill');
+    const publisher = lab.client('publisher');
+    const receiver = lab.client('receiver');
+    receiver.subscribe('t', 1);
+    exhaust(lab, publisher);
+    lab.hub.end('hoarder');
+    lab.pass(1000);
+    publisher.send(publisher.publish('t', 'z', { qos: 1, packetId: 2000 }));
+    expect([publisher.words(), receiver.words()]).toEqual([['PUBACK 2000'], ['PUBLISH 1 t z']]);
+  });
+
+  it('every drop and every refusal is told', () => {
+    const lab = new Lab(SMALL);
+    offlineReceiver(lab, 'hoarder', 'fill');
+    exhaust(lab, lab.client('publisher'));
+    expect(lab.drops['no-receiver-room']).toBe(3);
+  });
+});
+
+/** A store beyond the end of linear memory: a real trap, inside the instance. */
+function trap(lab: Lab): void {
+  const { x } = lab.core as unknown as { x: { freeMessage(at: number): void } };
+  x.freeMessage(0xffff_fff0);
+}
+
+describe('a core that traps', () => {
+  it('says so once, and closes every connection', () => {
+    const lab = new Lab();
+    const peers = [lab.client('a'), lab.client('b'), lab.client('c')];
+    trap(lab);
+    lab.pass(100);
+    expect(lab.hub.broken).toBeInstanceOf(WebAssembly.RuntimeError);
+    expect(peers.map(({ isClosed }) => isClosed)).toEqual([true, true, true]);
+  });
+
+  it('is never entered again: what still calls finds a core that answers nothing', () => {
+    const lab = new Lab();
+    const peer = lab.client('a');
+    trap(lab);
+    lab.pass(100);
+    peer.wire.send(build.pingreq());
+    lab.pass(100);
+    expect(peer.words()).toEqual([]);
+    expect(lab.core.publish({ topicName: 't', payload: 'x', qos: 1, retain: false })).toBe(0x97);
+    expect(lab.core.tick(lab.schedule.now, 0)).toBe(Infinity);
+    expect(() => lab.core.createSession()).toThrow();
+  });
+});
