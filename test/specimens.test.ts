@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { connect } from 'node:net';
 import type { Endpoint } from './conformance/wire/peer.js';
 import { interopTarget } from './interop/interop-target.js';
-import { mismatch, readSpecimens } from './specimens/specimen.js';
+import { mismatch, packetsOf, readSpecimens } from './specimens/specimen.js';
 import type { Specimen } from './specimens/specimen.js';
 
 const target = interopTarget();
@@ -29,23 +29,6 @@ function random(seed: number): () => number {
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
-}
-
-/** Cuts a stream into whole packets by their fixed headers. */
-function packetsOf(bytes: Buffer): Buffer[] {
-  const packets: Buffer[] = [];
-  for (let at = 0; at < bytes.length;) {
-    let [length, shift, end] = [0, 0, at + 1];
-    for (; end < bytes.length; shift += 7) {
-      const byte = bytes[end++] ?? 0;
-      length += (byte & 0x7f) * 2 ** shift;
-      if (byte < 0x80) break;
-    }
-    if (end + length > bytes.length) return packets;
-    packets.push(bytes.subarray(at, end + length));
-    at = end + length;
-  }
-  return packets;
 }
 
 async function play(specimen: Specimen, pieces: readonly Buffer[]): Promise<string | undefined> {

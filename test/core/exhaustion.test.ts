@@ -103,7 +103,7 @@ describe('a core that traps', () => {
     const peers = [lab.client('a'), lab.client('b'), lab.client('c')];
     trap(lab);
     lab.pass(100);
-    expect(lab.hub.broken).toBeInstanceOf(WebAssembly.RuntimeError);
+    expect(lab.hub.broken).toHaveProperty('name', 'RuntimeError');
     expect(peers.map(({ isClosed }) => isClosed)).toEqual([true, true, true]);
   });
 

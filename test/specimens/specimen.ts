@@ -1,9 +1,7 @@
 /**
  * Reads the specimens: Markdown, one file per packet type. `## name` begins one. A fenced block
- * `bytes`
- * is what the client sends; a block `reply` is what the server must send, and at its end `closed`
- * when
- * the server must close. Everything behind `;` is a comment. A blank line in `reply` ends a packet;
+ * `bytes` is what the client sends; a block `reply` is what the server must send, and at its end
+ * `closed` when the server must close. Everything behind `;` is a comment. A blank line in `reply` ends a packet;
  * `..` stands for any byte and `*` for the rest of the packet.
  */
 import { readdirSync, readFileSync } from 'node:fs';
@@ -84,6 +82,23 @@ export function readSpecimens(): Specimen[] {
       return { file, name, bytes, ...repliesOf(expected, where) };
     });
   });
+}
+
+/** Cuts a stream into whole packets by their fixed headers. */
+export function packetsOf(bytes: Buffer): Buffer[] {
+  const packets: Buffer[] = [];
+  for (let at = 0; at < bytes.length;) {
+    let [length, shift, end] = [0, 0, at + 1];
+    for (; end < bytes.length; shift += 7) {
+      const byte = bytes[end++] ?? 0;
+      length += (byte & 0x7f) * 2 ** shift;
+      if (byte < 0x80) break;
+    }
+    if (end + length > bytes.length) return packets;
+    packets.push(bytes.subarray(at, end + length));
+    at = end + length;
+  }
+  return packets;
 }
 
 /** Why `packets` are not what the specimen expects, or undefined. */
