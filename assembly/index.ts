@@ -26,7 +26,7 @@ export {
 export {
   allocateMessage, messageBody, freeMessage, publish, settle, grant,
 } from './abi/messages';
-export { publishTo, shedOldest, reserveIdentifier, giveIdentifier } from './abi/uplink';
+export { publishTo, hasRoom, shedOldest, reserveIdentifier, giveIdentifier } from './abi/uplink';
 export {
   setDurable, markDurable, gatedEntries, storingEntries, lastQueued, setGateNumber, commitGate,
   refuseGate, passGate, gateEntry, nextGateEntry,

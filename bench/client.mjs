@@ -29,8 +29,8 @@ const TOPICS = Number(option('topics', 50));
 const BATCH = Number(option('batch', 500));
 const VERSION = Number(option('version', 5));
 /** Messages between two reports of the subscriber, and how far the generator may be ahead. */
-const REPORT = 2500;
-const CREDIT = 10_000;
+const REPORT = 10_000;
+const CREDIT = 25_000;
 const PACKET_IDS = 60_000;
 const WRITE_MESSAGES = 500;
 

@@ -109,10 +109,10 @@ export function settle(handle: u32, token: u32, reasonCode: u32, now: f64): bool
   return true;
 }
 /** A handler is done with so many QoS 0 deliveries. */
-export function grant(handle: u32, credit: u32, now: f64): void {
+export function grant(handle: u32, deliveries: u32, now: f64): void {
   setClock(now);
   const pointer = sessionOf(handle);
   if (pointer == 0) return;
-  sessionAt(pointer).credit += credit;
+  sessionAt(pointer).credit += deliveries;
   pump(sessionAt(pointer));
 }

@@ -19,7 +19,7 @@ import {
 import { reserveForPublish, slabLimit } from '../session/slab';
 import { aliasWasSent, chooseAlias } from '../session/topic-alias';
 import { isAtBound } from '../session/withholding';
-import { COUNT_PUBLISH_SENT, LIMIT_SLAB_BYTES } from '../shared/abi';
+import { COUNT_PUBLISH_SENT, LIMIT_SLAB_BYTES, LIMIT_SLAB_WATERMARK } from '../shared/abi';
 import { PACKET_TOO_LARGE, QUOTA_EXCEEDED, SUCCESS } from '../shared/reason-code';
 import { beginHostPublish, endPublish, makeHold } from '../switch/publisher';
 import { fillMessage } from './messages';
@@ -44,6 +44,16 @@ export function publishTo(
   }
   releaseMessage(message);
   return reason;
+}
+
+/** Whether a QoS 0 message would leave with this turn: nothing waits, and the peer keeps up. */
+export function hasRoom(handle: u32): bool {
+  const pointer = sessionOf(handle);
+  if (pointer == 0) return false;
+  const session = sessionAt(pointer);
+  if (session.connection == 0 || session.pendingHead != 0) return false;
+  const connection = connectionAt(session.connection);
+  return connection.state == STATE_OPEN && connection.txBytes < limitOf(LIMIT_SLAB_WATERMARK);
 }
 
 function mayLeaveAtOnce(session: Session): bool {

@@ -47,6 +47,8 @@ export const CONNECTIONS_MAX = 64;
 export const SESSIONS_MAX = 65_535;
 export const SUBSCRIPTIONS_PER_SESSION_MAX = 16;
 export const TOPIC_CACHE_MAX = 65_536;
+/** Bytes that are read before handlers run: few messages are more than `handlerPrefetch`. */
+export const PIECE_BYTES_MAX = 16_384;
 export const DROP_EVENTS_PER_TURN_MAX = 100;
 /** Receivers here keep their publisher, the server, waiting for as long as they need. */
 export const WITHHOLD_MS_MAX = 0x7fff_ffff;

@@ -1,8 +1,9 @@
 /** What the core of a client needs to know. */
 import type { CoreOptions } from '../core/contract.js';
 import {
-  CONNECTIONS_MAX, DROP_EVENTS_PER_TURN_MAX, SESSIONS_MAX, SUBSCRIPTIONS_PER_SESSION_MAX,
-  TOPIC_CACHE_MAX, UNAUTHENTICATED_BYTES_MAX, WITHHOLD_MS_MAX, clientLimits,
+  CONNECTIONS_MAX, DROP_EVENTS_PER_TURN_MAX, PIECE_BYTES_MAX, SESSIONS_MAX,
+  SUBSCRIPTIONS_PER_SESSION_MAX, TOPIC_CACHE_MAX, UNAUTHENTICATED_BYTES_MAX, WITHHOLD_MS_MAX,
+  clientLimits,
 } from './client-limits.js';
 import type { ResolvedOptions } from './resolve-options.js';
 
@@ -30,6 +31,7 @@ export function coreOptions(options: ResolvedOptions): CoreOptions {
     sharedStrategy: 'round-robin',
     validatePayloadFormat: 'no',
     topicCacheMax: TOPIC_CACHE_MAX,
+    pieceBytesMax: PIECE_BYTES_MAX,
     dropEventsPerTurnMax: DROP_EVENTS_PER_TURN_MAX,
   };
 }

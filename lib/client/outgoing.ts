@@ -25,6 +25,8 @@ const NO_OPTIONS: PublishOptions = Object.freeze({});
 const TOPIC_BYTES_MAX = 65_535;
 /** Below this many UTF-16 units a string cannot be longer than that many bytes. */
 const TOPIC_UNITS_SAFE = 21_845;
+const TOPICS_REMEMBERED = 4096;
+const TOPIC_UNITS_REMEMBERED = 128;
 const FORBIDDEN = /[+#\0]|\p{Surrogate}/u;
 /** Told by the core when a message expired before it was sent. MQTT has no code for it. */
 const EXPIRED = 0xfe;
@@ -33,6 +35,8 @@ export class Outgoing {
   /** By token - 1; freed places are used again, last first. */
   readonly #waiting: (Waiting | undefined)[] = [];
   readonly #free: number[] = [];
+  /** Topic Names that were checked of late. */
+  readonly #goodTopics = new Set<string>();
   #open = 0;
   #whenEmpty: (() => void)[] = [];
   #ended: NidoClientError | undefined;
@@ -56,7 +60,7 @@ export class Outgoing {
     if (problem !== undefined) return Promise.reject(problem);
     const qos = options.qos ?? 0;
     const properties = messageProperties(options.properties);
-    if (qos === 0 && this.#mayLeaveNow()) {
+    if (qos === 0 && this.core.hasRoom(this.session)) {
       const reason = this.#give(topicName, payload, options, properties, 0);
       if (reason === SUCCESS) return DONE;
       return Promise.reject(this.#error(topicName, reason));
@@ -112,13 +116,9 @@ export class Outgoing {
 
   // --- one message -----------------------------------------------------------------------------
 
-  #mayLeaveNow(): boolean {
-    return this.uplink.connection !== 0;
-  }
-
   #problem(topicName: string, options: PublishOptions): NidoClientError | undefined {
     if (this.#ended !== undefined) return this.#ended;
-    const wrong = topicProblem(topicName);
+    const wrong = this.#topicProblem(topicName);
     if (wrong !== undefined) {
       return new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID',
         `Topic Name ${JSON.stringify(topicName)} ${wrong}`);
@@ -138,6 +138,15 @@ export class Outgoing {
     if (options.retain === true && !server.retainAvailable) {
       return this.#error(topicName, RETAIN_NOT_SUPPORTED);
     }
+    return undefined;
+  }
+
+  #topicProblem(topicName: string): string | undefined {
+    if (this.#goodTopics.has(topicName)) return undefined;
+    const wrong = topicProblem(topicName);
+    if (wrong !== undefined || topicName.length > TOPIC_UNITS_REMEMBERED) return wrong;
+    if (this.#goodTopics.size >= TOPICS_REMEMBERED) this.#goodTopics.clear();
+    this.#goodTopics.add(topicName);
     return undefined;
   }
 

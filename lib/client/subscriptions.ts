@@ -70,6 +70,8 @@ export class Subscriptions {
   readonly #entries = new Map<string, FilterEntry>();
   readonly #identifiers = new Map<number, FilterEntry>();
   readonly #bySession = new Map<SessionHandle, HandlerSubscription>();
+  /** Who got the last message; many follow each other to the same. */
+  #latest: HandlerSubscription | undefined;
   readonly #requests = new Map<number, Request>();
   /** Filters that a lasting session may still have and nobody wants. */
   readonly #unwanted = new Set<string>();
@@ -112,7 +114,8 @@ export class Subscriptions {
   }
 
   deliver(session: SessionHandle, delivery: Delivery): void {
-    this.#bySession.get(session)?.deliver(delivery);
+    if (this.#latest?.session !== session) this.#latest = this.#bySession.get(session);
+    this.#latest?.deliver(delivery);
   }
 
   // --- with the server --------------------------------------------------------------------------

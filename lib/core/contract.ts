@@ -372,7 +372,7 @@ export interface CoreControl {
    */
   settle(session: SessionHandle, token: number, reasonCode: number): void;
   /** A handler is done with QoS 0 deliveries, default one: frees so many places. */
-  grant(session: SessionHandle, credit?: number): void;
+  grant(session: SessionHandle, deliveries?: number): void;
 
   /**
    * Sweeps: withheld acknowledgements, expired messages, incremental endings. Call at least every
@@ -434,5 +434,10 @@ export interface CoreOptions {
   readonly sharedStrategy: 'round-robin' | 'sticky' | 'hash-client' | 'hash-topic';
   readonly validatePayloadFormat: 'yes' | 'no';
   readonly topicCacheMax: number;
+  /**
+   * Bytes that are read before handlers run. Default: all that the socket gave, up to 256 KiB. Less
+   * means that fewer messages wait in blocks for the credit of their handler.
+   */
+  readonly pieceBytesMax?: number;
   readonly dropEventsPerTurnMax: number;
 }

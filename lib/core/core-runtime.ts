@@ -28,6 +28,8 @@ const END_DEADLINE_MS = 5000;
 const FLUSH_ROUNDS_MAX = 32;
 /** Event rows that are read before their places are used again. */
 const ROWS_READ_MAX = 4096;
+/** Event rows that are read between two looks at the clock. */
+const ROWS_PER_CLOCK = 64;
 
 /** Monotonic milliseconds. */
 export type Now = () => number;
@@ -58,11 +60,14 @@ export abstract class CoreRuntime implements PortOwner {
   protected readonly now: Now;
   private readonly deferTurn: (fn: () => void) => void;
   private readonly later: (fn: () => void, delayMs: number) => unknown;
+  private readonly pieceBytes: number;
   private readonly runFlush = () => this.flushTurn();
   private ending: Port[] = [];
   private deferred: (() => void)[] = [];
   protected flushScheduled = false;
   private draining = false;
+  /** The last look at the clock of this turn. */
+  private lookedAt = 0;
   protected failure: unknown;
 
   constructor(
@@ -73,6 +78,7 @@ export abstract class CoreRuntime implements PortOwner {
     this.now = host.now ?? (() => performance.now());
     this.deferTurn = host.defer ?? ((fn) => void setImmediate(fn));
     this.later = host.later ?? ((fn, delayMs) => setTimeout(fn, delayMs).unref());
+    this.pieceBytes = Math.min(options.pieceBytesMax ?? WINDOW_BYTES, WINDOW_BYTES);
     const exports = instantiate({
       memoryBytes: options.memoryBytes,
       hashSeed: options.hashSeed,
@@ -134,6 +140,7 @@ export abstract class CoreRuntime implements PortOwner {
   /** PAUSE_OFF: what a publisher sent before it was paused is read now. */
   private readOn(port: Port): void {
     if (port.held || port.parked || port.state !== PORT_OPEN || this.failure !== undefined) return;
+    this.rows.arrived(0, 0); // what was carried stands elsewhere
     this.follow(port, this.x.ingestCarry(port.handle, this.now()));
     const { late } = port;
     port.late = undefined;
@@ -144,13 +151,15 @@ export abstract class CoreRuntime implements PortOwner {
 
   private feed(port: Port, chunk: Uint8Array): void {
     if (this.failure !== undefined) return;
-    for (let at = 0; at < chunk.length && port.state === PORT_OPEN; at += WINDOW_BYTES) {
-      const piece = chunk.length > WINDOW_BYTES ? chunk.subarray(at, at + WINDOW_BYTES) : chunk;
+    const { pieceBytes } = this;
+    for (let at = 0; at < chunk.length && port.state === PORT_OPEN; at += pieceBytes) {
+      const piece = chunk.length > pieceBytes ? chunk.subarray(at, at + pieceBytes) : chunk;
       if (port.held) {
         (port.late ??= []).push(Uint8Array.prototype.slice.call(piece));
         continue;
       }
       this.heap.set(piece, this.rxWindow);
+      this.rows.arrived(this.rxWindow, piece.length);
       this.follow(port, this.x.ingest(port.handle, piece.length, this.now()));
     }
     if (port.pace !== undefined) this.keepPace(port, port.pace, chunk.length);
@@ -245,19 +254,32 @@ export abstract class CoreRuntime implements PortOwner {
   // --- rows ------------------------------------------------------------------------------------
 
   private drain(): void {
-    if (this.draining || this.x.rows() === 0) return;
+    if (this.draining) return;
+    let count = this.x.rows();
+    if (count === 0) return;
     this.draining = true;
     do {
-      for (let row = 0; row < this.x.rows(); row++) {
-        this.tell(row);
-        // Who hears of a row may cause more of them: those that were read make room.
-        if (row === ROWS_READ_MAX - 1) {
-          this.x.releaseFirstRows(ROWS_READ_MAX);
-          row = -1;
+      for (let row = 0; row < count; count = this.x.rows()) {
+        for (; row < count; row++) {
+          if (row % ROWS_PER_CLOCK === 0) this.lookedAt = this.now();
+          this.tell(row);
+          // Who hears of a row may cause more of them: those that were read make room.
+          if (row === ROWS_READ_MAX - 1) {
+            this.x.releaseFirstRows(ROWS_READ_MAX);
+            count -= ROWS_READ_MAX;
+            row = -1;
+          }
         }
       }
-    } while (this.x.releaseRows() !== 0);
+      count = this.x.releaseRows();
+    } while (count !== 0);
     this.draining = false;
+  }
+
+  /** The time, for what may be as old as this turn: one look at the clock serves many calls. */
+  protected turnTime(): number {
+    if (!this.draining && !this.flushScheduled) this.lookedAt = this.now();
+    return this.lookedAt;
   }
 
   /** A listener that throws is a bug outside the core: the rows behind it are read all the same. */
@@ -300,6 +322,7 @@ export abstract class CoreRuntime implements PortOwner {
 
   protected scheduleFlush(): void {
     this.flushScheduled = true;
+    if (!this.draining) this.lookedAt = this.now();
     this.deferTurn(this.runFlush);
   }
 

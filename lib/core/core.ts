@@ -10,6 +10,7 @@ import type {
   ConnectionHandle, CoreControl, CoreEvents, CoreOptions, CoreStats, DropReason,
   HandlerSessionOptions, OutgoingMessage, Qos, SessionHandle, SessionInfo, SubscribeOptions,
 } from './contract.js';
+import { EncodedNames, writeShort } from './copies.js';
 import { CoreError } from './errors.js';
 import { DROP_REASONS, memoryByClass } from './limits.js';
 import { encodeForwarded } from './packet-writer.js';
@@ -29,6 +30,7 @@ export interface ServerPromises {
 
 export class Core extends ControlPackets implements CoreControl {
   private readonly filters: Subscriptions;
+  private readonly topics = new EncodedNames();
 
   constructor(options: CoreOptions, events: CoreEvents, host: CoreHost = {}) {
     super(options, events, host);
@@ -121,14 +123,14 @@ export class Core extends ControlPackets implements CoreControl {
     const { payload: given } = message;
     const payload = typeof given === 'string' ? Buffer.from(given) : given;
     const forwarded = encodeForwarded(message.properties);
-    const topicLength = Buffer.byteLength(message.topicName);
-    const block = this.x.allocateMessage(topicLength, forwarded.length, payload.length) >>> 0;
+    const topic = this.topics.encode(message.topicName);
+    const block = this.x.allocateMessage(topic.length, forwarded.length, payload.length) >>> 0;
     if (block === 0) return 0;
     let at = this.x.messageBody(block) >>> 0;
-    this.heap.write(message.topicName, at, topicLength, 'utf8');
-    at += topicLength;
+    writeShort(this.heap, topic, at);
+    at += topic.length;
     if (forwarded.length !== 0) this.heap.set(forwarded, at);
-    this.heap.set(payload, at + forwarded.length);
+    writeShort(this.heap, payload, at + forwarded.length);
     return block;
   }
 
@@ -151,13 +153,18 @@ export class Core extends ControlPackets implements CoreControl {
     const block = this.messageFrom(message);
     if (block === 0) return QUOTA_EXCEEDED;
     const expiry = message.properties?.messageExpiryInterval ?? -1;
+    const now = expiry < 0 ? this.turnTime() : this.now();
     const reason = this.x.publishTo(
-      session, block, message.qos, Number(message.retain), expiry, token, this.now(),
+      session, block, message.qos, message.retain ? 1 : 0, expiry, token, now,
     );
     this.afterwards();
     return reason;
   }
 
+  /** Client role: whether a QoS 0 message would leave at once, or has to wait for the server. */
+  hasRoom(session: SessionHandle): boolean {
+    return this.x.hasRoom(session) !== 0;
+  }
   /** Client role: drops the oldest message that was never sent; false when there is none. */
   shedOldest(session: SessionHandle): boolean {
     const shed = this.x.shedOldest(session) !== 0;
@@ -180,11 +187,11 @@ export class Core extends ControlPackets implements CoreControl {
   }
 
   settle(session: SessionHandle, token: number, reasonCode: number): void {
-    this.x.settle(session, token, reasonCode, this.now());
+    this.x.settle(session, token, reasonCode, this.turnTime());
     this.afterwards();
   }
-  grant(session: SessionHandle, credit = 1): void {
-    this.x.grant(session, credit, this.now());
+  grant(session: SessionHandle, deliveries = 1): void {
+    this.x.grant(session, deliveries, this.turnTime());
     this.afterwards();
   }
 

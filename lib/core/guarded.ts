@@ -55,6 +55,14 @@ class Guard {
         if (this.isBroken) return 0;
         try { return fn(a, b, c, d); } catch (error) { return this.trap(error); }
       };
+      case 5: return (a, b, c, d, e) => {
+        if (this.isBroken) return 0;
+        try { return fn(a, b, c, d, e); } catch (error) { return this.trap(error); }
+      };
+      case 7: return (a, b, c, d, e, f, g) => {
+        if (this.isBroken) return 0;
+        try { return fn(a, b, c, d, e, f, g); } catch (error) { return this.trap(error); }
+      };
       default: return (...numbers) => {
         if (this.isBroken) return 0;
         try { return fn(...numbers); } catch (error) { return this.trap(error); }

@@ -105,11 +105,12 @@ export interface CoreExports {
     token: number,
     now: number,
   ): number;
+  hasRoom(handle: number): number;
   shedOldest(handle: number): number;
   reserveIdentifier(handle: number): number;
   giveIdentifier(handle: number, packetIdentifier: number): void;
   settle(handle: number, token: number, reasonCode: number, now: number): number;
-  grant(handle: number, credit: number, now: number): void;
+  grant(handle: number, deliveries: number, now: number): void;
   tick(now: number): void;
   setDurable(): void;
   markDurable(session: number, kept: number): void;

@@ -10,6 +10,7 @@ import {
   AUTH, CONNACK, CONNECT, DISCONNECT, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
 } from '../../assembly/shared/control-packet.js';
 import type { ConnectionHandle, CoreEvents, ProtocolVersion, Qos } from './contract.js';
+import { ChunkCopy, TopicNames } from './copies.js';
 import { HandlerDelivery } from './delivery.js';
 import type { PayloadSource } from './delivery.js';
 import type { DurableSide } from './durable.js';
@@ -45,13 +46,8 @@ interface Utf8Slices {
 export class RowReader implements PayloadSource {
   /** Rows of the durable gate are its. */
   durable: DurableSide | undefined;
-  /**
-   * Topic Names as strings, by the slot of the interned topic; a serial number tells whether it is
-   * still that one.
-   */
-  private readonly topicSerials: number[] = [];
-  private readonly topicNames: string[] = [];
-  private lastTopicName = '';
+  private readonly topicNames: TopicNames;
+  private readonly chunk: ChunkCopy;
   /** Of the delivery that is being told. */
   private payloadAt = 0;
   private payloadLength = 0;
@@ -62,7 +58,15 @@ export class RowReader implements PayloadSource {
     private readonly words: Uint32Array,
     private readonly events: CoreEvents,
     private readonly target: RowTarget,
-  ) {}
+  ) {
+    this.topicNames = new TopicNames(heap);
+    this.chunk = new ChunkCopy(heap);
+  }
+
+  /** The chunk that the next rows point into. */
+  arrived(at: number, length: number): void {
+    this.chunk.arrived(at, length);
+  }
 
   tell(index: number): void {
     const words = this.words;
@@ -103,50 +107,21 @@ export class RowReader implements PayloadSource {
   private text(at: number, length: number): string {
     return this.heap.toString('utf8', at, at + length);
   }
-  private copy(at: number, length: number): Buffer {
-    const copy = Buffer.allocUnsafe(length);
-    this.heap.copy(copy, 0, at, at + length);
-    return copy;
-  }
-
-  private topicName(row: number): string {
-    const words = this.words;
-    const serial = words[row + DELIVER_TOPIC_SERIAL];
-    const slot = words[row + DELIVER_TOPIC_SLOT];
-    if (serial !== 0 && this.topicSerials[slot] === serial) return this.topicNames[slot];
-    const at = words[row + DELIVER_TOPIC_AT];
-    const length = words[row + DELIVER_TOPIC_LENGTH];
-    if (serial === 0) return this.sameTopicName(at, length);
-    const name = this.text(at, length);
-    this.topicSerials[slot] = serial;
-    this.topicNames[slot] = name;
-    return name;
-  }
-
-  /** Of messages from a queue the one before often had the same Topic Name. */
-  private sameTopicName(at: number, length: number): string {
-    const { lastTopicName, heap } = this;
-    // Bytes are characters as long as both are ASCII; anything else differs and is decoded.
-    let i = length === lastTopicName.length ? length - 1 : length;
-    while (i >= 0 && i < length && heap[at + i] === lastTopicName.charCodeAt(i)) {
-      i = heap[at + i] < 0x80 ? i - 1 : length;
-    }
-    if (i >= 0) this.lastTopicName = this.text(at, length);
-    return this.lastTopicName;
-  }
-
   private tellDelivery(row: number, session: number): void {
     const words = this.words;
     const propertiesLength = words[row + DELIVER_PROPERTIES_LENGTH];
     this.payloadAt = words[row + DELIVER_PAYLOAD_AT];
     this.payloadLength = words[row + DELIVER_PAYLOAD_LENGTH];
     const delivery = new HandlerDelivery(
-      this.topicName(row),
+      this.topicNames.read(
+        words[row + DELIVER_TOPIC_AT], words[row + DELIVER_TOPIC_LENGTH],
+        words[row + DELIVER_TOPIC_SERIAL], words[row + DELIVER_TOPIC_SLOT],
+      ),
       this,
       words[row + DELIVER_FLAGS],
       propertiesLength === 0
         ? undefined
-        : this.copy(words[row + DELIVER_PROPERTIES_AT], propertiesLength),
+        : this.chunk.copy(words[row + DELIVER_PROPERTIES_AT], propertiesLength),
       words[row + DELIVER_EXPIRY],
       words[row + DELIVER_IDENTIFIER],
       words[row + DELIVER_PUBLISHER],
@@ -164,7 +139,7 @@ export class RowReader implements PayloadSource {
     return heap.utf8Slice?.(this.payloadAt, end) ?? this.heap.toString('utf8', this.payloadAt, end);
   }
   payloadBytes(): Buffer {
-    return this.copy(this.payloadAt, this.payloadLength);
+    return this.chunk.copy(this.payloadAt, this.payloadLength);
   }
 
   private tellPacket(row: number, connection: ConnectionHandle): void {
