@@ -36,7 +36,7 @@ describe('a queue that is full while offline', () => {
     const kept = [0, 1, 2].map((number) => client.publish('a', `${number}`, { qos: 1 }));
     await expect(client.publish('a', '3', { qos: 1 })).rejects.toMatchObject({
       code: 'NIDO_CLIENT_QUEUE_FULL', reasonCode: 0x97,
-      message: expect.stringContaining('queueMessagesMax 3') as string,
+      message: expect.stringContaining('queueMessagesMax 3') as unknown as string,
     });
     expect(client.publishAndForget('a', '4')).toBe(false);
     client.start();
