@@ -1,6 +1,6 @@
 /** The broker's doors: which of them strangers may use, and opening and shutting them together. */
 import { isIPv4 } from 'node:net';
-import { createListener } from '../listener/index.js';
+import { checkListener, createListener } from '../listener/index.js';
 import type { Listener, Refusal, Transport } from '../listener/index.js';
 import type { BrokerLog } from './broker-log.js';
 import type { ListenerSettings, ResolvedBrokerOptions } from './broker-options.js';
@@ -96,6 +96,19 @@ export class Doors {
       detail: refusal.detail,
     });
   }
+}
+
+/** What is wrong with each door, without opening any: position in the list, and the error. */
+export async function doorProblems(
+  listeners: readonly ListenerSettings[],
+): Promise<{ readonly at: number; readonly error: unknown }[]> {
+  const problems: { at: number; error: unknown }[] = [];
+  for (const [at, settings] of listeners.entries()) {
+    await checkListener(withDefaults(settings)).catch((error: unknown) => {
+      problems.push({ at, error });
+    });
+  }
+  return problems;
 }
 
 function withDefaults(settings: ListenerSettings): ListenerSettings {

@@ -4,6 +4,7 @@ import { AttachedDoor } from './attached-door.js';
 import { websocketOptions } from './listener-options.js';
 import type { ListenerOptions } from './listener-options.js';
 import { ServerDoor } from './server-door.js';
+import { TlsDoor } from './tls-door.js';
 import type { Listener, ListenerObserver } from './transport.js';
 
 export { ListenerError, TransportError } from './listener-error.js';
@@ -20,6 +21,16 @@ export type { ProxyProtocolOptions } from './proxy-reader.js';
 export { reloadOnSignal } from './reload-on-signal.js';
 export type { ReloadOnSignalOptions } from './reload-on-signal.js';
 export type * from './transport.js';
+
+/**
+ * Rejects with a ListenerError when a door could not be opened with these options: what contradicts
+ * itself, and certificates and keys that are missing or wrong. Opens nothing.
+ */
+export async function checkListener(options: ListenerOptions): Promise<void> {
+  const { name } = createListener(options);
+  const { tls } = options;
+  if (tls !== undefined) await new TlsDoor({ ...options, tls }, name).load();
+}
 
 /**
  * Makes a door. Throws a ListenerError when the options contradict each other; nothing is opened

@@ -36,6 +36,15 @@ describe('nidomq passwd', () => {
     expect(readFileSync(path, 'utf8')).toBe('');
   });
 
+  it('prints a hash for the users of a configuration, and touches no file', () => {
+    const { status, said } = passwd('geheim\n', '--print');
+    expect(status).toBe(0);
+    expect(said.trim()).toMatch(/^\$7\$\d+\$\S+$/m);
+    expect(passwd('geheim\n', '--print', `${folder.path}/none`).said).toContain('NIDO_CLI_FLAG_INVALID');
+    expect(passwd('geheim\n', `${folder.path}/none`).said).toContain('NIDO_CLI_FLAG_INVALID');
+    expect(existsSync(`${folder.path}/none`)).toBe(false);
+  });
+
   it('refuses an empty password, a wrong name and a wrong format', () => {
     const path = `${folder.path}/other`;
     expect(passwd('\n', path, 'anna').said).toContain('NIDO_PASSWORD_LENGTH');
@@ -104,6 +113,21 @@ describe('nidomq check-config', () => {
     expect(lines).toContain('authorization: ');
     expect(lines).toContain('limits.inflightMax');
     expect(errors).toContain('4 errors');
+  });
+
+  it('reads the certificates of every door', async () => {
+    const broken = folder.file('broken.crt', 'no certificate');
+    const { status, lines } = await check({
+      listeners: [
+        { port: 0, tls: { certFile: '/none.crt', keyFile: '/none.key' } },
+        { port: 0, tls: { certFile: broken, keyFile: broken } },
+        { port: 0 },
+      ],
+    });
+    expect(status).toBe(2);
+    expect(lines).toMatch(/error: listeners\[0\]: .*\[NIDO_LISTENER_FILE_UNREADABLE\]/);
+    expect(lines).toMatch(/error: listeners\[1\]: .*\[NIDO_LISTENER_TLS_CERTIFICATE_BAD\]/);
+    expect(lines).not.toContain('listeners[2]');
   });
 
   it('refuses a door that everybody could use', async () => {

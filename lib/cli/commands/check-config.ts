@@ -36,7 +36,7 @@ async function problemsOf(settings: Settings): Promise<ConfigProblem[]> {
   const { checkGuardConfig } = await import('../../guard/index.js');
   const { TopicMatcher } = await import('../../core/topic-matcher.js');
   const { resolveOptions } = await import('../../broker/options.js');
-  const { Doors } = await import('../../broker/doors.js');
+  const { Doors, doorProblems } = await import('../../broker/doors.js');
   const { BrokerLog } = await import('../../broker/broker-log.js');
   const problems = checkGuardConfig(
     settings.guard, { createFilterSet: () => new TopicMatcher() },
@@ -45,16 +45,19 @@ async function problemsOf(settings: Settings): Promise<ConfigProblem[]> {
   const authentication = (settings.guard.authentication ?? []).map(() => ({
     authenticate: () => ({ ok: 'pass' as const }),
   }));
+  const add = (path: string, error: unknown): void => void problems.push({
+    severity: 'error',
+    path,
+    code: codeOf(error) ?? 'NIDO_CLI_CONFIG_FORMAT',
+    message: (error as Error).message,
+  });
   try {
     const options = resolveOptions({ ...settings.broker, authentication });
     new Doors(options, new BrokerLog(false));
+    const doors = await doorProblems(options.listeners);
+    for (const { at, error } of doors) add(`listeners[${at}]`, error);
   } catch (error) {
-    problems.push({
-      severity: 'error',
-      path: '',
-      code: codeOf(error) ?? 'NIDO_CLI_CONFIG_FORMAT',
-      message: (error as Error).message,
-    });
+    add('', error);
   }
   return problems;
 }
