@@ -52,4 +52,6 @@ process.on('message', (command) => {
     loopMaxMs: delay.max / NS_PER_MS,
   });
 });
+// A profile is written when the process ends by itself.
+process.on('SIGINT', () => process.exit(0));
 process.send({ port: broker.listeners[0].port });

@@ -155,7 +155,10 @@ export class Durability implements DurableEvents, SessionStore {
     return this.#owner.sessionByHandle(handle)?.storeId ?? 0;
   }
   #stored(message: DurableMessage, number: number, publisher: number): StoredMessage {
-    return { ...message, number, publisher, expiresAt: this.#wallOf(message.expiresAt) };
+    // Field by field: spreading the message took a tenth of the main thread's time.
+    const { topicName, properties, payload, qos, retain } = message;
+    const expiresAt = this.#wallOf(message.expiresAt);
+    return { number, topicName, properties, payload, qos, retain, expiresAt, publisher };
   }
   /** The core's clock starts anew with each process; what is stored has to outlive it. */
   #wallOf(expiresAt: number): number {

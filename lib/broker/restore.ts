@@ -69,8 +69,9 @@ export class Restorer implements LoadVisitor {
     session.expirySeconds = record.sessionExpiryInterval;
     session.offlineAt = record.detachedAt === 0 ? this.#now : this.#monotonic(record.detachedAt);
     durable.keep(session.handle);
+    const { detachedAt, sentThrough, lastPacketIdentifier: lastIdentifier } = record;
     this.#byStoreId.set(record.sessionId, {
-      session, record, lastIdentifier: record.lastPacketIdentifier, entries: 0,
+      session, detachedAt, sentThrough, lastIdentifier, entries: 0,
     });
   }
   #monotonic(wall: number): number {
@@ -130,7 +131,7 @@ export class Restorer implements LoadVisitor {
     if (restored === undefined) return;
     restored.lastIdentifier = entry.packetIdentifier;
     restored.entries++;
-    const { detachedAt, sentThrough } = restored.record;
+    const { detachedAt, sentThrough } = restored;
     const wasSent = restored.entries <= this.#parts.inflightMax
       && (detachedAt === 0 || entry.number <= sentThrough);
     const { qos, retain, packetIdentifier, subscriptionIdentifiers } = entry;
@@ -151,11 +152,11 @@ export class Restorer implements LoadVisitor {
     const { durable, sessions, inflightMax } = this.#parts;
     for (const block of this.#blocks.values()) if (block !== 0) durable.letGo(block);
     this.#blocks.clear();
-    for (const { session, record, lastIdentifier } of this.#byStoreId.values()) {
+    for (const { session, detachedAt, lastIdentifier } of this.#byStoreId.values()) {
       // Ids behind the last stored one may have been used for what was not stored.
       const last = ((lastIdentifier + inflightMax - 1) % IDENTIFIERS) + 1;
       durable.setLastIdentifier(session.handle, last);
-      sessions.restored(session, record.detachedAt === 0 ? 'connected' : 'offline');
+      sessions.restored(session, detachedAt === 0 ? 'connected' : 'offline');
     }
   }
 
@@ -175,7 +176,8 @@ export class Restorer implements LoadVisitor {
 
 interface Restored {
   readonly session: Session;
-  readonly record: SessionRecord;
+  readonly detachedAt: number;
+  readonly sentThrough: number;
   lastIdentifier: number;
   entries: number;
 }

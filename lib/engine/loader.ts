@@ -11,7 +11,7 @@ import {
   messageBytes, readMessage, readQueueEntry, readSession, readSubscription, readWill, referenceOf,
 } from './records.js';
 import type { OrderedStore, StoreEntry } from './store.js';
-import { SCAN_ENTRIES, scanAll } from './store.js';
+import { chunksOf, scanAll } from './store.js';
 
 const QUEUE_BYTES_MAX = 64 * 1024 * 1024;
 const QUEUE_MESSAGES_PER_SESSION_MAX = 10_000;
@@ -117,15 +117,8 @@ export class Loader {
    * given for.
    */
   async #queues(): Promise<void> {
-    const cursor = this.parts.store.scan(classRange(KEY_QUEUE));
-    try {
-      for (;;) {
-        const entries = await cursor.next(SCAN_ENTRIES);
-        await this.#queueChunk(entries);
-        if (entries.length < SCAN_ENTRIES) break;
-      }
-    } finally {
-      await cursor.close();
+    for await (const entries of chunksOf(this.parts.store.scan(classRange(KEY_QUEUE)))) {
+      await this.#queueChunk(entries);
     }
     this.#endQueue();
   }

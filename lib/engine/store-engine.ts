@@ -51,6 +51,8 @@ export interface Testimony extends Identity {
 }
 const READ_AHEAD_ENTRIES = 256;
 const LOSSES_NAMED = 5;
+/** After a load of so many records the store is opened anew. */
+const REOPEN_RECORDS = 50_000;
 
 export class StoreEngine implements Engine {
   readonly name: Engine['name'];
@@ -134,8 +136,25 @@ export class StoreEngine implements Engine {
       losses: this.#losses,
     }, visitor, limits).run();
     this.#refuseLosses();
+    await this.#forgetPages(report);
     this.#sweeper.start();
     return report;
+  }
+
+  /**
+   * LevelDB keeps every table that was read mapped: all that was loaded would be in memory twice.
+   */
+  async #forgetPages(report: LoadReport): Promise<void> {
+    const { sessions, subscriptions, retainedMessages, queuedMessages, spilledMessages } = report;
+    const read = sessions + subscriptions + retainedMessages + queuedMessages + spilledMessages;
+    if (read < REOPEN_RECORDS) return;
+    await this.#store.close();
+    try {
+      await this.#store.open();
+    } catch (error) {
+      this.#state = 'closed';
+      throw error;
+    }
   }
 
   nextNumber(): number {

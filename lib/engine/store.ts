@@ -43,19 +43,32 @@ export async function readOne(store: Readable, key: Buffer): Promise<Buffer | un
   }
 }
 
+/**
+ * Chunk after chunk of a cursor until its end; the next one is being read while the caller works on
+ * this one.
+ */
+export async function* chunksOf(cursor: StoreCursor): AsyncGenerator<StoreEntry[]> {
+  let next = cursor.next(SCAN_ENTRIES);
+  try {
+    for (;;) {
+      const entries = await next;
+      const isLast = entries.length < SCAN_ENTRIES;
+      if (!isLast) next = cursor.next(SCAN_ENTRIES);
+      if (entries.length > 0) yield entries;
+      if (isLast) return;
+    }
+  } finally {
+    await next.catch(() => undefined); // nobody wants it any more, but it must not outlive us
+    await cursor.close();
+  }
+}
+
 /** Calls `visit` for each entry of a range; answers false of it end the scan. */
 export async function scanAll(
   store: Readable, range: KeyRange,
   visit: (key: Buffer, value: Buffer) => boolean | void,
 ): Promise<void> {
-  const cursor = store.scan(range);
-  try {
-    for (;;) {
-      const entries = await cursor.next(SCAN_ENTRIES);
-      for (const [key, value] of entries) if (visit(key, value) === false) return;
-      if (entries.length < SCAN_ENTRIES) return;
-    }
-  } finally {
-    await cursor.close();
+  for await (const entries of chunksOf(store.scan(range))) {
+    for (const [key, value] of entries) if (visit(key, value) === false) return;
   }
 }

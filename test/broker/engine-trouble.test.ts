@@ -6,6 +6,7 @@ import type { IClientOptions, MqttClient } from 'mqtt';
 import mqttPacket from 'mqtt-packet';
 import type { Packet } from 'mqtt-packet';
 import { Broker } from 'nidomq';
+import type { BrokerOptions } from 'nidomq';
 import { Core } from '../../lib/core/core.js';
 import type { Engine, EngineBatch } from '../../lib/engine/index.js';
 import { EngineError, createMemoryEngine } from '../../lib/engine/index.js';
@@ -39,10 +40,10 @@ function engineWithDisk(): { engine: Engine; disk: { isFull: boolean; refusals: 
 }
 
 async function start(
-  engine: Engine,
+  engine: Engine, options: BrokerOptions = {},
 ): Promise<{ broker: Broker; states: string[]; traps: (() => void)[] }> {
   const traps: (() => void)[] = [];
-  const broker = new Broker({ listeners: [{ port: 0 }], logger: false }, {
+  const broker = new Broker({ listeners: [{ port: 0 }], logger: false, ...options }, {
     engine,
     createCore(options, events, around) {
       traps.push(() => around.broken(new Error('unreachable')));
@@ -115,6 +116,27 @@ describe('a disk that is full', () => {
     await until(() => heard.length === 10);
     expect(heard).toEqual(Array.from({ length: 10 }, (_, i) => `${i}`));
     expect(states).toEqual(['stalled', 'ok']);
+  });
+
+  it('tells publishers when too much waits for it: 0x97, or the end of a 3.x connection', async () => {
+    const { engine, disk } = engineWithDisk();
+    const { broker } = await start(engine, { limits: { unstoredBytesMax: 4_096 } });
+    const receiver = await connect(broker, 'receiver');
+    await receiver.subscribeAsync('t', { qos: 1 });
+    const sender = await connect(broker, 'sender');
+    const other = await connect(broker, 'other');
+    const old = await connect(broker, 'old', { protocolVersion: 4 });
+    disk.isFull = true;
+    const held = sender.publishAsync('t', 'x'.repeat(5_000), { qos: 1 });
+    await until(() => disk.refusals > 0);
+    await expect(other.publishAsync('t', 'y', { qos: 1 })).rejects.toMatchObject({ code: 0x97 });
+    const cut = new Promise<void>((resolve) => old.once('close', () => resolve()));
+    old.publish('t', 'z', { qos: 1 });
+    await cut;
+    disk.isFull = false;
+    await held;
+    await until(() => broker.engineState === 'ok');
+    await sender.publishAsync('t', 'w', { qos: 1 });
   });
 
   it('lets no PUBCOMP out before the end of the exchange is stored, reconnected or not', async () => {

@@ -10,6 +10,7 @@ import {
   GroupCommit, checkDirectory, createFileEngine, restoreSnapshot,
 } from '../../lib/engine/index.js';
 import { numberKey, storeKey, KEY_BATCH, KEY_RETAINED } from '../../lib/engine/keys.js';
+import { establishIdentity, readIdentity } from '../../lib/engine/identity.js';
 import { LevelStore } from '../../lib/engine/level-store.js';
 import { OperationLog } from '../../lib/engine/operation-log.js';
 import { sealValue } from '../../lib/engine/checksum.js';
@@ -105,6 +106,42 @@ describe('file engine: whose directory it is', () => {
       code: 'NIDO_ENGINE_FORMAT_NEWER', message: expect.stringContaining('99'),
     });
     await expect(checkDirectory(path)).rejects.toMatchObject({ code: 'NIDO_ENGINE_FORMAT_NEWER' });
+  });
+
+  it('brings a store of an older format up to date, again after a crash in between', async () => {
+    const engine = await startLoaded();
+    await fill(engine, 2);
+    await engine.close();
+    const { nodeId } = await checkDirectory(path);
+    const body = Buffer.concat([Buffer.alloc(4), Buffer.from(nodeId, 'hex')]); // format 0
+    await tamper((log) => log.copyPut(storeKey('identity'), sealValue(storeKey('identity'), body)));
+    const store = new LevelStore({ path, createIfMissing: 'no' });
+    await store.open();
+    let runs = 0;
+    const migrate = async (): Promise<void> => {
+      const log = new OperationLog();
+      log.copyPut(storeKey('new'), sealValue(storeKey('new'), Buffer.from('value')));
+      await store.write([log], { sync: 'yes' });
+      if (runs++ === 0) throw new Error('the process died here');
+    };
+    const migrations = new Map([[0, migrate]]);
+    await expect(establishIdentity(store, migrations)).rejects.toThrow('died here');
+    expect(await establishIdentity(store, migrations)).toMatchObject({ formatVersion: 1 });
+    expect(runs).toBe(2);
+    expect(await establishIdentity(store, migrations)).toMatchObject({ formatVersion: 1 });
+    expect(runs).toBe(2); // and never again
+    await expect(readIdentity(store)).resolves.toMatchObject({ formatVersion: 1 });
+    await store.close();
+    expect((await loaded(await start())).sessions.size).toBe(2);
+  });
+
+  it('refuses an older format from which nothing leads here', async () => {
+    await (await start()).close();
+    const body = Buffer.alloc(20);
+    await tamper((log) => log.copyPut(storeKey('identity'), sealValue(storeKey('identity'), body)));
+    await expect(start()).rejects.toMatchObject({
+      code: 'NIDO_ENGINE_FOREIGN', message: expect.stringContaining('format 0'),
+    });
   });
 
   it('says which option is wrong', () => {
