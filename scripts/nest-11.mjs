@@ -16,6 +16,7 @@ try {
   prepare();
   const versions = ['common', 'core', 'microservices'].map(versionOf).join(', ');
   console.log(`Nest ${versions}; Node ${process.versions.node}`);
+  compileAsOldProjectsDo();
   const jest = join(project, 'node_modules/jest/bin/jest.js');
   const result = spawnSync(
     process.execPath, [jest, ...process.argv.slice(2)], { cwd: project, stdio: 'inherit' },
@@ -53,6 +54,26 @@ function copyTests(folder) {
       .replace(/'\.\.\/\.\.\/lib\//g, `'../../node_modules/nidomq/dist/`);
     writeFileSync(join(project, folder, name), text);
   }
+}
+
+/** `moduleResolution: node` knows no `exports`: the types come from typesVersions. */
+function compileAsOldProjectsDo() {
+  writeFileSync(join(project, 'use.ts'), `import { Payload } from '@nestjs/microservices';
+import { NidoModule, NidoStrategy, OnTopic, TopicParam } from 'nidomq/nest';
+import { NidoHealthIndicator } from 'nidomq/terminus';
+export class Home {
+  constructor(readonly health: NidoHealthIndicator) {}
+  @OnTopic(':room/light')
+  light(@TopicParam('room') room: string, @Payload() on: boolean): void { void [room, on]; }
+}
+export const module = NidoModule.forRoot({ join: { url: 'mqtt://broker' } });
+export const strategy = new NidoStrategy({ host: {} });
+`);
+  const words = '--noEmit --strict --target es2022 --module commonjs --moduleResolution node10 '
+    + '--experimentalDecorators --emitDecoratorMetadata --skipLibCheck use.ts';
+  const tsc = join(project, 'node_modules/typescript/bin/tsc');
+  execFileSync(process.execPath, [tsc, ...words.split(' ')], { cwd: project, stdio: 'inherit' });
+  console.log('compiled with moduleResolution node10');
 }
 
 /** jest as in the README. */

@@ -1,31 +1,42 @@
 /**
- * The package as a stranger gets it: packed, installed into an empty project, and used from ESM,
- * from CommonJS, from a shell and from TypeScript. It packs dist/ as it is, so build first
- * (`npm test` does).
+ * The package as a stranger gets it: packed, unpacked into an empty project beside what it depends
+ * on, and used from ESM, from CommonJS, from a shell and from TypeScript. It packs dist/ as it is,
+ * so build first (`npm test` does). No registry is asked: `npm run readme` installs it for real.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { ROOT } from './source-files.js';
 
 const run = promisify(execFile);
-const INSTALL_DEADLINE_MS = 120_000;
-const USE_DEADLINE_MS = 60_000;
+const PACK_DEADLINE_MS = 120_000;
+const USE_DEADLINE_MS = 120_000;
 
 interface PackedFile { readonly path: string; readonly mode: number }
 interface Manifest {
   readonly version: string;
+  readonly schematics: string;
+  readonly bin: Record<string, string>;
   readonly exports: Record<string, string | Record<string, string>>;
+  readonly dependencies: Record<string, string>;
+  readonly optionalDependencies: Record<string, string>;
+  readonly peerDependencies: Record<string, string>;
 }
 
 const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Manifest;
-/** Entry points with code; the others need a framework that an empty project does not have. */
-const ENTRY_POINTS = ['nidomq', 'nidomq/client', 'nidomq/testing'];
+/** Entry points that need nothing but the package's own dependencies. */
+const PLAIN_ENTRY_POINTS = ['nidomq', 'nidomq/client', 'nidomq/testing'];
+const NEST_ENTRY_POINTS = ['nidomq/nest', 'nidomq/terminus'];
 
+/** An empty project, and one that has Nest, too. */
 let project = '';
+let nestProject = '';
 let packed: PackedFile[] = [];
 
 beforeAll(async () => {
@@ -33,22 +44,46 @@ beforeAll(async () => {
     throw new Error('dist/ is missing: run `npm run build`, or `npm test`, which builds it');
   }
   project = mkdtempSync(join(tmpdir(), 'nidomq-package-'));
-  writeFileSync(join(project, 'package.json'), '{ "name": "stranger", "private": true }\n');
+  nestProject = mkdtempSync(join(tmpdir(), 'nidomq-package-'));
   // Scripts are left out: `prepack` would build again under the other tests' feet.
   const { stdout } = await run(
     'npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', project], { cwd: ROOT },
   );
   const [pack] = JSON.parse(stdout) as { filename: string; files: PackedFile[] }[];
   packed = pack.files;
-  await run(
-    'npm', ['install', `./${pack.filename}`, '--prefer-offline', '--no-audit', '--no-fund'],
-    { cwd: project },
-  );
-}, INSTALL_DEADLINE_MS);
+  const tarball = join(project, pack.filename);
+  const own = { ...manifest.dependencies, ...manifest.optionalDependencies };
+  await unpack(tarball, project, Object.keys(own));
+  const peers = Object.keys({ ...own, ...manifest.peerDependencies });
+  await unpack(tarball, nestProject, [...peers, '@nestjs/testing', '@types/node']);
+}, PACK_DEADLINE_MS);
 
 afterAll(() => {
-  if (project !== '') rmSync(project, { recursive: true, force: true });
+  for (const folder of [project, nestProject]) {
+    if (folder !== '') rmSync(folder, { recursive: true, force: true });
+  }
 });
+
+/** As npm would lay it out: the package, what it depends on, and its command. */
+async function unpack(
+  tarball: string, folder: string, dependencies: readonly string[],
+): Promise<void> {
+  writeFileSync(join(folder, 'package.json'), '{ "name": "stranger", "private": true }\n');
+  const modules = join(folder, 'node_modules');
+  mkdirSync(join(modules, 'nidomq'), { recursive: true });
+  await run('tar', ['-xzf', tarball, '-C', join(modules, 'nidomq'), '--strip-components=1']);
+  for (const name of dependencies) {
+    const installed = join(ROOT, 'node_modules', name);
+    // An optional one need not be installed.
+    if (!existsSync(installed)) continue;
+    mkdirSync(dirname(join(modules, name)), { recursive: true });
+    symlinkSync(installed, join(modules, name));
+  }
+  mkdirSync(join(modules, '.bin'));
+  for (const [name, path] of Object.entries(manifest.bin)) {
+    symlinkSync(join('../nidomq', path), join(modules, '.bin', name));
+  }
+}
 
 describe('the tarball', () => {
   it('holds what is compiled and what is to be read, and nothing else', () => {
@@ -65,6 +100,18 @@ describe('the tarball', () => {
     const paths = new Set(packed.map((file) => `./${file.path}`));
     const targets = Object.values(manifest.exports).flatMap((target) =>
       (typeof target === 'string' ? [target] : Object.values(target)));
+    targets.push(manifest.schematics, ...Object.values(manifest.bin).map((path) => `./${path}`));
+    expect(targets.filter((target) => !paths.has(target))).toEqual([]);
+  });
+
+  it('holds what the schematics point at', () => {
+    const paths = new Set(packed.map((file) => file.path));
+    const collection = JSON.parse(readFileSync(join(ROOT, manifest.schematics), 'utf8')) as {
+      readonly schematics: Record<string, { readonly factory: string; readonly schema: string }>;
+    };
+    const targets = Object.values(collection.schematics).flatMap(({ factory, schema }) =>
+      [factory.split('#')[0], schema].map((path) => join(dirname(manifest.schematics), path)));
+    expect(targets).toHaveLength(4);
     expect(targets.filter((target) => !paths.has(target))).toEqual([]);
   });
 
@@ -77,20 +124,10 @@ describe('the tarball', () => {
 });
 
 describe('in an empty project', () => {
-  it.each(ENTRY_POINTS)('import and require of %s give the same module', async (entry) => {
-    const script = `
-      const required = require('${entry}');
-      import('${entry}').then((imported) => {
-        const names = Object.keys(imported).filter((name) => name !== 'default').sort();
-        if (names.length === 0) throw new Error('nothing is exported');
-        for (const name of names) {
-          if (required[name] !== imported[name]) throw new Error(name + ' differs');
-        }
-        console.log(names.join(' '));
-      });`;
-    const { stdout } = await run(process.execPath, ['-e', script], { cwd: project });
-    expect(stdout.trim().split(' ').length).toBeGreaterThan(0);
-    if (entry === 'nidomq') expect(stdout.split(/\s+/)).toContain('Broker');
+  it.each(PLAIN_ENTRY_POINTS)('import and require of %s give the same module', async (entry) => {
+    const names = await namesOf(entry, project);
+    expect(names.length).toBeGreaterThan(0);
+    if (entry === 'nidomq') expect(names).toContain('Broker');
   }, USE_DEADLINE_MS);
 
   it('a broker opens a door and closes it, from ESM and from CommonJS', async () => {
@@ -118,26 +155,91 @@ describe('in an empty project', () => {
     expect(stdout.trim()).toBe(manifest.version);
   }, USE_DEADLINE_MS);
 
-  it('a strict TypeScript program compiles against its types', async () => {
-    const files: Record<string, string> = {
-      'use.mts': `import { Broker } from 'nidomq';
-const broker = new Broker({ listeners: [{ host: '127.0.0.1', port: 0 }] });
-await broker.listen();
-await broker.close();
-`,
-      'use.cts': `import { Broker } from 'nidomq';
-export const make = (): Broker => new Broker({ listeners: [{ host: '127.0.0.1', port: 0 }] });
-`,
-    };
-    for (const [name, text] of Object.entries(files)) writeFileSync(join(project, name), text);
-    const options = [
-      '--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node',
-      '--typeRoots', join(ROOT, 'node_modules/@types'),
-    ];
-    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
-    const { stdout } = await run(
-      process.execPath, [tsc, ...options, ...Object.keys(files)], { cwd: project },
-    ).catch((error: { stdout: string }) => error);
-    expect(stdout).toBe('');
+});
+
+describe('beside Nest', () => {
+  it.each(NEST_ENTRY_POINTS)('import and require of %s give the same module', async (entry) => {
+    const names = await namesOf(entry, nestProject);
+    expect(names).toContain(entry === 'nidomq/nest' ? 'NidoStrategy' : 'NidoHealthIndicator');
+  }, USE_DEADLINE_MS);
+
+  it('is told in words by a project without Nest that Nest is missing', async () => {
+    await expect(namesOf('nidomq/nest', project)).rejects.toThrow(/Cannot find (package|module)/);
   }, USE_DEADLINE_MS);
 });
+
+/** Module resolutions of TypeScript, and the kinds of files that have them. */
+const RESOLUTIONS: readonly (readonly [string, string, string])[] = [
+  // The declarations themselves are checked once: without skipLibCheck.
+  ['nodenext', 'use.mts', '--module nodenext'],
+  ['nodenext, CommonJS', 'use.cts', '--module nodenext --skipLibCheck'],
+  ['node16', 'use.mts', '--module node16 --skipLibCheck'],
+  ['bundler', 'use.ts', '--module esnext --moduleResolution bundler --skipLibCheck'],
+  [
+    'node10, by typesVersions', 'use.ts',
+    '--module commonjs --moduleResolution node10 --ignoreDeprecations 6.0 --skipLibCheck',
+  ],
+];
+/** Nest 12 has no types for node10; `npm run nest:11` compiles with Nest 11 that way. */
+const OF_NEST_12 = RESOLUTIONS.filter(([name]) => !name.startsWith('node10'));
+const STRICT = ['--noEmit', '--strict', '--target', 'es2022', '--types', 'node'];
+const PLAIN_PROGRAM = `import { Broker } from 'nidomq';
+import { connect } from 'nidomq/client';
+import { TestBroker } from 'nidomq/testing';
+export const broker: Broker = new Broker({ listeners: [{ host: '127.0.0.1', port: 0 }] });
+export const tests: Promise<TestBroker> = TestBroker.start();
+export const client = connect;
+// @ts-expect-error There is no such option: the types are there, not just \`any\`.
+new Broker({ listners: [] });
+`;
+const NEST_PROGRAM = `import { Controller } from '@nestjs/common';
+import { Payload } from '@nestjs/microservices';
+import { NidoModule, NidoStrategy, OnTopic, TopicParam } from 'nidomq/nest';
+import { NidoHealthIndicator } from 'nidomq/terminus';
+@Controller()
+export class Home {
+  constructor(readonly health: NidoHealthIndicator) {}
+  @OnTopic(':room/light')
+  light(@TopicParam('room') room: string, @Payload() on: boolean): void { void [room, on]; }
+}
+export const module = NidoModule.forRoot({ join: { url: 'mqtt://broker' } });
+export const strategy = new NidoStrategy({ host: {} });
+`;
+
+describe('a strict TypeScript program', () => {
+  it.each(RESOLUTIONS)('compiles against our types: %s', async (_name, file, options) => {
+    writeFileSync(join(project, file), PLAIN_PROGRAM);
+    const types = ['--typeRoots', join(ROOT, 'node_modules/@types')];
+    expect(await compile(project, [...STRICT, ...types, ...options.split(' '), file])).toBe('');
+  }, USE_DEADLINE_MS);
+
+  it.each(OF_NEST_12)('compiles with Nest: %s', async (_name, file, options) => {
+    writeFileSync(join(nestProject, file), NEST_PROGRAM);
+    const nest = ['--experimentalDecorators', '--emitDecoratorMetadata', '--skipLibCheck'];
+    expect(await compile(nestProject, [...STRICT, ...nest, ...options.split(' '), file])).toBe('');
+  }, USE_DEADLINE_MS);
+});
+
+/** What tsc complains about. */
+async function compile(cwd: string, words: readonly string[]): Promise<string> {
+  const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
+  const { stdout } = await run(process.execPath, [tsc, ...words], { cwd })
+    .catch((error: { stdout: string }) => error);
+  return stdout;
+}
+
+/** Names of what an entry point exports; rejects when `import` and `require` differ. */
+async function namesOf(entry: string, cwd: string): Promise<string[]> {
+  const script = `
+    const required = require('${entry}');
+    import('${entry}').then((imported) => {
+      const names = Object.keys(imported).filter((name) => name !== 'default').sort();
+      if (names.length === 0) throw new Error('nothing is exported');
+      for (const name of names) {
+        if (required[name] !== imported[name]) throw new Error(name + ' differs');
+      }
+      console.log(names.join(' '));
+    });`;
+  const { stdout } = await run(process.execPath, ['-e', script], { cwd });
+  return stdout.trim().split(/\s+/);
+}
