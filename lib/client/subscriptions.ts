@@ -284,6 +284,8 @@ export class Subscriptions {
     try {
       this.core.subscribe(added.session, entry.parsed.filter, {
         qos: options.qos ?? 0,
+        // The server sends one copy to this client: one of its handlers in the group gets it.
+        shareName: entry.parsed.shareName,
         retainAsPublished: true, // the server has decided about the RETAIN flag
         retainHandling: 2,
         subscriptionIdentifier: entry.identifier,
@@ -301,7 +303,7 @@ export class Subscriptions {
 
   #removeHandler(entry: FilterEntry, handler: HandlerSubscription): void {
     entry.handlers.delete(handler);
-    this.core.unsubscribe(handler.session, entry.parsed.filter);
+    this.core.unsubscribe(handler.session, entry.parsed.filter, entry.parsed.shareName);
     this.#bySession.delete(handler.session);
   }
 
@@ -329,7 +331,7 @@ export class Subscriptions {
       }
     }
     entry.handlers.delete(handler);
-    this.core.unsubscribe(handler.session, entry.parsed.filter);
+    this.core.unsubscribe(handler.session, entry.parsed.filter, entry.parsed.shareName);
     await handler.whenIdle();
     this.#bySession.delete(handler.session);
     handler.end();

@@ -20,14 +20,12 @@ import { NidoNestError, messageOf } from './errors.js';
 import type { Link } from './link/link.js';
 import type { NidoClient } from './nido.client.js';
 import type { NidoStrategy } from './nido.strategy.js';
-import type { NidoOptions } from './options.js';
 import type { ReadinessGate } from './readiness.js';
 import { getBrokerToken } from './tokens.js';
 
 export interface LifecycleParts {
   readonly modules: ModulesContainer;
   readonly name: string;
-  readonly options: NidoOptions;
   readonly broker: Broker | null;
   readonly link: Link;
   readonly gate: ReadinessGate;
@@ -40,7 +38,6 @@ export interface LifecycleParts {
 const EARLY_EVENTS_MAX = 1_000;
 /** Nest sorts modules by distance: this one is bootstrapped last and destroyed first. */
 const NEAREST = -1;
-const DEFAULT_DRAIN_MS = 10_000;
 
 export class NidoLifecycle
   implements OnApplicationBootstrap, OnModuleDestroy, OnApplicationShutdown
@@ -70,9 +67,9 @@ export class NidoLifecycle
   }
 
   async onApplicationShutdown(): Promise<void> {
-    const { client, link, options } = this.#parts;
+    const { client, link, strategy } = this.#parts;
     await client.close();
-    await link.close({ deadlineMs: options.drainMs ?? DEFAULT_DRAIN_MS });
+    await link.close({ deadlineMs: strategy.closeDeadlineMs });
   }
 
   #listen(broker: Broker, { event, wrapper, method }: FoundListener): void {

@@ -147,7 +147,6 @@ function lifecycleProvider(name: string): Provider {
     provide: `NidoLifecycle:${name}`,
     inject: [
       ModulesContainer,
-      getOptionsToken(name),
       getBrokerToken(name),
       getLinkToken(name),
       getGateToken(name),
@@ -156,7 +155,6 @@ function lifecycleProvider(name: string): Provider {
     ],
     useFactory: (
       modules: ModulesContainer,
-      options: NidoOptions,
       broker: Broker | null,
       link: Link,
       gate: ReadinessGate,
@@ -164,7 +162,7 @@ function lifecycleProvider(name: string): Provider {
       client: NidoClient,
     ) =>
       new NidoLifecycle({
-        modules, name, options, broker, link, gate, strategy, client, NidoModule,
+        modules, name, broker, link, gate, strategy, client, NidoModule,
       }),
   };
 }

@@ -39,6 +39,9 @@ type StartHook = (
 ) => void;
 type EndHook = (transportId: Transport | symbol, context: unknown) => void;
 
+/** For goodbyes, when the handlers have used up their time. */
+const LATE_CLOSE_MS = 1_000;
+
 let warnedOfBareStrategy: 'yes' | 'no' = 'no';
 
 export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
@@ -57,6 +60,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
   #endHook: EndHook | undefined;
   #client: NidoClient | undefined;
   #draining: Promise<void> | undefined;
+  #lateHandlers: 'yes' | 'no' = 'no';
 
   constructor(options: NidoOptions, parts?: StrategyParts) {
     super();
@@ -111,9 +115,12 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
     await this.drain();
     await this.#client?.close();
     this.#registry.close();
-    if (this.#ownsLink === 'yes') {
-      await this.#link.close({ deadlineMs: this.#settings.drainMs });
-    }
+    if (this.#ownsLink === 'yes') await this.#link.close({ deadlineMs: this.closeDeadlineMs });
+  }
+
+  /** @internal What is left for the link: handlers that had their `drainMs` get no more. */
+  get closeDeadlineMs(): number {
+    return this.#lateHandlers === 'yes' ? LATE_CLOSE_MS : this.#settings.drainMs;
   }
 
   /** Takes no new messages; resolves when no handler is at work, or after `deadlineMs`. */
@@ -199,6 +206,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
     const outcome = await Promise.race([done, late]);
     clearTimeout(timer);
     if (outcome === 'late') {
+      this.#lateHandlers = 'yes';
       this.logger.warn(`handlers were still at work after ${deadlineMs} ms (option drainMs)`);
     }
   }
