@@ -9,10 +9,10 @@ import {
 import type { INestApplication, PipeTransform } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import {
-  ClientProxy, ClientsModule, Ctx, EventPattern, MessagePattern, MqttContext, MqttRecordBuilder,
+  Client, ClientProxy, ClientsModule, Ctx, EventPattern, MessagePattern, MqttContext, MqttRecordBuilder,
   Payload, RpcException,
 } from '@nestjs/microservices';
-import { Observable, catchError, from, lastValueFrom, of, scan, throwError } from 'rxjs';
+import { Observable, catchError, from, lastValueFrom, of, scan, take, throwError } from 'rxjs';
 import { NidoClient, NidoStrategy } from '../../lib/nest/index.js';
 import type { NidoOptions } from '../../lib/nest/index.js';
 import { LogBook, closeAll, onClose, openBroker, until, urlOf } from './kit.js';
@@ -249,6 +249,47 @@ describe.each(['host', 'join'] as const)('Nest\'s MQTT behaviour, %s', (mode) =>
     expect(await post('/forward?topic=inherited', { value: 'yes' })).toEqual({ value: 'yes' });
     expect(await post('/refused')).toBe('refused');
   });
+});
+
+@Controller()
+class BroadcastController {
+  @Client({ customClass: NidoClient, options: {} } as never)
+  client!: ClientProxy;
+
+  @MessagePattern({ cmd: 'broadcast' })
+  reply(): Observable<number> {
+    return new Observable((observer) => observer.next(1));
+  }
+}
+
+describe('Nest\'s MQTT broadcast', () => {
+  afterEach(closeAll);
+
+  it.each(['host', 'join'] as const)('is answered by every application, the first one: %s',
+    async (mode) => {
+      const broker = mode === 'join' ? await openBroker() : undefined;
+      const port = broker === undefined ? await freePort() : broker.listeners[0].port;
+      const join = { url: `mqtt://127.0.0.1:${port}` };
+      @Module({ controllers: [BroadcastController] })
+      class AppModule {}
+      for (const at of [0, 1]) {
+        const isHost = at === 0 && broker === undefined;
+        const strategy = new NidoStrategy({
+          ...(isHost ? { host: { listeners: [{ host: '127.0.0.1', port }] } } : { join }),
+          drainMs: 50,
+        } as NidoOptions);
+        const app = await NestFactory.createMicroservice(
+          AppModule, { strategy, logger: new LogBook() });
+        onClose(() => app.close());
+        await app.listen();
+        expect(app.get(BroadcastController).client).toBeInstanceOf(NidoClient);
+      }
+      const client = new NidoClient(join);
+      onClose(() => client.close());
+      const answers = client.send<number>({ cmd: 'broadcast' }, {})
+        .pipe(scan((a, b) => a + b), take(2));
+      expect(await lastValueFrom(answers)).toBe(2);
+    });
 });
 
 async function freePort(): Promise<number> {
