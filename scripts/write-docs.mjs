@@ -14,6 +14,7 @@ import { ROOT } from './toolbox.mjs';
 /** One row for each page: where, the mark (none: the whole page), and who says what stands there. */
 const PAGES = [
   { file: 'docs/options.md', render: optionsPage },
+  { file: 'README.md', mark: 'statements', render: statementsTable },
 ];
 
 function nidomq(...args) {
@@ -37,6 +38,24 @@ function optionsPage() {
     '',
     sections.join('\n\n'),
     '',
+  ].join('\n');
+}
+
+/** What the manifest of conformance says, per version and role. */
+function statementsTable() {
+  const manifest = JSON.parse(
+    readFileSync(join(ROOT, 'test/conformance/manifest.json'), 'utf8'));
+  const lines = ['5.0', '3.1.1'].flatMap((version) => ['server', 'client'].map((role) => {
+    const states = manifest
+      .filter((statement) => statement.version === version && statement[role] !== undefined)
+      .map((statement) => statement[role].status);
+    const count = (wanted) => states.filter((state) => state === wanted).length;
+    return `| MQTT ${version}, ${role} | ${states.length} | ${count('tested')} `
+      + `| ${count('not applicable')} | ${count('gap')} |`;
+  }));
+  return [
+    '| statements that bind | | tested | not applicable | gaps |', '|---|---:|---:|---:|---:|',
+    ...lines,
   ].join('\n');
 }
 
