@@ -105,7 +105,7 @@ function breakLine(copy, file, at, named, budget) {
   const lines = text.split('\n');
   const isCore = file.startsWith('assembly/');
   const end = endOf(lines, at);
-  let survived = 0;
+  const survived = [];
   try {
     for (const { rule, code } of mutantsOf(lines.slice(at, end + 1)).slice(0, MUTANTS_MAX)) {
       if (budget.left-- <= 0) break;
@@ -113,25 +113,25 @@ function breakLine(copy, file, at, named, budget) {
       if (isCore && !buildCore(copy)) continue;
       const { outcome } = runTests(copy, named);
       if (outcome !== 'passed') return { verdict: 'caught', rule };
-      survived++;
+      survived.push(rule);
     }
   } finally {
     writeFileSync(path, text);
     if (isCore) cpSync(join(copy, UNBROKEN), join(copy, EMBEDDED));
   }
-  return { verdict: survived > 0 ? 'survived' : 'not mutable' };
+  return { verdict: survived.length > 0 ? 'survived' : 'not mutable', rule: survived.join(', ') };
 }
 
 /** One place that carries the tag: caught when one of the lines it speaks of is. */
 function breakPlace(copy, place, named) {
-  let verdict = 'not mutable';
+  let last = { verdict: 'not mutable', at: place.line };
   const budget = { left: MUTANTS_OF_PLACE_MAX };
   for (const at of place.targets) {
     const one = breakLine(copy, place.file, at, named, budget);
     if (one.verdict === 'caught') return { ...one, at };
-    if (one.verdict === 'survived') verdict = 'survived';
+    if (one.verdict === 'survived') last = { ...one, at };
   }
-  return { verdict, at: place.line };
+  return last;
 }
 
 function checkStatement(copy, entry, tags) {

@@ -159,6 +159,7 @@ export function mutantsOf(lines) {
   const statement = /;$/.test(trimmed) && isBalanced(code)
     && !/^(const|let|return|import|export|\}|case|default)\b/.test(trimmed);
   if (statement && !condition) add('statement dropped', code.replace(trimmed, ';'));
+  add('statement dropped', code.replace(/^(\s*\}? ?else )(?!if\b)[^{]+;$/, '$1;'));
   if (/^return;$/.test(trimmed)) add('statement dropped', code.replace(trimmed, ';'));
   if (/^[\w#]+(: .+)?,$/.test(trimmed) && isBalanced(code)) {
     add('field dropped', code.replace(trimmed, ''));
@@ -190,6 +191,6 @@ function constants(code, add) {
   add('result replaced by 0', code.replace(/\breturn [A-Z_0-9]+;/, 'return 0;'));
   add('result negated', code.replace(/\breturn ([^;]+);/, 'return !($1);'));
   add('number increased', code.replace(/\b(0x[0-9a-f]+|\d+)\b(?![>.])/, '($1 + 1)'));
-  add('constant replaced by 0', code.replace(/(?<=[=(,] )[A-Z][A-Z_0-9]{3,}\b/, '0'));
+  add('constant replaced by 0', code.replace(/(?<=[=(,:] )[A-Z][A-Z_0-9]{3,}\b/, '0'));
   add('value replaced by 0', code.replace(/^(\s*(?:const|let) \w+(?:: \w+)? = )[^;]+;/, '$10;'));
 }

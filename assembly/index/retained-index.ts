@@ -198,7 +198,7 @@ export function retainedPut(topicAt: u32, topicLength: u32, message: u32, order:
   const node = nodeAt(pointer);
   retainedReplaced = node.message;
   if (node.message == 0) messages++;
-  node.message = message;
+  node.message = message; // 3.1.1 [MQTT-3.3.1-7]
   node.order = order;
   return 0;
 }

@@ -178,7 +178,6 @@ function sendNext(session: Session, connection: Connection): bool {
   const at = reserveForPublish(connection, bytes);
   if (at == 0) return waitForMemory(session);
   let flags: u32 = entry.flags & FLAG_RETAIN ? PUBLISH_RETAIN : 0;
-  // [MQTT-3.3.1-3] 5.0 [MQTT-4.3.2-2] [MQTT-4.3.3-2]: DUP is our own, 0 the first time
   if (entry.flags & FLAG_DUP) flags |= PUBLISH_DUP; // [MQTT-3.3.1-1] [MQTT-4.4.0-1]
   writeFrame(at, connection.version, flags, entry.qos, entry.packetIdentifier);
   aliasWasSent(connection, serial);

@@ -119,6 +119,7 @@ export function appendTemplate(
   if (at == 0) return false;
   copyWithSlack(at, load<u32>(row), length);
   if (tail != 0) memory.copy(at + length, sourcePayloadAt, tail);
+  // [MQTT-3.3.1-3] 5.0 [MQTT-4.3.2-2] [MQTT-4.3.3-2]: DUP is our own, 0 the first time
   store<u8>(at, <u8>((PUBLISH << 4) | flags | (qos << 1)));
   if (qos != 0) storeTwoBytes(at + load<u32>(row, 8), packetIdentifier);
   return true;

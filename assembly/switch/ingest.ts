@@ -282,8 +282,8 @@ function isWelcome(connection: Connection, type: u32): bool {
     detail = DETAIL_FIRST_PACKET;
   } else if (connection.state == STATE_ASKED) {
     if (type == AUTH || type == DISCONNECT) return true;
-  } else if (type == CONNECT) {
-    detail = DETAIL_SECOND_CONNECT; // [MQTT-3.1.0-2]
+  } else if (type == CONNECT) { // [MQTT-3.1.0-2]
+    detail = DETAIL_SECOND_CONNECT;
   } else if (isFromClient(type, connection.version)) {
     return true;
   }

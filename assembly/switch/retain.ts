@@ -30,7 +30,7 @@ export function storeRetained(topicAt: u32, topicLength: u32): bool {
     (retainedCount() >= limitOf(LIMIT_RETAINED_MESSAGES) &&
       retainedFind(topicAt, topicLength) == 0);
   const message = isFull ? 0 : ensureMessage();
-  // [MQTT-3.3.1-5] 3.1.1 [MQTT-3.3.1-7]
+  // [MQTT-3.3.1-5]
   if (message == 0 || retainedPut(topicAt, topicLength, message, nextRetainedOrder()) != 0) {
     tellDropped(0, DROP_RETAINED_FULL, 0, topicAt, topicLength);
     return false;

@@ -97,7 +97,7 @@ export class WebSocketTransport implements Transport {
   write(bytes: Uint8Array, done: () => void): boolean {
     if (bytes.length === 0 || this.#webSocket.readyState !== READY_STATE_OPEN) return true;
     if (!this.#socket.writable) return true;
-    // [MQTT-6.0.0-1]: binary frames only. [MQTT-6.0.0-2]: packets may be cut anywhere.
+    // Binary frames only, and packets may be cut anywhere.
     if (bytes.length <= WEBSOCKET_FRAME_BYTES_MAX) this.#webSocket.send(bytes, BINARY_FRAME, done);
     else this.#sendInPieces(bytes, done);
     return false;
@@ -139,10 +139,10 @@ export class WebSocketTransport implements Transport {
   /** @internal */
   message(data: Uint8Array, isBinary: FrameIsBinary): void {
     if (this.#flow === 'ending' || this.#flow === 'closed') return;
-    if (!isBinary) this.#refuseText();
+    if (!isBinary) this.#refuseText(); // [MQTT-6.0.0-1]
     else if (this.#flow === 'paused' || this.#backlog !== undefined) {
       (this.#backlog ??= []).push(data);
-    } else this.#owner?.transportData(data);
+    } else this.#owner?.transportData(data); // [MQTT-6.0.0-2]
   }
 
   /** @internal */
@@ -219,7 +219,6 @@ export class WebSocketTransport implements Transport {
   #refuseText(): void {
     this.#failure = new TransportError('NIDO_TRANSPORT_TEXT_FRAME',
       'the peer sent a WebSocket text frame; MQTT travels in binary frames only');
-    // [MQTT-6.0.0-1]: any other type of data frame closes the Network Connection.
     this.#close({
       code: CLOSE_UNSUPPORTED_DATA,
       reason: 'MQTT needs binary frames',

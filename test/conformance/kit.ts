@@ -222,9 +222,10 @@ export class Kit {
     return before;
   }
 
-  /** Sends raw bytes on an accepted connection and expects the refusal. */
+  /** Sends raw bytes on an accepted connection, which works, and expects the refusal. */
   async expectBytesRefused(bytes: Buffer, codes?: readonly number[]): Promise<Reply[]> {
     const peer = await this.connect();
+    await this.fence(peer);
     peer.send(bytes);
     return this.expectRefused(peer, codes);
   }

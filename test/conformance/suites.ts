@@ -5,6 +5,7 @@ import { controlCases } from './cases/control.js';
 import { encodingCases } from './cases/encoding.js';
 import { propertyCases } from './cases/properties.js';
 import { publishCases } from './cases/publish.js';
+import { scenarioCases } from './cases/scenarios.js';
 import { sessionCases } from './cases/session.js';
 import { subscribeCases } from './cases/subscribe.js';
 import { topicCases } from './cases/topics.js';
@@ -14,4 +15,5 @@ import type { ConformanceCase } from './case.js';
 export const CASES: readonly ConformanceCase[] = [
   ...encodingCases, ...connectCases, ...sessionCases, ...willCases, ...publishCases,
   ...propertyCases, ...subscribeCases, ...topicCases, ...controlCases, ...announcedCases,
+  ...scenarioCases,
 ];

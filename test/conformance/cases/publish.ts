@@ -253,6 +253,24 @@ const exchanges: CaseRow[] = [
     },
   })),
   {
+    name: 'messages that wait for a client that is away come in their order, each once',
+    on: { 3: [], 4: ['4.6.0-6', '3.1.2-5', '4.5.0-1'], 5: ['4.6.0-5', '4.5.0-1'] },
+    run: async (t) => {
+      const session = { ...t.persistent(), clientId: t.clientId() };
+      const first = await t.connect(session);
+      await t.subscribed(first, t.topic('#'), 2);
+      await t.disconnect(first);
+      const publisher = await t.connect();
+      for (let at = 0; at < 12; at++) {
+        await t.publish(publisher, t.topic(`${at % 3}`), `${at}`, { qos: 1 });
+      }
+      const again = await t.connect(session);
+      for (let at = 0; at < 12; at++) await t.receive(again, { payload: `${at}`, qos: 1 });
+      await t.fence(again);
+      await again.expectNothing(0);
+    },
+  },
+  {
     name: 'a message goes out at the lower of published and granted QoS',
     on: { 3: [], 4: ['3.8.4-6'], 5: ['3.8.4-8'] },
     run: async (t) => {

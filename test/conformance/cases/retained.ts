@@ -45,6 +45,20 @@ export const retainedRows: readonly CaseRow[] = [
     },
   },
   {
+    name: 'a retained QoS 0 message takes the place of the one before',
+    on: { 3: [], 4: ['3.3.1-7'], 5: ['3.3.1-5'] }, kind: 'non-normative',
+    run: async (t) => {
+      const publisher = await t.connect();
+      await t.publish(publisher, t.topic('a'), 'old', { qos: 1, retain: true });
+      await t.publish(publisher, t.topic('a'), 'new', { retain: true });
+      const subscriber = await t.connect();
+      await t.subscribed(subscriber, t.topic('a'), 1);
+      await t.receive(subscriber, { payload: 'new', retain: true, qos: 0 });
+      await t.fence(subscriber);
+      await subscriber.expectNothing(0);
+    },
+  },
+  {
     name: 'an existing subscription gets RETAIN 0',
     on: { 3: [], 4: ['3.3.1-9'], 5: ['3.3.1-12'] },
     run: async (t) => {

@@ -189,6 +189,21 @@ const expiring: CaseRow[] = [
     },
   },
   {
+    name: 'a session that was away is kept while its connection is open, and not for ever after',
+    on: { 4: ['4.1.0-2'], 5: ['4.1.0-1', '4.1.0-2'] }, variant: 'session-expiry-cap',
+    run: async (t) => {
+      const session = await leaveSession(t, t.topic('a'));
+      const back = await t.connect(session);
+      present(back, true);
+      await sleep(2300); // longer than the cap of a second
+      await t.publish(await t.connect(), t.topic('a'), 'still here', { qos: 1 });
+      await t.receive(back, { payload: 'still here' });
+      await t.disconnect(back);
+      await sleep(2300);
+      present(await t.connect(session), false);
+    },
+  },
+  {
     name: 'a clean session 0 session of an old version ends at the configured cap',
     on: { 3: [], 4: [] }, kind: 'easily-wrong', variant: 'session-expiry-cap',
     run: async (t) => {

@@ -89,6 +89,19 @@ const publishing: CaseRow[] = [
     },
   },
   {
+    name: 'a published will is gone: the end of its session does not publish it again',
+    on: { 3: [], 4: ['3.1.2-10'], 5: ['3.1.2-10'] },
+    run: async (t) => {
+      const witness = await watcher(t);
+      const clientId = t.clientId();
+      (await t.connect({ ...t.persistent(), clientId, will: will(t) })).cut();
+      await t.receive(witness, { payload: 'last words' });
+      await t.disconnect(await t.connect({ clientId, cleanStart: true }));
+      await t.fence(witness);
+      await witness.expectNothing();
+    },
+  },
+  {
     name: 'without a will nothing is published when the network fails',
     on: { 3: [], 4: ['3.1.2-12'], 5: [] },
     run: async (t) => {
