@@ -1,7 +1,8 @@
 /**
  * docs/conformance.md: the scores of several brokers under the same cases, and what they missed.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { VERSION_NAME } from './kit.js';
 import { gapsOf, readManifest } from './manifest.js';
 import type { Role } from './manifest.js';
@@ -9,9 +10,10 @@ import type { CaseResult } from './run.js';
 import { scores } from './scores.js';
 import type { Run } from './scores.js';
 import type { Version } from './wire/packets.js';
-import { STATEMENTS } from './wire/tables.js';
+import { CONFORMANCE_DIRECTORY, STATEMENTS } from './wire/tables.js';
 
 const DOCUMENT = 'docs/conformance.md';
+const MUTATION_RESULTS = join(CONFORMANCE_DIRECTORY, 'mutation-results.json');
 type Row = readonly string[];
 
 function table(head: Row, rows: readonly Row[]): string {
@@ -91,6 +93,31 @@ function notRun(runs: readonly Run[]): string {
   return [...reasons].map(([reason, count]) => `- ${reason} (${count} cases)`).join('\n');
 }
 
+interface MutationRun {
+  readonly seed: number;
+  readonly role: string;
+  readonly statements: number;
+  readonly caught: number;
+  readonly survived: readonly string[];
+  readonly notMutable: readonly string[];
+}
+
+/** What `npm run mutation-check -- --record` has kept. */
+function mutationCheck(): string {
+  const runs = JSON.parse(readFileSync(MUTATION_RESULTS, 'utf8')) as MutationRun[];
+  const list = (ids: readonly string[]): string =>
+    ids.length === 0 ? '0' : `${ids.length}: ${ids.join(', ').replaceAll('MQTT-', '')}`;
+  const rows = runs.map((run) => [`${run.seed}`, run.role, `${run.statements}`, `${run.caught}`,
+    list(run.survived), list(run.notMutable)]);
+  return `Statements are drawn by a seed; the lines that carry their tags are broken by rule, one at
+a time, in a copy of the repository; then the tests run that the manifest names for the statement.
+Caught means that one of them failed. What survived is repaired afterwards (a missing test, a test
+that was too kind, or a tag at a line that does not enforce); the table keeps the figures as they
+came. Again: \`npm run mutation-check -- --seed N\`.
+
+${table(['seed', 'role', 'statements', 'caught', 'survived', 'not mutable'], rows)}`;
+}
+
 export function writeComparison(runs: readonly Run[]): void {
   const manifest = readManifest();
   const testedOf = (role: Role): string => {
@@ -126,6 +153,10 @@ ${byKind(runs)}
 ## Cases by chapter
 
 ${byGroup(runs)}
+
+## Mutation check
+
+${mutationCheck()}
 
 ## What was missed
 

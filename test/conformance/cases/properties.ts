@@ -35,8 +35,10 @@ function expectAllForwarded(message: Reply): void {
   if (users !== JSON.stringify(USERS)) throw new ExpectationError(`user properties ${users}`);
 }
 
-const FORWARDED = ['3.3.2-4', '3.3.2-13', '3.3.2-15', '3.3.2-16', '3.3.2-17', '3.3.2-18', '3.3.2-19',
-  '3.3.2-20', '1.5.7-1'];
+const FORWARDED = [
+  '3.3.2-4', '3.3.2-13', '3.3.2-15', '3.3.2-16', '3.3.2-17', '3.3.2-18', '3.3.2-19', '3.3.2-20',
+  '1.5.7-1',
+];
 
 const forwarding: CaseRow[] = [
   ...([0, 1, 2] as const).map((qos): CaseRow => ({
