@@ -98,7 +98,9 @@ export class Core extends ControlPackets implements CoreControl {
     session: SessionHandle, filter: string, options: SubscribeOptions,
   ): { readonly existed: boolean } {
     const existed = this.filters.subscribe(session, filter, options);
-    if (this.filters.wantsRetained(options, existed)) this.filters.replay(session, filter, options);
+    if (this.filters.wantsRetained(options, { existed })) {
+      this.filters.replay(session, filter, options);
+    }
     if (!this.flushScheduled) this.scheduleFlush();
     return { existed };
   }

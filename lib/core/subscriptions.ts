@@ -42,7 +42,9 @@ export class Subscriptions {
   }
 
   /** A shared subscription is sent none. */
-  wantsRetained(options: SubscribeOptions, existed: boolean): boolean {
+  wantsRetained(
+    options: SubscribeOptions, { existed }: { readonly existed: boolean },
+  ): boolean {
     if (options.shareName !== undefined) return false;
     const handling = options.retainHandling ?? 0;
     // 3.1.1 [MQTT-3.3.1-6] [MQTT-3.8.4-3]
