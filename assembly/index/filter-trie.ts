@@ -14,14 +14,14 @@
  */
 import { release } from '../memory/blocks';
 import { MEMORY_INDEX } from '../shared/memory-class';
-import { bytesEqual, hashPair } from '../topic/hash';
+import { hashPair } from '../topic/hash';
 import {
   DOLLAR, isWildcardLevel, LEVEL_SEPARATOR, levelHash, MULTI_LEVEL_WILDCARD, scanLevel,
   SINGLE_LEVEL_WILDCARD,
 } from '../topic/topic-level';
+import { findEdge } from './edges';
 import {
-  POINTER_TABLE_BYTES, PointerTable, firstSlot, initialiseTable, insertPointer, pointerAt,
-  removePointer, slotAfter, tagAt,
+  POINTER_TABLE_BYTES, PointerTable, initialiseTable, insertPointer, removePointer,
 } from './pointer-table';
 import { allocateIndex, reserveIndexSlot } from './topic-intern';
 
@@ -150,24 +150,8 @@ function clearNode(pointer: u32, parent: u32, length: u32, kind: u16): void {
 
 /** The child of `parent` for the literal level, or 0. */
 @inline
-function findEdge(parent: u32, at: u32, length: u32, hash: u64): u32 {
-  const table = edgeTable();
-  const tag = hashPair(parent, hash);
-  let slot = firstSlot(table, tag);
-  let found = pointerAt(slot);
-  while (found != 0) {
-    if (tagAt(slot) == tag) {
-      const node = nodeAt(found);
-      // Byte by byte, nothing normalised [MQTT-4.7.3-4].
-      if (
-        node.parent == parent && <u32>node.length == length
-        && bytesEqual(found + NODE_BYTES, at, length)
-      ) return found;
-    }
-    slot = slotAfter(table, slot);
-    found = pointerAt(slot);
-  }
-  return 0;
+function findChild(parent: u32, at: u32, length: u32, hash: u64): u32 {
+  return findEdge<TrieNode>(edgeTable(), NODE_BYTES, parent, at, length, hash);
 }
 
 function addPlus(parent: u32): u32 {
@@ -210,7 +194,7 @@ export function addFilter(root: u32, at: u32, length: u32): u32 {
         if (child == 0) child = addPlus(node);
       } else {
         const hash = levelHash;
-        child = findEdge(node, position, bytes, hash);
+        child = findChild(node, position, bytes, hash);
         if (child == 0) child = addLiteral(node, position, bytes, hash);
       }
     }
@@ -234,7 +218,7 @@ export function findFilter(root: u32, at: u32, length: u32): u32 {
     const bytes = scanLevel(position, end);
     if (isWildcardLevel(position, bytes, MULTI_LEVEL_WILDCARD)) return node + MULTI_END;
     if (isWildcardLevel(position, bytes, SINGLE_LEVEL_WILDCARD)) node = nodeAt(node).plus;
-    else node = findEdge(node, position, bytes, levelHash);
+    else node = findChild(node, position, bytes, levelHash);
     if (node == 0) return 0;
     if (position + bytes == end) return node;
     position += bytes + 1;
@@ -377,6 +361,6 @@ export function nextMatch(): u32 {
 function visitLiteral(pointer: u32, depth: u32): void {
   if (depth >= levelsReady) splitLevel(depth);
   const level = levelAt(depth);
-  const child = findEdge(pointer, level.start, level.length, level.hash);
+  const child = findChild(pointer, level.start, level.length, level.hash);
   if (child != 0) visit(child, depth + 1);
 }

@@ -17,13 +17,13 @@
  */
 import { allocate, release } from '../memory/blocks';
 import { MEMORY_INDEX, MEMORY_RETAINED } from '../shared/memory-class';
-import { bytesEqual, hashPair } from '../topic/hash';
+import { hashPair } from '../topic/hash';
 import {
   DOLLAR, levelHash, MULTI_LEVEL_WILDCARD, scanLevel, SINGLE_LEVEL_WILDCARD,
 } from '../topic/topic-level';
+import { findEdge } from './edges';
 import {
-  POINTER_TABLE_BYTES, PointerTable, firstSlot, initialiseTable, insertPointer, pointerAt,
-  removePointer, reserveSlot, slotAfter, tagAt,
+  POINTER_TABLE_BYTES, PointerTable, initialiseTable, insertPointer, removePointer, reserveSlot,
 } from './pointer-table';
 import { allocateIndex } from './topic-intern';
 
@@ -114,24 +114,10 @@ export function retainedCount(): u32 {
   return messages;
 }
 
+/** The child of `parent` for the literal level, or 0. */
 @inline
 function findChild(parent: u32, at: u32, length: u32, hash: u64): u32 {
-  const table = edgeTable();
-  const tag = hashPair(parent, hash);
-  let slot = firstSlot(table, tag);
-  let found = pointerAt(slot);
-  while (found != 0) {
-    if (tagAt(slot) == tag) {
-      const node = nodeAt(found);
-      if (
-        node.parent == parent && <u32>node.length == length
-        && bytesEqual(found + NODE_BYTES, at, length)
-      ) return found;
-    }
-    slot = slotAfter(table, slot);
-    found = pointerAt(slot);
-  }
-  return 0;
+  return findEdge<RetainedNode>(edgeTable(), NODE_BYTES, parent, at, length, hash);
 }
 
 function addChild(parent: u32, at: u32, length: u32, hash: u64): u32 {

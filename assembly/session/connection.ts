@@ -113,7 +113,7 @@ export function createConnection(role: u32): u32 {
 
 /**
  * Frees the record. Its acknowledgements and its session were taken from it before (see
- * delivery.ts).
+ * ending.ts).
  */
 export function freeConnection(connection: Connection): void {
   if (connection.carry != 0) release(MEMORY_CARRY, connection.carry);

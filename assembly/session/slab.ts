@@ -48,22 +48,19 @@ export function isDirty(): bool {
  */
 @inline
 export function reserve(connection: Connection, length: u32): u32 {
-  const tail = connection.chunkTail;
-  if (tail != 0) {
-    const chunk = changetype<Chunk>(tail);
-    const used = chunk.length;
-    if (chunk.sent == 0 && used + length <= chunk.capacity) {
-      chunk.length = used + length;
-      connection.txBytes += length;
-      return tail + CHUNK_HEADER_BYTES + used;
-    }
-  }
-  return reserveInNewChunk(connection, length, FOR_ANSWERS);
+  const at = reserveInTail(connection, length);
+  return at != 0 ? at : reserveInNewChunk(connection, length, FOR_ANSWERS);
 }
 
 /** As `reserve`, for a message: it leaves the reserve to acknowledgements and goodbyes. */
 @inline
 export function reserveForPublish(connection: Connection, length: u32): u32 {
+  const at = reserveInTail(connection, length);
+  return at != 0 ? at : reserveInNewChunk(connection, length, FOR_MESSAGES);
+}
+/** The place in the chunk that is being filled; 0 when there is none, or it is too full. */
+@inline
+function reserveInTail(connection: Connection, length: u32): u32 {
   const tail = connection.chunkTail;
   if (tail != 0) {
     const chunk = changetype<Chunk>(tail);
@@ -74,7 +71,7 @@ export function reserveForPublish(connection: Connection, length: u32): u32 {
       return tail + CHUNK_HEADER_BYTES + used;
     }
   }
-  return reserveInNewChunk(connection, length, FOR_MESSAGES);
+  return 0;
 }
 const FOR_ANSWERS: u32 = 0;
 const FOR_MESSAGES: u32 = 1;

@@ -185,13 +185,18 @@ export function openGate(pointer: u32): void {
       ungate(sessionAt(session), gate.isStoring);
       freeEntry(changetype<Session>(0), at);
     } else {
-      ungate(sessionAt(session), gate.isStoring);
-      offerStored(sessionAt(session), at, gate.hold);
-      if (sessionAt(session).pendingHead == at) pump(sessionAt(session));
+      admit(gate, sessionAt(session), at);
     }
     at = next;
   }
   endGate(pointer, SUCCESS);
+}
+
+/** A frozen entry joins its queue. */
+function admit(gate: Gate, session: Session, pointer: u32): void {
+  ungate(session, gate.isStoring);
+  offerStored(session, pointer, gate.hold);
+  if (session.pendingHead == pointer) pump(session);
 }
 
 /** It need not be stored: delivered as to sessions that are not kept. */
@@ -208,9 +213,7 @@ export function letPass(pointer: u32): void {
     if (session == 0) {
       freeEntry(changetype<Session>(0), at);
     } else {
-      ungate(sessionAt(session), gate.isStoring);
-      offerStored(sessionAt(session), at, gate.hold);
-      if (sessionAt(session).pendingHead == at) pump(sessionAt(session));
+      admit(gate, sessionAt(session), at);
     }
     at = next;
   }
