@@ -35,7 +35,7 @@ export function checkAuthenticationShape(part: object, at: number): void {
       `${where}.kind: there is no kind ${JSON.stringify(kind)}; use one of `
       + [...AUTHENTICATION_SHAPES.keys()].join(', '));
   }
-  checkKeys(part, shape, `${where} (${String(kind)})`, ['kind']);
+  checkKeys(part, shape, `${where} (${String(kind)})`, ['kind', 'listeners']);
 }
 
 /** Throws a GuardError for a key that `authorization` does not have. */

@@ -10,6 +10,9 @@ import type { HttpAuthenticatorOptions } from './authentication/http-authenticat
 import { JwtAuthenticator } from './authentication/jwt-authenticator.js';
 import type { JwtOptions } from './authentication/jwt-authenticator.js';
 import {
+  ListenerAuthenticator, ListenerEnhancedAuthenticator, listenerNames,
+} from './authentication/listener-authenticator.js';
+import {
   PasswordFileAuthenticator, UsersAuthenticator,
 } from './authentication/password-authenticator.js';
 import type { ConfiguredUser } from './authentication/password-authenticator.js';
@@ -31,7 +34,12 @@ import {
 } from './rules/rules-authorizer.js';
 import type { LiveRules } from './rules/rules-authorizer.js';
 
-export type AuthenticationConfig =
+export type AuthenticationConfig = AuthenticationKind & {
+  /** Names of the listeners that it is for. Left out: all. */
+  readonly listeners?: readonly string[];
+};
+
+export type AuthenticationKind =
   | { readonly kind: 'password-file'; readonly path: string }
   | { readonly kind: 'users'; readonly users: readonly ConfiguredUser[] }
   | ({ readonly kind: 'jwt' } & JwtOptions)
@@ -120,10 +128,15 @@ function assemble(
   const enhancedAuthentication: EnhancedAuthenticator[] = [];
   for (const [at, part] of (config.authentication ?? []).entries()) {
     checkAuthenticationShape(part, at);
-    if (part.kind === 'scram') enhancedAuthentication.push(buildScram(part, needs, keep));
-    else authentication.push(
-      keep(buildAuthenticator(part, { ...needs, limits: config.limits })),
-    );
+    const { listeners, ...kind } = part;
+    const names = listeners && listenerNames(listeners, `authentication[${at}]`);
+    if (kind.kind === 'scram') {
+      const scram = buildScram(kind, needs, keep);
+      enhancedAuthentication.push(names ? new ListenerEnhancedAuthenticator(scram, names) : scram);
+    } else {
+      const one = keep(buildAuthenticator(kind, { ...needs, limits: config.limits }));
+      authentication.push(names ? new ListenerAuthenticator(one, names) : one);
+    }
   }
   const limits = guardLimits(config.limits);
   const now = needs.now ?? Date.now;
@@ -141,7 +154,7 @@ function assemble(
 }
 
 function buildAuthenticator(
-  part: Exclude<AuthenticationConfig, { kind: 'scram' }>,
+  part: Exclude<AuthenticationKind, { kind: 'scram' }>,
   needs: GuardNeeds & { readonly limits?: Partial<GuardLimits> },
 ): Authenticator {
   const { logger, now, limits } = needs;
@@ -156,7 +169,7 @@ function buildAuthenticator(
 }
 
 function buildScram(
-  part: Extract<AuthenticationConfig, { kind: 'scram' }>, needs: GuardNeeds, keep: Keep,
+  part: Extract<AuthenticationKind, { kind: 'scram' }>, needs: GuardNeeds, keep: Keep,
 ): ScramAuthenticator {
   const sources: { find(username: string): StoredUser | undefined }[] = [];
   if (part.path !== undefined) {

@@ -169,7 +169,7 @@ describe('the guards of a configuration', () => {
 
   it.each([
     [{ kind: 'password-file', file: '/x' },
-      'authentication[0] (password-file): there is no option "file"; it has kind, path'],
+      'authentication[0] (password-file): there is no option "file"; it has kind, listeners, path'],
     [{ kind: 'password-file' }, 'authentication[0] (password-file): "path" is missing'],
     [{ kind: 'jwt', keys: {} }, 'authentication[0] (jwt): "algorithms" is missing'],
   ])('name the option that is wrong: %j', (part, message) => {
