@@ -40,6 +40,13 @@ export class MemorySocket extends Duplex {
     this.#schedule();
   }
 
+  /** The program at this end is gone from one moment to the next, and hears of nothing any more. */
+  kill(): void {
+    this.removeAllListeners();
+    this.on('error', () => undefined);
+    this.destroy();
+  }
+
   /** Bytes that were sent to this end and not read yet. */
   get waiting(): number {
     return this.#inboxBytes + this.readableLength;

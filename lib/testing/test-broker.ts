@@ -10,19 +10,35 @@
 import { Broker } from '../broker/broker.js';
 import type { BrokerOptions } from '../broker/broker-options.js';
 import type { CloseOptions } from '../broker/broker.js';
+import { createMemoryEngine } from '../engine/index.js';
+import type { Engine } from '../engine/index.js';
 import { Inbox } from './inbox.js';
 import type { Expectation, SeenMessage } from './inbox.js';
 import { MemoryTransport, memorySocketPair } from './memory-socket.js';
 import type { MemorySocket } from './memory-socket.js';
 import { TestClient, Wire } from './test-client.js';
 import type { TestClientOptions } from './test-client.js';
-import { VirtualClock, turn } from './virtual-clock.js';
+import { ProcessClock, VirtualClock, turn } from './virtual-clock.js';
 
 /** Options of a broker, without doors. */
-export type TestBrokerOptions = Omit<BrokerOptions, 'listeners'>;
+export interface TestBrokerOptions extends Omit<BrokerOptions, 'listeners'> {
+  /**
+   * `survives-kill`: sessions, queues and retained messages are kept on something that stands for a
+   * disk, in memory, and acknowledged when they are. Default `lost`.
+   */
+  readonly state?: 'lost' | 'survives-kill';
+}
+
+/** What a killed broker leaves to the one after it. */
+interface BeforeKill {
+  readonly clock: VirtualClock;
+  readonly engine: Engine | undefined;
+}
 
 /** Turns without any traffic after which a broker counts as quiet. */
 const QUIET_TURNS = 3;
+/** The same while handlers are at work, which may just wait for the time to go by. */
+const QUIET_TURNS_AT_WORK = 100;
 const QUIET_TURNS_MAX = 10_000;
 
 export class TestBroker extends Broker {
@@ -32,12 +48,23 @@ export class TestBroker extends Broker {
   readonly #given: TestBrokerOptions;
   readonly #sockets = new Set<MemorySocket>();
   readonly #clients = new Set<TestClient>();
+  readonly #engine: Engine | undefined;
+  readonly #process: ProcessClock;
   #listening: Promise<void> | undefined;
+  #life: 'alive' | 'killed' = 'alive';
 
   /** `await TestBroker.start(options)` is shorter; in Nest, the strategy calls `listen()`. */
-  constructor(options: TestBrokerOptions = {}, clock: VirtualClock = new VirtualClock()) {
-    super({ logger: false, ...options, listeners: [] }, { clock });
+  constructor(options: TestBrokerOptions = {}, before?: BeforeKill) {
+    const { state = 'lost', ...broker } = options;
+    const clock = before?.clock ?? new VirtualClock();
+    const process = new ProcessClock(clock);
+    const engine =
+      before?.engine ??
+      (state === 'lost' ? undefined : createMemoryEngine({ durability: 'disk' }));
+    super({ logger: false, ...broker, listeners: [] }, { clock: process, engine });
     this.clock = clock;
+    this.#process = process;
+    this.#engine = engine;
     this.#given = options;
   }
 
@@ -75,14 +102,19 @@ export class TestBroker extends Broker {
     await this.quiet();
   }
 
-  /** Resolves when nothing is on its way and no handler is at work. */
+  /**
+   * Resolves when nothing is on its way and no handler is at work, or those that are have done
+   * nothing for a while.
+   */
   async quiet(): Promise<void> {
     let last = '';
-    for (let idle = 0, turns = 0; idle < QUIET_TURNS && turns < QUIET_TURNS_MAX; turns += 1) {
+    let needed = QUIET_TURNS;
+    for (let idle = 0, turns = 0; idle < needed && turns < QUIET_TURNS_MAX; turns += 1) {
       await turn();
       const { bytesReceived, bytesSent, handlersRunning } = this.stats();
       const now = `${bytesReceived} ${bytesSent} ${this.published.messages.length}`;
-      idle = now === last && handlersRunning === 0 ? idle + 1 : 0;
+      idle = now === last ? idle + 1 : 0;
+      needed = handlersRunning === 0 ? QUIET_TURNS : QUIET_TURNS_AT_WORK;
       last = now;
     }
   }
@@ -93,31 +125,45 @@ export class TestBroker extends Broker {
   }
 
   /**
-   * As if the process had been killed and started again: every wire breaks, and a new broker on the
-   * same engine and clock takes over. With the memory engine it starts empty.
+   * The process of the broker is gone from one moment to the next: every wire breaks, nobody says
+   * goodbye, no will is published, nothing that is due happens any more.
    */
-  async restart(): Promise<TestBroker> {
-    this.cutAll();
-    await super.close({ deadlineMs: 0 });
-    const next = new TestBroker(this.#given, this.clock);
+  async kill(): Promise<void> {
+    if (this.#life === 'killed') return;
+    this.#life = 'killed';
+    this.#process.stop();
+    for (const socket of this.#sockets) socket.kill();
+    this.#sockets.clear();
+    await turn();
+    await this.#engine?.close();
+  }
+
+  /**
+   * The broker that is started after `kill`, with what the killed one had kept, on the same clock.
+   */
+  async recover(): Promise<TestBroker> {
+    await this.kill();
+    const next = new TestBroker(this.#given, { clock: this.clock, engine: this.#engine });
     await next.listen();
     return next;
   }
 
   /** Ends its clients, too. */
   override async close(options: CloseOptions = {}): Promise<void> {
+    if (this.#life === 'killed') return;
     await Promise.all([...this.#clients].map((client) => client.end({ deadlineMs: 0 })));
     // Time stands still here: a deadline would never pass.
     await Promise.race([super.close(options), this.#timeForClosing()]);
   }
 
   async #listen(): Promise<void> {
-    await super.listen();
+    // First, so that wills which a killed broker left are seen as well.
     await this.subscribe('#', (message) => this.published.add(message), {
       ack: 'on-receipt',
       retainAsPublished: true,
       retainHandling: 2,
     });
+    await super.listen();
   }
 
   /** Closing waits for handlers and clients within a deadline of the broker's clock. */

@@ -64,6 +64,31 @@ export class VirtualClock implements Clock {
   }
 }
 
+/** The time of one process on a clock that outlives it: nothing of a dead process runs any more. */
+export class ProcessClock implements Clock {
+  #state: 'alive' | 'dead' = 'alive';
+
+  constructor(private readonly clock: Clock) {}
+
+  now(): number {
+    return this.clock.now();
+  }
+
+  wall(): number {
+    return this.clock.wall();
+  }
+
+  schedule(run: () => void, ms: number): ScheduledTask {
+    return this.clock.schedule(() => {
+      if (this.#state === 'alive') run();
+    }, ms);
+  }
+
+  stop(): void {
+    this.#state = 'dead';
+  }
+}
+
 /** One turn of the event loop: what was written meanwhile is on its way. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));

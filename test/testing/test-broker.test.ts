@@ -88,15 +88,74 @@ describe('a test broker', () => {
     await inbox.expect('casa/x', { payload: '1' });
   });
 
-  it('starts anew as after a crash', async () => {
+  it('starts anew after it was killed', async () => {
     const device = await broker.connect({ clientId: 'd' });
     let closed = 0;
     device.on('close', () => (closed += 1));
-    broker = await broker.restart();
+    await broker.kill();
+    broker = await broker.recover();
     expect(broker.clients()).toEqual([]);
     const again = await broker.connect({ clientId: 'd' });
     await again.publish('casa/again', '1', { qos: 1 });
     await broker.expectPublished('casa/again');
     expect(closed).toBe(1);
+  });
+
+  it('recovers what it had acknowledged, and publishes wills that it could not', async () => {
+    await broker.close();
+    broker = await TestBroker.start({ state: 'survives-kill' });
+    const kept = { properties: { sessionExpiryInterval: 3_600 }, clean: false };
+    const will = { topic: 'casa/will', payload: 'lost', qos: 1 } as const;
+    const reader = await broker.connect({ clientId: 'reader', ...kept });
+    await reader.subscribe('casa/#', () => undefined, { qos: 1 });
+    const writer = await broker.connect({ clientId: 'writer', will, ...kept });
+    await writer.publish('casa/kept', 'retained', { qos: 1, retain: true });
+    reader.cut();
+    await broker.quiet();
+    await writer.publish('casa/a', '1', { qos: 1 });
+    const before = broker;
+    await broker.kill();
+    expect(before.published.of('casa/will')).toEqual([]);
+    broker = await broker.recover();
+    await broker.expectPublished('casa/will', { payload: 'lost' });
+    expect(broker.session('reader')).toMatchObject({ queuedMessages: 2 });
+    const other = await broker.connect({ clientId: 'other' });
+    const inbox = await other.collect('casa/kept');
+    await inbox.expect('casa/kept', { retain: true, payload: 'retained' });
+  });
+
+  it('loses what it had not acknowledged when it is killed', async () => {
+    const device = await broker.connect({ clientId: 'd', clean: false });
+    await broker.kill();
+    await expect(device.publish('a', '1', { qos: 1, timeoutMs: 50 } as never)).rejects.toThrow();
+    broker = await broker.recover();
+    expect(broker.session('d')).toBeUndefined();
+    expect(broker.published.messages).toEqual([]);
+  });
+
+  it('moves its time over several deadlines, each at its time', async () => {
+    const seen: string[] = [];
+    broker.on('sessionEnded', ({ clientId }) => seen.push(`${clientId} ${broker.clock.now()}`));
+    for (const [clientId, sessionExpiryInterval] of [['b', 20], ['a', 10]] as const) {
+      const device = await broker.connect({ clientId, properties: { sessionExpiryInterval } });
+      device.cut();
+    }
+    await broker.quiet();
+    await broker.advance(30_000);
+    expect(seen.map((one) => one.split(' ')[0])).toEqual(['a', 'b']);
+    const [first, second] = seen.map((one) => Number(one.split(' ')[1]));
+    expect(first).toBeLessThan(11_000);
+    expect(second).toBeGreaterThanOrEqual(20_000);
+  });
+
+  it('is refused nothing by the network: what a frozen client does not read waits', async () => {
+    const slow = await broker.connect({ clientId: 'slow' });
+    const quick = await broker.connect({ clientId: 'quick' });
+    const inbox = await quick.collect('x');
+    await slow.collect('x');
+    slow.freeze();
+    for (let at = 0; at < 100; at += 1) await broker.publish('x', String(at), { qos: 1 });
+    await inbox.expect('x', { payload: '99' });
+    expect(inbox.messages).toHaveLength(100);
   });
 });
