@@ -3,12 +3,13 @@
 // - publish: 1, 10, 100, 1000 publishers with a window of unacknowledged QoS 1 messages each, to an
 //   offline persistent session each; on this disk and on one that takes 2 ms more for every sync.
 //   The window is always full: PUBACK takes what the queueing of window x publishers takes.
-// - paced: 40,000 messages a second from 100 publishers, to see what a PUBACK takes without that.
+// - paced (with the first of `--sync-us`): 40,000 messages a second from 100 publishers, to see what a PUBACK takes without that.
 // - drain: a receiver comes back to 100,000 messages.
 //
 //   npm run bench:durable [-- publish paced drain] [--publishers 1,10,100,1000] [--window 10]
 //     [--seconds 3] [--bytes 256] [--sync-us 0,2000] [--durability disk] [--brokers nidomq,mosquitto]
 //     [--peers FOLDER] [--messages 100000] [--rate 40000] [--dir FOLDER] [--profile FOLDER] [--gate]
+// On a machine whose disk is busy with others: `--dir /dev/shm --sync-us 100` is a disk of its own.
 // `--gate` ends with 1 when nidomq misses a bar.
 import { PROMISES, availableBrokers, startBroker } from './durable/brokers.mjs';
 import { measureSync, slowSync } from './durable/disk.mjs';
@@ -76,27 +77,27 @@ async function publishAll(syncMicros) {
     for (const name of brokers) {
       const result = await withBroker(name, syncMicros, (broker) => publish(broker, { ...load, publishers }));
       if (result === undefined) continue;
-      const isJudged = name === 'nidomq' && publishers === 100 && syncMicros === 0 && isFast;
+      const isJudged = name === 'nidomq' && publishers === 100 && isFast(syncMicros);
       const what = `${BARS.perSecond} durable messages a second from 100 publishers`;
       const word = isJudged ? bar(what, result.perSecond >= BARS.perSecond) : '';
       console.log(row(name, publishers, result) + word);
     }
   }
 }
-async function paced() {
+async function paced(syncMicros) {
   const rate = Number(option('rate', 40_000));
   console.log(`\npaced: ${rate} messages a second from ${PACED_PUBLISHERS} publishers\n${HEAD}`);
-  const result = await withBroker('nidomq', 0, (broker) =>
+  const result = await withBroker('nidomq', syncMicros, (broker) =>
     publish(broker, { ...load, publishers: PACED_PUBLISHERS, rate }));
   if (result === undefined) return;
-  const word = isFast ? bar(`PUBACK p99 below ${BARS.pacedP99} ms`, result.p99 < BARS.pacedP99) : '';
+  const word = isFast(syncMicros) ? bar(`PUBACK p99 below ${BARS.pacedP99} ms`, result.p99 < BARS.pacedP99) : '';
   console.log(row('nidomq', PACED_PUBLISHERS, result) + word);
 }
-async function drainAll() {
+async function drainAll(syncMicros) {
   const messages = Number(option('messages', 100_000));
   console.log(`\ndrain: a receiver comes back to ${messages} messages of ${load.bytes} B`);
   for (const name of brokers) {
-    const result = await withBroker(name, 0, (broker) => drain(broker, { ...load, messages }));
+    const result = await withBroker(name, syncMicros, (broker) => drain(broker, { ...load, messages }));
     if (result === undefined) continue;
     const what = `drain at ${BARS.drainMicros} us CPU for each message`;
     const word = name === 'nidomq' ? bar(what, result.cpuMicros <= BARS.drainMicros) : '';
@@ -106,12 +107,13 @@ async function drainAll() {
 }
 
 const sync = measureSync(option('dir', undefined));
-const isFast = sync.p50 <= FAST_SYNC_MS;
+const isFast = (syncMicros) => sync.p50 + syncMicros / 1_000 <= FAST_SYNC_MS;
 console.log(`fdatasync of 4 KiB: p50 ${sync.p50.toFixed(3)} ms, p99 ${sync.p99.toFixed(3)} ms`
-  + (isFast ? '' : `; the bars are for disks that take ${FAST_SYNC_MS} ms at most, not for this one`));
+  + (isFast(0) ? '' : `; the bars are for disks that take ${FAST_SYNC_MS} ms at most, not for this one`));
 for (const name of brokers) console.log(`${name}: ${PROMISES[name]}`);
 if (wants('publish')) for (const micros of numbers('sync-us', '0,2000')) await publishAll(micros);
-if (wants('paced')) await paced();
-if (wants('drain')) await drainAll();
+const [first] = numbers('sync-us', '0,2000');
+if (wants('paced')) await paced(first);
+if (wants('drain')) await drainAll(first);
 if (missed.length > 0) console.log(`\nmissed: ${missed.join('; ')}`);
 process.exitCode = process.argv.includes('--gate') && missed.length > 0 ? 1 : 0;

@@ -14,6 +14,7 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const SERVER = join(HERE, '..', 'test', 'engine', 'crash', 'server.mjs');
 const EMPTY = new Uint8Array(0);
 const PER_BATCH = 1_000;
+const TICKS_PER_SECOND = 100;
 const NOBODY = {
   session() {}, subscription() {}, will() {}, inbound() {}, released() {}, retained() {}, message() {},
   queueEntry() {}, spilled() {},
@@ -22,6 +23,11 @@ const NOBODY = {
 function option(name, fallback) {
   const at = process.argv.indexOf(`--${name}`);
   return at < 0 ? fallback : Number(process.argv[at + 1]);
+}
+/** User and system time of all threads, in seconds: what it costs, whoever else is at work. */
+function cpuOf(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 function rssOf(pid) {
   const line = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
@@ -55,7 +61,7 @@ async function open(broker, path) {
   for await (const line of createInterface({ input: child.stdout })) {
     const said = JSON.parse(line);
     if (said.port === undefined) continue;
-    const result = { milliseconds: performance.now() - begun, listenMs: said.ms, rss: rssOf(child.pid) };
+    const result = { milliseconds: performance.now() - begun, listenMs: said.ms, rss: rssOf(child.pid), cpu: cpuOf(child.pid) };
     child.kill('SIGKILL');
     await new Promise((resolve) => child.once('close', resolve));
     return result;
@@ -71,7 +77,7 @@ async function measure({ api, broker }, what, count, put) {
     const bare = await open(broker, empty);
     const full = await open(broker, path);
     console.log(`${count} ${what}: ready after ${(full.milliseconds / 1_000).toFixed(2)} s (listen ${Math.round(full.listenMs)} ms; `
-      + `empty ${(bare.milliseconds / 1_000).toFixed(2)} s), ${Math.round((full.rss - bare.rss) / count)} B RSS each`);
+      + `empty ${(bare.milliseconds / 1_000).toFixed(2)} s), ${(full.cpu - bare.cpu).toFixed(2)} s CPU, ${Math.round((full.rss - bare.rss) / count)} B RSS each`);
   } finally {
     rmSync(path, { recursive: true, force: true });
     rmSync(empty, { recursive: true, force: true });

@@ -139,6 +139,33 @@ describe('a disk that is full', () => {
     await sender.publishAsync('t', 'w', { qos: 1 });
   });
 
+  it('lets no SUBACK, UNSUBACK, PUBACK, PUBREC or PUBREL out before what it promises is stored', async () => {
+    const { engine, disk } = engineWithDisk();
+    const { broker } = await start(engine);
+    const client = await rawClient(broker);
+    const answersTo = async (packet: Packet, answer: string): Promise<void> => {
+      disk.isFull = true;
+      const refusals = disk.refusals;
+      client.send(packet);
+      await until(() => disk.refusals > refusals + 1);
+      expect(client.heard).not.toContain(answer);
+      disk.isFull = false;
+      await until(() => client.heard.includes(answer));
+    };
+    await answersTo({
+      cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 't', qos: 2 }],
+    }, 'suback 1');
+    const message = { cmd: 'publish', topic: 't', payload: 'x', dup: false, retain: false } as const;
+    await answersTo({ ...message, qos: 1, messageId: 2 }, 'puback 2');
+    await answersTo({ ...message, qos: 2, messageId: 3 }, 'pubrec 3');
+    await until(() => client.heard.filter((heard) => heard.startsWith('publish')).length === 2);
+    const [identifier] = client.heard.filter((heard) => heard.startsWith('publish')).slice(-1)
+      .map((heard) => Number(heard.split(' ')[1]));
+    await answersTo({ cmd: 'pubrec', messageId: identifier }, `pubrel ${identifier}`);
+    await answersTo({ cmd: 'unsubscribe', messageId: 4, unsubscriptions: ['t'] }, 'unsuback 4');
+    client.socket.destroy();
+  });
+
   it('lets no PUBCOMP out before the end of the exchange is stored, reconnected or not', async () => {
     const { engine, disk } = engineWithDisk();
     const { broker } = await start(engine);
