@@ -12,6 +12,7 @@ export function makeProgram(output: CliOutput): Command {
     .showHelpAfterError('(`nidomq --help` lists what there is)')
     .showSuggestionAfterError()
     .exitOverride()
+    .enablePositionalOptions()
     .configureOutput({
       writeOut: (text) => output.line(text.trimEnd()),
       writeErr: (text) => output.errorLine(text.trimEnd()),

@@ -165,6 +165,15 @@ export class NidoClient {
     return this.#subscriptions.subscribe(topicFilter, handler, options);
   }
 
+  /**
+   * Unsubscribes, whoever subscribed: this client or an earlier one of the same session. Handlers
+   * of the filter hear no more of it. Resolves with UNSUBACK; while offline when the client is
+   * connected again.
+   */
+  unsubscribe(topicFilter: string): Promise<void> {
+    return this.#subscriptions.unsubscribe(topicFilter);
+  }
+
   /** Publishes with a Response Topic and resolves with the answer (MQTT 5). */
   request(
     topicName: string, payload: Uint8Array | string, options?: RequestOptions,

@@ -74,7 +74,7 @@ export class Subscriptions {
   #latest: HandlerSubscription | undefined;
   readonly #requests = new Map<number, Request>();
   /** Filters that a lasting session may still have and nobody wants. */
-  readonly #unwanted = new Set<string>();
+  readonly #unwanted = new Map<string, Request['unsubscribed']>();
   #ended: NidoClientError | undefined;
 
   constructor(
@@ -113,6 +113,25 @@ export class Subscriptions {
     });
   }
 
+  async unsubscribe(topicFilter: string): Promise<void> {
+    if (this.#ended !== undefined) throw this.#ended;
+    parseTopicFilter(topicFilter);
+    const entry = this.#entries.get(topicFilter);
+    if (entry !== undefined && entry.handlers.size > 0) {
+      await Promise.all([...entry.handlers].map((handler) => this.close(entry, handler)));
+      return;
+    }
+    const { connection } = this.uplink;
+    await new Promise<void>((resolve, reject) => {
+      const done = (error?: NidoClientError): void => {
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      if (connection !== 0) this.#askToForget(connection, topicFilter, undefined, done);
+      else this.#unwanted.set(topicFilter, done);
+    });
+  }
+
   deliver(session: SessionHandle, delivery: Delivery): void {
     if (this.#latest?.session !== session) this.#latest = this.#bySession.get(session);
     this.#latest?.deliver(delivery);
@@ -127,9 +146,11 @@ export class Subscriptions {
     for (const entry of this.#entries.values()) {
       if (entry.state === 'wanted' || again) this.#ask(connection, entry);
     }
-    if (connack.sessionPresent) {
-      for (const topicFilter of this.#unwanted) {
-        if (!this.#entries.has(topicFilter)) this.#askToForget(connection, topicFilter);
+    for (const [topicFilter, done] of this.#unwanted) {
+      if (connack.sessionPresent && !this.#entries.has(topicFilter)) {
+        this.#askToForget(connection, topicFilter, undefined, done);
+      } else {
+        done?.();
       }
     }
     this.#unwanted.clear();
@@ -197,7 +218,7 @@ export class Subscriptions {
         entry.state = 'wanted';
         entry.waiters.push(...waiters);
       } else {
-        this.#unwanted.add(entry.topicFilter);
+        this.#unwanted.set(entry.topicFilter, undefined);
         unsubscribed();
       }
     }
@@ -320,7 +341,7 @@ export class Subscriptions {
     if (entry.handlers.size === 1) {
       this.#removeEntry(entry);
       if (connection === 0) {
-        this.#unwanted.add(entry.topicFilter);
+        this.#unwanted.set(entry.topicFilter, undefined);
       } else {
         // Until UNSUBACK messages may still come, and are handled.
         await new Promise<void>((resolve, reject) =>
@@ -357,6 +378,8 @@ export class Subscriptions {
       unsubscribed?.();
     }
     this.#requests.clear();
+    for (const done of this.#unwanted.values()) done?.(error);
+    this.#unwanted.clear();
     for (const { waiters } of this.#entries.values()) {
       for (const { reject } of waiters) reject(error);
     }

@@ -5,9 +5,12 @@ import { registerCheckConfig } from './check-config.js';
 import { registerCheck, registerRestore, registerSnapshot } from './data.js';
 import { registerOptions } from './options.js';
 import { registerPasswd } from './passwd.js';
+import { registerPub } from './pub.js';
 import { registerStart } from './start.js';
+import { registerSub } from './sub.js';
 
 export const COMMANDS: readonly RegisterCommand[] = [
-  registerStart, registerOptions, registerCheckConfig, registerPasswd, registerAcl,
+  registerStart, registerPub, registerSub, registerOptions, registerCheckConfig, registerPasswd,
+  registerAcl,
   registerCheck, registerSnapshot, registerRestore,
 ];

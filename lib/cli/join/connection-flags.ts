@@ -1,0 +1,202 @@
+/** The flags that pub and sub have in common: where the server is, and who asks. */
+import { readFileSync } from 'node:fs';
+import type { ClientOptions } from '../../client/index.js';
+import { CliError } from '../cli-error.js';
+import type { Flag, FlagValues } from './flags.js';
+import { invalid } from './flags.js';
+import type { PropertySets } from './properties.js';
+import { wordsOfProperty } from './properties.js';
+
+export const CONNECTION_FLAGS: readonly Flag[] = [
+  flag(['-h', '--host'], ['host'], 'server (default: localhost)'),
+  flag(['-p', '--port'], ['port'], 'port (default: 1883, with TLS 8883)'),
+  flag(['-L', '--url'], ['url'], 'mqtt(s)://, ws(s)://[user[:password]@]host[:port]/topic'),
+  flag(['--unix'], ['path'], 'unix socket of the server'),
+  flag(['--ws'], ['path'], 'over WebSocket, with this path'),
+  flag(['-A'], ['address'], 'local address of the socket'),
+  flag(['-i', '--id'], ['id'], 'Client Identifier'),
+  flag(['-I', '--id-prefix'], ['prefix'], 'Client Identifier: this and the process id'),
+  flag(['-u', '--username'], ['name'], 'User Name'),
+  flag(['-P', '--pw'], ['password'], 'Password (others may see it: better in NIDOMQ_PASSWORD)'),
+  flag(['-V', '--protocol-version'], ['version'],
+    'mqttv5, mqttv311, mqttv31, 5, 311, 31 (default: 5; 3.1.1 if the server does not know it)'),
+  flag(['-k', '--keepalive'], ['seconds'], 'Keep Alive (default: 60)'),
+  flag(['-c', '--disable-clean-session'], [], 'take the session up again, and leave it there'),
+  flag(['-x', '--session-expiry-interval'], ['seconds'], 'how long it stays; -1: for ever'),
+  flag(['-M'], ['messages'], 'QoS 1 and 2 messages under way'),
+  flag(['--nodelay'], [], 'accepted; small packets never wait'),
+  flag(['-d', '--debug'], [], 'tell what happens, on stderr'),
+  flag(['--quiet'], [], 'no error messages'),
+  {
+    names: ['-D', '--property'], values: ['command', 'name', 'value'], isList: true,
+    count: wordsOfProperty,
+    help: 'property of MQTT 5 for connect, publish, will or subscribe (user-property: name, value)',
+  },
+];
+
+export const WILL_FLAGS: readonly Flag[] = [
+  flag(['--will-topic'], ['topic'], 'Topic Name of the Will Message'),
+  flag(['--will-payload'], ['payload'], 'its payload (default: empty)'),
+  flag(['--will-qos'], ['qos'], 'its QoS'),
+  flag(['--will-retain'], [], 'it is retained'),
+];
+
+export const TLS_FLAGS: readonly Flag[] = [
+  flag(['--cafile'], ['file'], 'whom to trust; turns TLS on'),
+  flag(['--tls-use-os-certs'], [], 'trust whom Node trusts; turns TLS on'),
+  flag(['--cert'], ['file'], 'certificate of this client'),
+  flag(['--key'], ['file'], 'its private key'),
+  flag(['--ciphers'], ['list'], 'as OpenSSL names them'),
+  flag(['--tls-version'], ['version'], 'tlsv1.2 or tlsv1.3: nothing older'),
+  flag(['--tls-alpn'], ['protocol'], 'name for ALPN'),
+  flag(['--insecure'], [], 'do not check the name in the server\'s certificate'),
+];
+
+function flag(names: readonly string[], values: readonly string[], help: string): Flag {
+  return { names, values, help };
+}
+export function list(names: readonly string[], values: readonly string[], help: string): Flag {
+  return { names, values, help, isList: true };
+}
+
+const VERSIONS = new Map<string, 3 | 4 | 5>([
+  ['mqttv5', 5], ['5', 5], ['mqttv311', 4], ['311', 4], ['4', 4], ['mqttv31', 3], ['31', 3],
+  ['3', 3],
+]);
+const TLS_VERSIONS = new Map<string, 'TLSv1.2' | 'TLSv1.3'>([
+  ['tlsv1.2', 'TLSv1.2'], ['tlsv1.3', 'TLSv1.3'],
+]);
+const FOR_EVER = 0xffff_ffff;
+
+export interface Connection {
+  readonly options: ClientOptions;
+  /** The path of `-L`: a Topic Name or Topic Filter. */
+  readonly urlTopic?: string;
+}
+
+/** Options of `connect`, without the topic. */
+export function connectionOf(said: FlagValues, properties: PropertySets): Connection {
+  const url = urlParts(said.text('-L'));
+  const versionText = said.text('-V');
+  const protocolVersion = versionText === undefined ? undefined : VERSIONS.get(versionText);
+  if (versionText !== undefined && protocolVersion === undefined) {
+    throw invalid(`-V ${versionText}: must be one of ${[...VERSIONS.keys()].join(', ')}`);
+  }
+  if (properties.size > 0 && protocolVersion !== undefined && protocolVersion !== 5) {
+    throw invalid('-D: MQTT 3.x has no properties');
+  }
+  const prefix = said.text('-I');
+  const options: ClientOptions = {
+    ...where(said, url),
+    clientId: said.text('-i') ?? (prefix === undefined ? undefined : `${prefix}${process.pid}`),
+    username: said.text('-u') ?? url.username,
+    password: said.text('-P') ?? url.password ?? process.env.NIDOMQ_PASSWORD,
+    protocolVersion: protocolVersion ?? (properties.size > 0 ? 5 : undefined),
+    keepalive: said.number('-k', 0, 65_535),
+    clean: !said.has('-c'),
+    inflightMax: said.number('-M', 1, 65_535),
+    properties: { ...properties.of('connect'), ...sessionExpiry(said) },
+    will: will(said, properties),
+    localAddress: said.text('-A'),
+    ...tls(said),
+    logger: false,
+  };
+  if (options.clean === false && options.clientId === undefined) {
+    throw invalid('-c: a session that stays needs a Client Identifier (-i)');
+  }
+  return { options, urlTopic: url.topic };
+}
+
+interface UrlParts extends Pick<ClientOptions, 'protocol' | 'host' | 'port'> {
+  readonly username?: string;
+  readonly password?: string;
+  readonly topic?: string;
+}
+
+function urlParts(text: string | undefined): UrlParts {
+  if (text === undefined) return {};
+  const match = /^(mqtts?|wss?):\/\//.exec(text);
+  if (match === null || !URL.canParse(text)) {
+    throw invalid(`-L ${text}: must be mqtt(s):// or ws(s)://[user[:password]@]host[:port]/topic`);
+  }
+  const url = new URL(text);
+  const topic = decodeURIComponent(url.pathname.slice(1)) + decodeURIComponent(url.hash);
+  return {
+    protocol: match[1] as ClientOptions['protocol'],
+    host: url.hostname.replace(/^\[|\]$/g, ''),
+    port: url.port === '' ? undefined : Number(url.port),
+    username: url.username === '' ? undefined : decodeURIComponent(url.username),
+    password: url.password === '' ? undefined : decodeURIComponent(url.password),
+    topic: topic === '' ? undefined : topic,
+  };
+}
+
+function where(said: FlagValues, url: UrlParts): ClientOptions {
+  said.oneOf(['-L', '-h']);
+  said.oneOf(['-L', '-p']);
+  const unix = said.text('--unix');
+  if (unix !== undefined) return { protocol: 'unix', path: unix };
+  const usesTls = said.has('--cafile') || said.has('--tls-use-os-certs') || said.has('--cert');
+  const path = said.text('--ws');
+  const plain = path === undefined ? 'mqtt' : 'ws';
+  const secure = path === undefined ? 'mqtts' : 'wss';
+  return {
+    protocol: url.protocol ?? (usesTls ? secure : plain),
+    host: said.text('-h') ?? url.host ?? 'localhost',
+    port: said.number('-p', 1, 65_535) ?? url.port,
+    path,
+  };
+}
+
+function sessionExpiry(said: FlagValues): ClientOptions['properties'] {
+  const text = said.text('-x');
+  if (text === undefined) return {};
+  if (text === '-1' || text === '∞') return { sessionExpiryInterval: FOR_EVER };
+  return { sessionExpiryInterval: said.number('-x', 0, FOR_EVER) };
+}
+
+function will(said: FlagValues, properties: PropertySets): ClientOptions['will'] {
+  const topic = said.text('--will-topic');
+  if (topic === undefined) {
+    const other = ['--will-payload', '--will-qos', '--will-retain'].find((name) => said.has(name));
+    if (other !== undefined) throw invalid(`${other} needs --will-topic`);
+    return undefined;
+  }
+  return {
+    topic,
+    payload: said.text('--will-payload'),
+    qos: said.number('--will-qos', 0, 2) as 0 | 1 | 2 | undefined,
+    retain: said.has('--will-retain'),
+    properties: properties.of('will'),
+  };
+}
+
+function tls(said: FlagValues): ClientOptions {
+  const version = said.text('--tls-version');
+  const minVersion = version === undefined ? undefined : TLS_VERSIONS.get(version);
+  if (version !== undefined && minVersion === undefined) {
+    const known = [...TLS_VERSIONS.keys()].join(', ');
+    throw invalid(`--tls-version ${version}: must be one of ${known}`);
+  }
+  const alpn = said.text('--tls-alpn');
+  return {
+    ca: fileOf(said, '--cafile'),
+    cert: fileOf(said, '--cert'),
+    key: fileOf(said, '--key'),
+    ciphers: said.text('--ciphers'),
+    minVersion,
+    ALPNProtocols: alpn === undefined ? undefined : [alpn],
+    checkServerIdentity: said.has('--insecure') ? () => undefined : undefined,
+  };
+}
+
+export function fileOf(said: FlagValues, name: string): Buffer | undefined {
+  const file = said.text(name);
+  if (file === undefined) return undefined;
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    throw new CliError('NIDO_CLI_FLAG_INVALID',
+      `${name} ${file}: ${(cause as Error).message}`, { cause });
+  }
+}
