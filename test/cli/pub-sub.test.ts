@@ -262,10 +262,10 @@ describe('with the tools of mosquitto (skipped where they are not installed)', (
     const stays = [...server, '-V', '5', '-c', '-i', 'judge', '-q', '2', '-t', 'both/#'];
     await run('mosquitto_sub', [...stays, '-E']);
     await run('mosquitto_pub', [...server, ...sent]);
-    await nidomq(['pub', ...at, ...sent]);
+    await nidomq(['pub', ...server, ...sent]);
     for (const input of ['1\n2\n', BINARY]) {
       await run('mosquitto_pub', [...server, '-q', '1', '-t', 'both/b', '-s'], input);
-      await nidomq(['pub', ...at, '-q', '1', '-t', 'both/b', '-s'], input);
+      await nidomq(['pub', ...server, '-q', '1', '-t', 'both/b', '-s'], input);
     }
     const format = '%t|%q|%r|%l|%C|%F|%P|%R|%x';
     const { out } = await run('mosquitto_sub', [...stays, '-C', '6', '-F', format]);
