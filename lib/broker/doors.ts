@@ -111,6 +111,11 @@ export async function doorProblems(
   return problems;
 }
 
+/** As logs and authenticators know them. */
+export function doorNames(listeners: readonly ListenerSettings[]): string[] {
+  return listeners.map((settings) => nameOf(withDefaults(settings)));
+}
+
 function withDefaults(settings: ListenerSettings): ListenerSettings {
   if (settings.path !== undefined || isAttached(settings)) return settings;
   return { ...settings, host: settings.host ?? DEFAULT_HOST, port: settings.port ?? DEFAULT_PORT };

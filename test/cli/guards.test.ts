@@ -130,6 +130,16 @@ describe('nidomq check-config', () => {
     expect(lines).not.toContain('listeners[2]');
   });
 
+  it('warns of authenticators for listeners that there are not', async () => {
+    const { status, lines } = await check({
+      listeners: [{ port: 0, name: 'inside' }, { port: 0 }],
+      authentication: [{ kind: 'anonymous', listeners: ['inside', '127.0.0.1:0', 'inner'] }],
+    });
+    expect(status).toBe(0);
+    expect(lines.match(/NIDO_LISTENER_NAME/g)).toHaveLength(1);
+    expect(lines).toContain('authentication[0].listeners: there is no listener "inner"');
+  });
+
   it('refuses a door that everybody could use', async () => {
     const { status, lines } = await check({ listeners: [{ host: '0.0.0.0' }] });
     expect(status).toBe(2);

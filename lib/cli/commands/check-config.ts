@@ -36,7 +36,7 @@ async function problemsOf(settings: Settings): Promise<ConfigProblem[]> {
   const { checkGuardConfig } = await import('../../guard/index.js');
   const { TopicMatcher } = await import('../../core/topic-matcher.js');
   const { resolveOptions } = await import('../../broker/options.js');
-  const { Doors, doorProblems } = await import('../../broker/doors.js');
+  const { Doors, doorNames, doorProblems } = await import('../../broker/doors.js');
   const { BrokerLog } = await import('../../broker/broker-log.js');
   const problems = checkGuardConfig(
     settings.guard, { createFilterSet: () => new TopicMatcher() },
@@ -56,8 +56,20 @@ async function problemsOf(settings: Settings): Promise<ConfigProblem[]> {
     new Doors(options, new BrokerLog(false));
     const doors = await doorProblems(options.listeners);
     for (const { at, error } of doors) add(`listeners[${at}]`, error);
+    problems.push(...strangeNames(settings, doorNames(options.listeners)));
   } catch (error) {
     add('', error);
   }
   return problems;
+}
+
+/** An authenticator for a listener that there is not lets nobody in, and nobody would know why. */
+function strangeNames(settings: Settings, names: readonly string[]): ConfigProblem[] {
+  return (settings.guard.authentication ?? []).flatMap(({ listeners = [] }, at) =>
+    [...listeners].filter((name) => !names.includes(name)).map((name) => ({
+      severity: 'warning' as const,
+      path: `authentication[${at}].listeners`,
+      code: 'NIDO_LISTENER_NAME',
+      message: `there is no listener ${JSON.stringify(name)}; there are ${names.join(', ')}`,
+    })));
 }
