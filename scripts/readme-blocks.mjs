@@ -9,11 +9,14 @@
 //   nest new             without its own installation; for Nest 11 with the versions and the lock
 //                        file of test/nest-11, so that the check means the same next year
 //
+// A bundle is started with node_modules/nidomq out of the way: it has to be inside.
+//
 // Needs the registry (or npm's cache). scripts/markdown-blocks.mjs says how blocks are marked.
 import './require-node.mjs';
 import { execFileSync } from 'node:child_process';
 import {
-  chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync,
+  chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync,
+  writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -131,10 +134,16 @@ async function run(command) {
     return 'done';
   }
   if (peer === undefined) await stopAll();
+  if (command.includes('start:prod')) hidePackage();
   const started = new Command(translate(command), { cwd: folder, env });
   running.push(started);
   await started.says(lasting[1]);
   return 'running';
+}
+
+function hidePackage() {
+  const path = join(folder, 'node_modules/nidomq');
+  renameSync(path, join(dirname(path), '.nidomq-out-of-the-way'));
 }
 
 /** `nest new`, in a folder whose parents have no packages. */
