@@ -1,9 +1,11 @@
 /** Every specimen through a real socket: at once, byte by byte, and cut at random places. */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { readFileSync, readdirSync } from 'node:fs';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import type { Endpoint } from './conformance/wire/peer.js';
 import { interopTarget } from './interop/interop-target.js';
-import { mismatch, packetsOf, readSpecimens } from './specimens/specimen.js';
+import { SPECIMEN_DIRECTORY, mismatch, packetsOf, readSpecimens } from './specimens/specimen.js';
 import type { Specimen } from './specimens/specimen.js';
 
 const target = interopTarget();
@@ -19,6 +21,7 @@ const REPLY_MS = 5000;
 /** After the last expected packet this long must be silent. */
 const SILENCE_MS = 40;
 const CONTROL_PACKETS = 15;
+const WHY_CHARACTERS_MIN = 20;
 
 /** A small generator (mulberry32): the same seed cuts at the same places. */
 function random(seed: number): () => number {
@@ -85,6 +88,22 @@ const SEEDS = [1, 2, 3];
 describe('specimens', () => {
   it('there is a file for each of the fifteen packet types', () => {
     expect(new Set(specimens.map((one) => one.file)).size).toBe(CONTROL_PACKETS);
+  });
+
+  it('every one says why it is there, and what each of its lines is', () => {
+    const silent = readdirSync(SPECIMEN_DIRECTORY).filter((file) => file.endsWith('.md'))
+      .flatMap((file) => readFileSync(join(SPECIMEN_DIRECTORY, file), 'utf8').split(/^## /m).slice(1)
+        .map((text) => ({ file, text })))
+      .filter(({ text }) => {
+        const [name = '', ...rest] = text.split('\n');
+        const why = rest.join('\n').split('```')[0]?.replace(/\[MQTT-[^\]]*\]/g, '').trim() ?? '';
+        const lines = [...text.matchAll(/```(?:bytes|reply)\n([^`]*)```/g)]
+          .flatMap(([, block = '']) => block.split('\n'))
+          .filter((line) => line.trim() !== '' && line.trim() !== 'closed');
+        return name === '' || why.length < WHY_CHARACTERS_MIN
+          || lines.some((line) => !line.includes(';'));
+      });
+    expect(silent.map(({ file, text }) => `${file}: ${text.split('\n')[0]}`)).toEqual([]);
   });
 
   for (const specimen of specimens) {

@@ -90,7 +90,7 @@ export function unsubscribe(handle: u32, filterLength: u32, shareNameLength: u32
     exchangeArea, filterLength, exchangeArea + filterLength, shareNameLength, pointer,
   );
   if (found == 0) return false;
-  // [MQTT-3.10.4-3]: what is in the queue already stays there
+  // What is in the queue already stays there.
   cancelReplay(sessionAt(pointer), found);
   indexUnsubscribe(found);
   sessionAt(pointer).subscriptions--;

@@ -30,6 +30,7 @@ export function rewind(session: Session): void {
     else if (entry.state == ENTRY_RELEASED) entry.state = ENTRY_RERELEASE;
     pointer = entry.next;
   }
+  // Also those whose subscription has gone [MQTT-3.10.4-3].
   session.pendingHead = session.queueHead;
   session.inflightCount = 0;
 }

@@ -76,6 +76,19 @@ const matching: CaseRow[] = [
     },
   },
   {
+    name: 'the topics / and // of nothing but empty levels are published, matched and told apart',
+    on: { 3: [], 4: [], 5: [] }, kind: 'non-normative',
+    run: async (t) => {
+      const [publisher, peer] = [await t.connect(), await t.connect()];
+      await t.subscribed(peer, [['/', 0], ['//', 0]]);
+      for (const topic of ['/', '//']) {
+        await t.publish(publisher, topic, t.root);
+        // Cases of other versions publish there too.
+        await peer.awaitPacket('PUBLISH', { topic, payload: t.root });
+      }
+    },
+  },
+  {
     name: 'filters that begin with a wildcard do not match topics that begin with $',
     on: { 3: [], 4: ['4.7.2-1'], 5: ['4.7.2-1'] },
     run: async (t) => {
