@@ -9,11 +9,13 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { ROOT } from './toolbox.mjs';
 
 /** One row for each page: where, the mark (none: the whole page), and who says what stands there. */
 const PAGES = [
   { file: 'docs/options.md', render: optionsPage },
+  { file: 'docs/client.md', mark: 'mqttjs-options', render: mqttJsOptions },
   { file: 'README.md', mark: 'statements', render: statementsTable },
 ];
 
@@ -57,6 +59,15 @@ function statementsTable() {
     '| statements that bind | | tested | not applicable | gaps |', '|---|---:|---:|---:|---:|',
     ...lines,
   ].join('\n');
+}
+
+function mqttJsOptions() {
+  const load = 'import(process.argv[1]).then((m) => console.log(JSON.stringify(m.OPTIONS_TABLE)))';
+  const module = pathToFileURL(join(ROOT, 'dist/client/index.js')).href;
+  const { stdout } = spawnSync(process.execPath, ['-e', load, module], { encoding: 'utf8' });
+  const rows = JSON.parse(stdout).map(({ key, fate, note }) =>
+    `| \`${key}\` | ${fate === 'ignored' ? 'ignored, with a warning' : fate} | ${cell(note)} |`);
+  return ['| option | here | |', '|---|---|---|', ...rows].join('\n');
 }
 
 function groupBy(options) {
