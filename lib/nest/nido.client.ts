@@ -11,7 +11,7 @@ import type { Observable } from 'rxjs';
 import type { MessageProperties, Qos, UserProperties } from '../core/contract.js';
 import type { Codec } from './codec.js';
 import { NidoNestError } from './errors.js';
-import type { IncomingMessage, Link, LinkPublishOptions, NidoStatus } from './link/link.js';
+import type { IncomingMessage, Link, LinkPublishOptions } from './link/link.js';
 import type { JoinOptions } from './link/join-options.js';
 import { makeLink } from './link/make-link.js';
 import { Observations } from './observations.js';
@@ -64,10 +64,8 @@ export interface ObservedMessage<Data> extends IncomingMessage {
   readonly params: Record<string, string>;
 }
 
-export class NidoClient extends ClientProxy<
-  Record<string, (...args: never[]) => unknown>,
-  NidoStatus
-> {
+/** A plain `ClientProxy` to the compiler, so that it goes where Nest asks for `customClass`. */
+export class NidoClient extends ClientProxy {
   readonly #settings: Settings;
   readonly #link: Link;
   readonly #ownsLink: 'yes' | 'no';
