@@ -94,8 +94,12 @@ export function isExpired(message: u32): bool {
   const expiresAt = messageAt(message).expiresAt;
   return expiresAt != 0 && expiresAt <= clock;
 }
+const ROUNDING_MS: f64 = 0.001;
 /** The Message Expiry Interval less the time that the message waited here [MQTT-3.3.2-6]. */
 export function remainingExpiry(expiresAt: f64): u32 {
   if (expiresAt == 0) return EXPIRY_NONE;
-  return expiresAt <= clock ? 0 : <u32>Math.ceil((expiresAt - clock) / 1000);
+  if (expiresAt <= clock) return 0;
+  // The sum that made `expiresAt` was rounded: what is a hair above a second is that second, or a
+  // receiver would get more than the publisher gave. [MQTT-3.3.2-6]
+  return <u32>Math.max(1, Math.ceil((expiresAt - clock - ROUNDING_MS) / 1000));
 }

@@ -158,4 +158,16 @@ describe('a test broker', () => {
     await inbox.expect('x', { payload: '99' });
     expect(inbox.messages).toHaveLength(100);
   });
+
+  it('hands a message on with the expiry interval that it came with, at any time', async () => {
+    // (time + 60,000) - time is more than 60,000 here: a second more for the receiver, once.
+    const time = 60000.369;
+    expect(time + 60_000 - time).toBeGreaterThan(60_000);
+    await broker.clock.advance(time);
+    const reader = await broker.connect({ clientId: 'reader' });
+    const inbox = await reader.collect('a');
+    await broker.publish('a', 'x', { qos: 1, properties: { messageExpiryInterval: 60 } });
+    const { properties } = await inbox.expect('a');
+    expect(properties.messageExpiryInterval).toBe(60);
+  });
 });
