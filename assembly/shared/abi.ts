@@ -89,6 +89,7 @@ export const ROW_MOVED: u32 = 15;
 export const ROW_RECEIVE: u32 = 16;
 export const GATE_RETAINED: u32 = 1; // the message is the retained one of its topic now
 export const GATE_RETAINED_DELETED: u32 = 2;
+export const GATE_TAKEN: u32 = 4; // somebody who is not stored has it already
 
 export const PAUSE_OFF: u32 = 0;
 export const PAUSE_ON: u32 = 1;

@@ -11,7 +11,9 @@
  * order of their routing.
  */
 import { MEMORY_RECORD } from '../shared/memory-class';
-import { GATE_RETAINED, GATE_RETAINED_DELETED, ROW_APPEND, ROW_RETAINED } from '../shared/abi';
+import {
+  GATE_RETAINED, GATE_RETAINED_DELETED, GATE_TAKEN, ROW_APPEND, ROW_RETAINED,
+} from '../shared/abi';
 import { SUCCESS } from '../shared/reason-code';
 import { allocate, release } from '../memory/blocks';
 import { pump } from '../session/delivery';
@@ -22,6 +24,7 @@ import { offerStored } from '../session/resume';
 import { Session, nextStoredIdentifier, sessionAt, sessionOf } from '../session/session';
 import { addRow, setColumn } from './events';
 import { makeHold, somebodyWaits } from './publisher';
+import { routedTaken } from './routed';
 
 /**
  * ```
@@ -119,7 +122,7 @@ export function closeGate(
   setColumn(row, 2, pointer);
   setColumn(row, 3, message);
   setColumn(row, 4, entries);
-  setColumn(row, 5, retained);
+  setColumn(row, 5, routedTaken > entries ? retained | GATE_TAKEN : retained);
   setColumn(row, 6, inboundIdentifier);
   return true;
 }

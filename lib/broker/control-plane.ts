@@ -179,7 +179,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
       clock: this.#parts.clock,
       sessionByHandle: (handle) => this.sessions.byHandle(handle),
       engineState: (state, error) => this.#engineState(state, error),
-      cannotStore: (publisher) => this.#cannotStore(publisher),
+      cannotStore: (publisher, reason) => this.#cannotStore(publisher, reason),
       queueIsFull: (session, message, qos) => {
         this.core.countDropped('queue-full');
         this.dropped(session, message.topicName.toString(), qos as Qos, 'queue-full');
@@ -230,10 +230,10 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   }
 
   /** 3.x has no word for it: without the end of its connection the publisher would be lied to. */
-  #cannotStore(publisher: SessionHandle): void {
+  #cannotStore(publisher: SessionHandle, reason: string): void {
     const connection = this.sessions.byHandle(publisher)?.connection;
     if (connection === undefined || connection.protocolVersion === 5) return;
-    this.connections.cutOff(connection, QUOTA_EXCEEDED, 'the disk is too far behind');
+    this.connections.cutOff(connection, QUOTA_EXCEEDED, reason);
   }
 
   stop(): void {

@@ -39,10 +39,10 @@ export interface DurabilityOwner {
   sessionByHandle(handle: SessionHandle): Session | undefined;
   engineState(state: EngineState, error: EngineError | undefined): void;
   /**
-   * A message cannot be stored because the disk is too far behind. A publisher whose version has no
-   * Reason Code for that must be cut off: it would take the acknowledgement for a promise.
+   * A message cannot be stored. A publisher whose version has no Reason Code for that must be cut
+   * off: it would take the acknowledgement for a promise.
    */
-  cannotStore(publisher: SessionHandle): void;
+  cannotStore(publisher: SessionHandle, reason: string): void;
   /** The queue of this session is as long as it may be, in memory and store together. */
   queueIsFull(session: SessionHandle, message: DurableMessage, qos: number): void;
   readonly rules: DurabilityRules;
@@ -99,12 +99,17 @@ export class Durability implements DurableEvents, SessionStore {
     const durability = this.#durabilityOf(append);
     if (durability === 'memory') return NOT_STORED;
     if (this.#group.isFull) {
-      this.#owner.cannotStore(append.publisher);
+      this.#owner.cannotStore(append.publisher, 'the disk is too far behind');
       return 0;
     }
     const number = this.#engine.nextNumber();
+    const entries = this.#admitted(append, number);
+    if (entries === undefined) {
+      this.#owner.cannotStore(append.publisher, 'no receiver has room');
+      return 0;
+    }
     const batch = this.#group.unit(durability);
-    this.#writeMessage(batch, append, number);
+    this.#writeMessage(batch, append, entries, number);
     const publisher = this.#owner.sessionByHandle(append.publisher)?.storeId ?? 0;
     if (append.inboundIdentifier !== 0 && publisher !== 0) {
       batch.putInbound(publisher, append.inboundIdentifier);
@@ -126,23 +131,33 @@ export class Durability implements DurableEvents, SessionStore {
     const isRetained = retained !== 'unchanged' && rules.of(message.topicName) !== 'memory';
     return isRetained || entries.some(({ qos }) => qos === 2) ? 'os' : 'memory';
   }
-  #writeMessage(batch: EngineBatch, append: Append, number: number): void {
+  #writeMessage(
+    batch: EngineBatch, append: Append, entries: readonly DurableEntry[], number: number,
+  ): void {
     if (append.message === undefined) return;
     const publisher = this.#owner.sessionByHandle(append.publisher)?.storeId ?? 0;
     const stored = this.#stored(append.message, number, publisher);
-    const entries = append.entries.filter((entry) => this.#isAdmitted(entry, number, append));
     batch.putMessage(stored, entries.length);
     for (const entry of entries) this.#writeEntry(batch, entry, number);
     if (append.retained === 'stored') batch.putRetained(stored);
     else if (append.retained === 'deleted') batch.deleteRetained(append.message.topicName);
   }
-  #isAdmitted(entry: DurableEntry, messageNumber: number, append: Append): boolean {
-    const session = this.#owner.sessionByHandle(entry.session);
-    if (session === undefined || session.storeId === 0) return false;
-    const bytes = append.message?.payload.length ?? 0;
-    const verdict = this.spilled.admit(session, messageNumber + entry.copy, bytes);
-    if (verdict === 'drop') this.#owner.queueIsFull(entry.session, append.message!, entry.qos);
-    return verdict === 'store';
+  /** undefined: all who want it are at their bound, and nobody has it or keeps it. */
+  #admitted(append: Append, number: number): readonly DurableEntry[] | undefined {
+    const { message, entries, retained, others } = append;
+    if (message === undefined) return [];
+    let dropped = 0;
+    const admitted = entries.filter((entry) => {
+      const session = this.#owner.sessionByHandle(entry.session);
+      if (session === undefined || session.storeId === 0) return false;
+      const verdict = this.spilled.admit(session, number + entry.copy, message.payload.length);
+      if (verdict === 'store') return true;
+      this.#owner.queueIsFull(entry.session, message, entry.qos);
+      dropped++;
+      return false;
+    });
+    const isOwed = others === 'some' || retained !== 'unchanged' || admitted.length > 0;
+    return isOwed || dropped === 0 ? admitted : undefined;
   }
   #writeEntry(batch: EngineBatch, entry: DurableEntry, messageNumber: number): void {
     const { qos, retain, packetIdentifier, subscriptionIdentifiers } = entry;

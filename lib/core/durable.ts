@@ -3,7 +3,7 @@
  * reported and restored here. Bytes that an event carries are valid until it returns.
  */
 import {
-  GATE_RETAINED, GATE_RETAINED_DELETED, ROW_APPEND, ROW_DONE, ROW_HANDLE, ROW_KIND, ROW_MOVED,
+  GATE_RETAINED, GATE_RETAINED_DELETED, GATE_TAKEN, ROW_APPEND, ROW_DONE, ROW_HANDLE, ROW_KIND, ROW_MOVED,
   ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
 } from '../../assembly/shared/abi.js';
 import type { ConnectionHandle, SessionHandle } from './contract.js';
@@ -38,6 +38,8 @@ export interface Append {
   readonly message: DurableMessage | undefined;
   readonly entries: readonly DurableEntry[];
   readonly retained: 'unchanged' | 'stored' | 'deleted';
+  /** Whether somebody who is not stored has it already. */
+  readonly others: 'some' | 'none';
   /** Incoming QoS 2 Packet Identifier to store with it; 0 = none. */
   readonly inboundIdentifier: number;
 }
@@ -136,7 +138,8 @@ export class DurableSide {
     const message = this.words[row + 3];
     const number = this.events.append({
       gate, publisher, entries, message: message === 0 ? undefined : this.#message(message),
-      retained: retainedWord(bits), inboundIdentifier: this.words[row + 6],
+      retained: retainedWord(bits), others: bits & GATE_TAKEN ? 'some' : 'none',
+      inboundIdentifier: this.words[row + 6],
     });
     if (number === NOT_STORED) this.x.passGate(gate, this.host.now());
     else if (number === 0) this.x.refuseGate(gate, QUOTA_EXCEEDED, this.host.now());

@@ -261,7 +261,13 @@ describe('a queue that is longer than memory is given for', () => {
     const dropped: string[] = [];
     broker.on('messageDropped', ({ reason }) => dropped.push(reason));
     await offlineReceiver(broker);
-    for (let i = 0; i < 250; i++) await broker.publish('t', `${i}`, { qos: 1 });
+    for (let i = 0; i < 200; i++) await broker.publish('t', `${i}`, { qos: 1 });
+    for (let i = 0; i < 49; i++) {
+      await expect(broker.publish('t', 'x', { qos: 1 })).rejects.toMatchObject({ reasonCode: 0x97 });
+    }
+    const online = await connect(broker, 'online', { clean: true });
+    await online.subscribeAsync('t', { qos: 1 });
+    await broker.publish('t', 'x', { qos: 1 }); // somebody has it: no reason to refuse the publisher
     expect(dropped).toEqual(Array.from({ length: 50 }, () => 'queue-full'));
     expect(broker.stats().dropped['queue-full']).toBe(50);
     const again = open(broker, 'receiver');
