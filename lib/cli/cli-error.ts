@@ -33,7 +33,8 @@ export class CommandEnded extends Error {
   }
 }
 
-const USAGE_CODES = /^NIDO_(CLI_(?!CONTROL)|OPTION|HOOK|CLIENT_OPTION|LISTENER_OPTION|LISTENER_OPEN|GUARD)/;
+const USAGE_CODES =
+  /^NIDO_(CLI_(?!CONTROL)|OPTION|HOOK|CLIENT_OPTION|LISTENER_OPTION|LISTENER_OPEN|GUARD)/;
 
 export function codeOf(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;

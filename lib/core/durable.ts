@@ -3,8 +3,8 @@
  * reported and restored here. Bytes that an event carries are valid until it returns.
  */
 import {
-  GATE_RETAINED, GATE_RETAINED_DELETED, GATE_TAKEN, ROW_APPEND, ROW_DONE, ROW_HANDLE, ROW_KIND, ROW_MOVED,
-  ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
+  GATE_RETAINED, GATE_RETAINED_DELETED, GATE_TAKEN, ROW_APPEND, ROW_DONE, ROW_HANDLE, ROW_KIND,
+  ROW_MOVED, ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
 } from '../../assembly/shared/abi.js';
 import type { ConnectionHandle, SessionHandle } from './contract.js';
 import type { CoreExports } from './instance.js';
