@@ -1,0 +1,95 @@
+/** The flat options of the stock transport, where they go to ours. */
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { Controller, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
+import { firstValueFrom } from 'rxjs';
+import { NidoClient, NidoStrategy } from '../../lib/nest/index.js';
+import type { JoinOptions } from '../../lib/nest/index.js';
+import { LogBook, closeAll, connectDevice, onClose, openBroker, startBare, until, urlOf }
+  from './kit.js';
+
+const calls: unknown[] = [];
+afterEach(async () => {
+  await closeAll();
+  calls.length = 0;
+});
+
+@Controller()
+class Handlers {
+  @MessagePattern('echo')
+  echo(@Payload() data: unknown): unknown { return data; }
+  @EventPattern('event')
+  event(@Payload() data: unknown): void { calls.push(data); }
+}
+@Module({ controllers: [Handlers] })
+class AppModule {}
+
+async function join(join: JoinOptions): Promise<LogBook> {
+  const log = new LogBook();
+  const app = await NestFactory.createMicroservice(
+    AppModule, { strategy: new NidoStrategy({ join }), logger: log });
+  onClose(() => app.close());
+  await app.listen();
+  return log;
+}
+
+describe('the options of the stock transport', () => {
+  it('serializer and deserializer stand where the stock ones stood', async () => {
+    const broker = await openBroker();
+    const url = urlOf(broker);
+    /** Everything upside down, as bytes. */
+    const turned = {
+      serialize: (packet: unknown) => Buffer.from(JSON.stringify(packet)).reverse(),
+    };
+    const turnedBack = {
+      deserialize: (value: unknown) =>
+        JSON.parse(Buffer.from(value as Buffer).reverse().toString()) as unknown,
+    };
+    await join({ url, deserializer: { deserialize: (value: unknown) => ({ data: value, id: 'x' }) } });
+    const client = new NidoClient({ url, serializer: turned as never });
+    onClose(() => client.close());
+    await client.connect();
+    const { client: device, received } = await connectDevice(url);
+    await device.subscribeAsync('turned');
+    await firstValueFrom(client.emit('turned', 7), { defaultValue: 0 });
+    await until('the message', () => received.length === 1);
+    expect(turnedBack.deserialize(received[0].payload)).toEqual({ pattern: 'turned', data: 7 });
+    // The server's deserializer says that everything is a request, so an answer comes.
+    await device.subscribeAsync('echo/reply');
+    await device.publishAsync('echo', '5');
+    await until('the answer', () => received.length === 2);
+    expect(JSON.parse(received[1].payload.toString()))
+      .toEqual({ response: 5, isDisposed: true, id: 'x' });
+  });
+
+  it('subscribeOptions and share are those of every handler', async () => {
+    const broker = await openBroker();
+    const url = urlOf(broker);
+    const log = await join({ url, subscribeOptions: { qos: 0 }, share: 'api', clientId: 'one' });
+    await join({ url, share: 'api', clientId: 'two' });
+    expect(log.matching(/Mapped {event, event} qos 0, share api/)).toHaveLength(1);
+    for (let at = 0; at < 10; at += 1) await broker.publish('event', String(at), { qos: 1 });
+    await until('ten calls', () => calls.length >= 10);
+    expect([...calls].sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+});
+
+describe.each(['host', 'join'] as const)('instrumentation, %s', (mode) => {
+  it('is told of the begin and the end of the work on every message', async () => {
+    const { strategy, url } = await startBare(AppModule, mode);
+    const told: string[] = [];
+    strategy.setOnProcessingStartHook((_id, context, done) => {
+      told.push(`start ${(context as { getTopic(): string }).getTopic()}`);
+      void done();
+    });
+    strategy.setOnProcessingEndHook((_id, context) => {
+      told.push(`end ${(context as { getTopic(): string }).getTopic()}`);
+    });
+    const { client } = await connectDevice(url);
+    await client.publishAsync('event', '1', { qos: 1 });
+    await until('the end', () => told.length === 2);
+    expect(told).toEqual(['start event', 'end event']);
+    expect(calls).toEqual([1]);
+  });
+});
