@@ -13,6 +13,10 @@ import {
 } from '../session/queue-entry';
 import { offerStored } from '../session/resume';
 import { addInbound, bindIdentifier, entryInSlot, sessionAt, sessionOf } from '../session/session';
+import {
+  FACT_COPY_MASK, FACT_COPY_SHIFT, FACT_IDENTIFIER_SHIFT, FACT_QOS_MASK, FACT_RETAIN,
+  FACT_RETAIN_SHIFT,
+} from '../shared/abi';
 import { PUBCOMP, PUBREL } from '../shared/control-packet';
 import { SUBSCRIPTION_IDENTIFIER } from '../shared/property';
 import { SUCCESS } from '../shared/reason-code';
@@ -82,11 +86,12 @@ export function nextGateEntry(entry: u32): u32 {
 export function entrySession(entry: u32): u32 {
   return entryAt(entry).prev;
 }
-/** QoS in bits 0-1, retain in bit 2, copy in bits 3-6, Packet Identifier in the upper half. */
+/** FACT_* bits. */
 export function entryFacts(entry: u32): u32 {
   const facts = entryAt(entry);
-  return <u32>facts.qos | (<u32>(facts.flags & FLAG_RETAIN) << 2) | (<u32>facts.copy << 3) |
-    (<u32>facts.packetIdentifier << 16);
+  const retain: u32 = facts.flags & FLAG_RETAIN ? FACT_RETAIN : 0;
+  return <u32>facts.qos | retain | (<u32>facts.copy << FACT_COPY_SHIFT) |
+    (<u32>facts.packetIdentifier << FACT_IDENTIFIER_SHIFT);
 }
 /**
  * Encoded Subscription Identifier properties of an entry, written to the exchange area; answers
@@ -115,9 +120,9 @@ export function messageForwardLength(message: u32): u32 {
 export function messagePayloadLength(message: u32): u32 {
   return messageAt(message).payloadLength;
 }
-/** QoS in bits 0-1, retain in bit 2. */
+/** FACT_* bits. */
 export function messageFlags(message: u32): u32 {
-  return <u32>messageAt(message).qos | (<u32>messageAt(message).retain << 2);
+  return <u32>messageAt(message).qos | (<u32>messageAt(message).retain << FACT_RETAIN_SHIFT);
 }
 /** Milliseconds on the core's clock; 0 = never. */
 export function messageExpiresAt(message: u32): f64 {
@@ -163,10 +168,10 @@ export function restoreEntry(
   const entry = entryAt(made);
   entry.message = message;
   messageAt(message).references++;
-  entry.qos = <u8>(facts & 3);
-  entry.copy = <u8>((facts >> 3) & 15);
-  entry.packetIdentifier = <u16>(facts >> 16);
-  entry.flags = facts & 4 ? FLAG_RETAIN | FLAG_STORED : FLAG_STORED;
+  entry.qos = <u8>(facts & FACT_QOS_MASK);
+  entry.copy = <u8>((facts >> FACT_COPY_SHIFT) & FACT_COPY_MASK);
+  entry.packetIdentifier = <u16>(facts >> FACT_IDENTIFIER_SHIFT);
+  entry.flags = facts & FACT_RETAIN ? FLAG_RETAIN | FLAG_STORED : FLAG_STORED;
   if (sent) {
     entry.state = ENTRY_RESEND;
     entry.flags |= FLAG_DUP;

@@ -25,7 +25,15 @@ import {
 } from './pointer-table';
 import { allocateIndex, reserveIndexSlot } from './topic-intern';
 
-/** What hangs on a filter: non-shared subscriptions (or a matcher's rules), and shared groups. */
+/**
+ * What hangs on a filter: non-shared subscriptions (or a matcher's rules), and shared groups.
+ * ```
+ *  0       4        8
+ *  +-------+--------+
+ *  | first | groups |
+ *  +-------+--------+
+ * ```
+ */
 @unmanaged
 export class FilterEnd {
   first: u32; // first Subscription
@@ -61,7 +69,15 @@ const KIND_ROOT: u16 = 0;
 const KIND_LITERAL: u16 = 1;
 const KIND_PLUS: u16 = 2;
 
-/** One level of the topic that is walked. */
+/**
+ * One level of the topic that is walked.
+ * ```
+ *  0      8       12       16
+ *  +------+-------+--------+
+ *  | hash | start | length |
+ *  +------+-------+--------+
+ * ```
+ */
 @unmanaged
 class WalkLevel {
   hash: u64;

@@ -7,8 +7,13 @@
  *  | generation   | slot (1 ...)          |
  *  +--------------+-----------------------+
  * ```
- * A table is a row of slots, 8 bytes each: pointer of the tenant (or the next free slot),
- * generation.
+ * A table is a row of slots:
+ * ```
+ *  0                            4            8
+ *  +----------------------------+------------+
+ *  | tenant, or next free slot  | generation |
+ *  +----------------------------+------------+
+ * ```
  */
 const SLOT_BITS: u32 = 20;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;

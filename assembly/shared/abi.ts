@@ -91,6 +91,22 @@ export const GATE_RETAINED: u32 = 1; // the message is the retained one of its t
 export const GATE_RETAINED_DELETED: u32 = 2;
 export const GATE_TAKEN: u32 = 4; // somebody who is not stored has it already
 
+/**
+ * The facts of a queue entry, and of a message, in one word:
+ * ```
+ *  31                16 15     7 6    3   2     1 0
+ *  +-------------------+--------+------+--------+-----+
+ *  | Packet Identifier |   -    | copy | RETAIN | QoS |
+ *  +-------------------+--------+------+--------+-----+
+ * ```
+ */
+export const FACT_QOS_MASK: u32 = 3;
+export const FACT_RETAIN: u32 = 4;
+export const FACT_RETAIN_SHIFT: u32 = 2;
+export const FACT_COPY_SHIFT: u32 = 3;
+export const FACT_COPY_MASK: u32 = 15;
+export const FACT_IDENTIFIER_SHIFT: u32 = 16;
+
 export const PAUSE_OFF: u32 = 0;
 export const PAUSE_ON: u32 = 1;
 

@@ -3,6 +3,7 @@
  * reported and restored here. Bytes that an event carries are valid until it returns.
  */
 import {
+  FACT_COPY_MASK, FACT_COPY_SHIFT, FACT_IDENTIFIER_SHIFT, FACT_QOS_MASK, FACT_RETAIN,
   GATE_RETAINED, GATE_RETAINED_DELETED, GATE_TAKEN, ROW_APPEND, ROW_DONE, ROW_HANDLE, ROW_KIND,
   ROW_MOVED, ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
 } from '../../assembly/shared/abi.js';
@@ -85,11 +86,6 @@ const KEPT = 1;
 const SPILLED = 2;
 const NUMBER_COLUMN = 4;
 const BYTES_PER_WORD = 4;
-const QOS_MASK = 3;
-const RETAIN_BIT = 4;
-const COPY_SHIFT = 3;
-const COPY_MASK = 15;
-const IDENTIFIER_SHIFT = 16;
 
 export class DurableSide {
   readonly #exchange: number;
@@ -167,8 +163,8 @@ export class DurableSide {
       topicName: this.heap.subarray(topicAt, propertiesAt),
       properties: this.heap.subarray(propertiesAt, payloadAt),
       payload: this.heap.subarray(payloadAt, payloadAt + this.x.messagePayloadLength(message)),
-      qos: flags & QOS_MASK,
-      retain: (flags & RETAIN_BIT) !== 0,
+      qos: flags & FACT_QOS_MASK,
+      retain: (flags & FACT_RETAIN) !== 0,
       expiresAt: this.x.messageExpiresAt(message),
     };
   }
@@ -176,8 +172,9 @@ export class DurableSide {
     const facts = this.x.entryFacts(at) >>> 0;
     const length = this.x.entryIdentifiers(at);
     return {
-      session, qos: facts & QOS_MASK, retain: (facts & RETAIN_BIT) !== 0,
-      copy: (facts >>> COPY_SHIFT) & COPY_MASK, packetIdentifier: facts >>> IDENTIFIER_SHIFT,
+      session, qos: facts & FACT_QOS_MASK, retain: (facts & FACT_RETAIN) !== 0,
+      copy: (facts >>> FACT_COPY_SHIFT) & FACT_COPY_MASK,
+      packetIdentifier: facts >>> FACT_IDENTIFIER_SHIFT,
       subscriptionIdentifiers: length === 0 ? NOTHING
         : Buffer.from(this.heap.subarray(this.#exchange, this.#exchange + length)),
     };
@@ -255,8 +252,8 @@ export class DurableSide {
   restoreEntry(session: SessionHandle, block: number, entry: RestoredEntry): boolean {
     const { subscriptionIdentifiers: identifiers } = entry;
     this.heap.set(identifiers, this.#exchange);
-    const facts = entry.qos | (entry.retain ? RETAIN_BIT : 0) | (entry.copy << COPY_SHIFT)
-      | (entry.packetIdentifier << IDENTIFIER_SHIFT);
+    const facts = entry.qos | (entry.retain ? FACT_RETAIN : 0) | (entry.copy << FACT_COPY_SHIFT)
+      | (entry.packetIdentifier << FACT_IDENTIFIER_SHIFT);
     const sent = entry.state === 'maybe-sent' ? 1 : 0;
     return this.x.restoreEntry(session, block, facts, sent, identifiers.length) !== 0;
   }
