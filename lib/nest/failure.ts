@@ -1,6 +1,6 @@
 /** What a failed handler means for its message. */
 import type { Logger } from '@nestjs/common';
-import type { UserProperties } from '../core/contract.js';
+import type { MessageProperties, UserProperties } from '../core/contract.js';
 import { messageOf } from './errors.js';
 import type { IncomingMessage, Link } from './link/link.js';
 import type { FailurePolicy, FinalFailure } from './options.js';
@@ -75,7 +75,12 @@ async function publishDeadLetter(failure: FailureContext, topicName: string): Pr
     ['nido-attempts', String(attempt)],
     ['nido-error', messageOf(error).slice(0, REASON_CHARACTERS_MAX)],
   ];
-  const { responseTopic, correlationData, ...kept } = message.properties;
+  // A dead letter is no request: nobody is to answer it.
+  const kept: { -readonly [Name in keyof MessageProperties]: MessageProperties[Name] } = {
+    ...message.properties,
+  };
+  delete kept.responseTopic;
+  delete kept.correlationData;
   await link.publish(topicName, message.payload, {
     qos: message.qos === 0 ? 0 : 1,
     properties: { ...kept, userProperties: [...(kept.userProperties ?? []), ...why] },

@@ -143,13 +143,12 @@ export class NidoClient extends ClientProxy {
     await this.connect();
     const codec = await this.#codec(options.codec);
     return new Promise((resolve, reject) => {
-      let cancel: (() => void) | undefined;
       const settle = (finish: () => void): void => {
         finish();
         // The reply may come before there is anything to cancel.
-        queueMicrotask(() => cancel?.());
+        queueMicrotask(() => cancel());
       };
-      cancel = this.#requests.raw(
+      const cancel = this.#requests.raw(
         {
           topicName: joinTopic(this.#prefix, topicName),
           payload: codec.encode(data),

@@ -138,8 +138,8 @@ function clientOptions(
   options: NidoOptions,
   own: Omit<NidoFeature, 'name' | 'broker'>,
 ): NidoClientOptions {
-  const { join, host: _notOfTheClient, ...shared } = options;
-  return { ...shared, ...own, ...(join === undefined ? {} : { join }) } as NidoClientOptions;
+  // The client has its link already: of the broker it needs nothing.
+  return { ...options, ...own, host: undefined } as NidoClientOptions;
 }
 
 function lifecycleProvider(name: string): Provider {

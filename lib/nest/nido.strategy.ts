@@ -159,7 +159,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
   async #listen(): Promise<void> {
     if (this.#phase === 'listening') return;
     this.#warnWhenBare();
-    await Promise.all(this.#registry.codecs().map((codec) => codec.load?.()));
+    await Promise.all(this.#registry.codecs().map(async (codec) => codec.load?.()));
     const owner = this.#runnerOwner();
     // Handlers are there before the doors open (host) and before a kept session goes on (join).
     const subscribing = Promise.all(

@@ -77,7 +77,8 @@ export class Inbox {
   }
 
   #missing(topicFilter: string, expectation: Expectation, timeoutMs: number): Error {
-    const { timeoutMs: _known, ...wanted } = expectation;
+    const { payload, qos, retain } = expectation;
+    const wanted = { payload, qos, retain };
     const listed = this.messages.slice(-LISTED_MAX).map((message) => `  ${describe(message)}`);
     return new Error(
       `no message to ${topicFilter} ${describeExpectation(wanted)}within ${timeoutMs} ms. Seen:\n` +
@@ -135,7 +136,7 @@ function describe({ topicName, payload, qos, retain }: SeenMessage): string {
 }
 
 function describeExpectation(wanted: Omit<Expectation, 'timeoutMs'>): string {
-  if (Object.keys(wanted).length === 0) return '';
+  if (Object.values(wanted).every((one) => one === undefined)) return '';
   const isAsked = typeof wanted.payload === 'function';
   const shown = isAsked ? { ...wanted, payload: 'a function' } : wanted;
   return `with ${JSON.stringify(shown)} `;

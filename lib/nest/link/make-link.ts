@@ -1,5 +1,6 @@
 /** A strategy or client without a module makes its own link. */
 import { Broker } from '../../broker/broker.js';
+import type { BrokerOptions } from '../../broker/broker-options.js';
 import { NidoNestError } from '../errors.js';
 import type { HostOptions, NidoOptions } from '../options.js';
 import { DEFAULT_NAME } from '../options.js';
@@ -8,7 +9,8 @@ import { JoinLink } from './join-link.js';
 import type { Link } from './link.js';
 
 export function makeBroker(options: HostOptions): Broker {
-  const { inClusterWorker: _notOfTheBroker, ...broker } = options;
+  const broker: { inClusterWorker?: unknown } & BrokerOptions = { ...options };
+  delete broker.inClusterWorker;
   return new Broker({ logger: new NestBrokerLogger(), ...broker });
 }
 
