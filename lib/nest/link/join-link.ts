@@ -145,8 +145,8 @@ export class JoinLink implements Link {
     return new NidoNestError(
       'NIDO_NEST_UNREACHABLE',
       `cannot join the broker at ${this.#options.url ?? this.#client.server.name} ` +
-        `after ${times}: ${error.message}. Is it running, and are url and credentials right? ` +
-        '(option maxConnectionAttempts, -1 = try for ever)',
+        `after ${times}: ${error.message.replace(/[.?]$/, '')}. Is it running, and are url and ` +
+        'credentials right? (option maxConnectionAttempts, -1 = try for ever)',
       { cause: error },
     );
   }
