@@ -46,6 +46,7 @@ function splitShare(topicFilter: string): ParsedFilter {
 }
 
 function filterProblem(topicFilter: unknown): string | undefined {
+  // [MQTT-3.8.3-1] [MQTT-3.10.3-1] [MQTT-4.7.3-1]
   return topicFilter === '' ? 'is empty' : textProblem(topicFilter);
 }
 
