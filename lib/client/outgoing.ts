@@ -25,8 +25,6 @@ const NO_OPTIONS: PublishOptions = Object.freeze({});
 const TOPIC_BYTES_MAX = 65_535;
 /** Below this many UTF-16 units a string cannot be longer than that many bytes. */
 const TOPIC_UNITS_SAFE = 21_845;
-const TOPICS_REMEMBERED = 4096;
-const TOPIC_UNITS_REMEMBERED = 128;
 const FORBIDDEN = /[+#\0]|\p{Surrogate}/u;
 /** Told by the core when a message expired before it was sent. MQTT has no code for it. */
 const EXPIRED = 0xfe;
@@ -35,8 +33,6 @@ export class Outgoing {
   /** By token - 1; freed places are used again, last first. */
   readonly #waiting: (Waiting | undefined)[] = [];
   readonly #free: number[] = [];
-  /** Topic Names that were checked of late. */
-  readonly #goodTopics = new Set<string>();
   #open = 0;
   #whenEmpty: (() => void)[] = [];
   #ended: NidoClientError | undefined;
@@ -118,7 +114,7 @@ export class Outgoing {
 
   #problem(topicName: string, options: PublishOptions): NidoClientError | undefined {
     if (this.#ended !== undefined) return this.#ended;
-    const wrong = this.#topicProblem(topicName);
+    const wrong = topicProblem(topicName);
     if (wrong !== undefined) {
       return new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID',
         `Topic Name ${JSON.stringify(topicName)} ${wrong}`);
@@ -138,15 +134,6 @@ export class Outgoing {
     if (options.retain === true && !server.retainAvailable) {
       return this.#error(topicName, RETAIN_NOT_SUPPORTED);
     }
-    return undefined;
-  }
-
-  #topicProblem(topicName: string): string | undefined {
-    if (this.#goodTopics.has(topicName)) return undefined;
-    const wrong = topicProblem(topicName);
-    if (wrong !== undefined || topicName.length > TOPIC_UNITS_REMEMBERED) return wrong;
-    if (this.#goodTopics.size >= TOPICS_REMEMBERED) this.#goodTopics.clear();
-    this.#goodTopics.add(topicName);
     return undefined;
   }
 
@@ -201,9 +188,20 @@ export class Outgoing {
   }
 }
 
+/** Short, ASCII and without wildcards or U+0000: nothing more to look at. */
+function isPlainName(topicName: string): boolean {
+  if (topicName.length > TOPIC_UNITS_SAFE) return false;
+  for (let i = 0; i < topicName.length; i += 1) {
+    const code = topicName.charCodeAt(i);
+    if (code > 0x7f || code === 0 || code === 0x23 || code === 0x2b) return false;
+  }
+  return true;
+}
+
 function topicProblem(topicName: unknown): string | undefined {
   if (typeof topicName !== 'string') return 'is not a string';
   if (topicName === '') return 'is empty';
+  if (isPlainName(topicName)) return undefined;
   if (FORBIDDEN.test(topicName)) { // [MQTT-3.3.2-2]
     return 'holds a wildcard, U+0000 or a lone surrogate';
   }

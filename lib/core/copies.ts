@@ -11,11 +11,14 @@ const SMALL_BYTES_MAX = 1024;
 /** Up to here a loop is faster than a call that leaves JavaScript, or makes typed arrays. */
 const LOOP_BYTES_MAX = 96;
 
-/** Writes `bytes` to linear memory. */
-export function writeShort(heap: Buffer, bytes: Uint8Array, at: number): void {
-  const { length } = bytes;
-  if (length > LOOP_BYTES_MAX) heap.set(bytes, at);
-  else for (let i = 0; i < length; i++) heap[at + i] = bytes[i];
+/** Writes `text` as bytes; false when it is not ASCII, and then what was written means nothing. */
+export function writeAscii(heap: Buffer, text: string, at: number): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 0x7f) return false;
+    heap[at + i] = code;
+  }
+  return true;
 }
 
 export class ChunkCopy {
@@ -71,21 +74,6 @@ const NAME_BYTES_REMEMBERED = 128;
 interface SeenName {
   readonly bytes: Uint8Array;
   readonly text: string;
-}
-
-/** Topic Names of our own messages as bytes; those of late are not encoded again. */
-export class EncodedNames {
-  private readonly known = new Map<string, Uint8Array>();
-
-  encode(name: string): Uint8Array {
-    const known = this.known.get(name);
-    if (known !== undefined) return known;
-    const bytes = Buffer.from(name, 'utf8');
-    if (bytes.length > NAME_BYTES_REMEMBERED) return bytes;
-    if (this.known.size >= NAMES_REMEMBERED) this.known.clear();
-    this.known.set(name, Uint8Array.prototype.slice.call(bytes));
-    return bytes;
-  }
 }
 
 export class TopicNames {

@@ -10,7 +10,7 @@ import type {
   ConnectionHandle, CoreControl, CoreEvents, CoreOptions, CoreStats, DropReason,
   HandlerSessionOptions, OutgoingMessage, Qos, SessionHandle, SessionInfo, SubscribeOptions,
 } from './contract.js';
-import { EncodedNames, writeShort } from './copies.js';
+import { writeAscii } from './copies.js';
 import { CoreError } from './errors.js';
 import { DROP_REASONS, memoryByClass } from './limits.js';
 import { encodeForwarded } from './packet-writer.js';
@@ -30,7 +30,6 @@ export interface ServerPromises {
 
 export class Core extends ControlPackets implements CoreControl {
   private readonly filters: Subscriptions;
-  private readonly topics = new EncodedNames();
 
   constructor(options: CoreOptions, events: CoreEvents, host: CoreHost = {}) {
     super(options, events, host);
@@ -122,17 +121,26 @@ export class Core extends ControlPackets implements CoreControl {
 
   /** Writes a message block; 0 when there is no memory. */
   private messageFrom(message: OutgoingMessage): number {
-    const { payload: given } = message;
+    const { topicName, payload: given } = message;
     const payload = typeof given === 'string' ? Buffer.from(given) : given;
     const forwarded = encodeForwarded(message.properties);
-    const topic = this.topics.encode(message.topicName);
-    const block = this.x.allocateMessage(topic.length, forwarded.length, payload.length) >>> 0;
+    const { x, heap } = this;
+    // Almost every Topic Name is ASCII, and then as long as its string.
+    let topicLength = topicName.length;
+    let block = x.allocateMessage(topicLength, forwarded.length, payload.length) >>> 0;
     if (block === 0) return 0;
-    let at = this.x.messageBody(block) >>> 0;
-    writeShort(this.heap, topic, at);
-    at += topic.length;
-    if (forwarded.length !== 0) this.heap.set(forwarded, at);
-    writeShort(this.heap, payload, at + forwarded.length);
+    let at = x.messageBody(block) >>> 0;
+    if (!writeAscii(heap, topicName, at)) {
+      x.freeMessage(block);
+      topicLength = Buffer.byteLength(topicName);
+      block = x.allocateMessage(topicLength, forwarded.length, payload.length) >>> 0;
+      if (block === 0) return 0;
+      at = x.messageBody(block) >>> 0;
+      heap.write(topicName, at, topicLength, 'utf8');
+    }
+    at += topicLength;
+    if (forwarded.length !== 0) heap.set(forwarded, at);
+    heap.set(payload, at + forwarded.length);
     return block;
   }
 
