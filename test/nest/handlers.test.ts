@@ -256,4 +256,12 @@ describe('topic', () => {
     expect(() => topic('casa/:room', { room: 'a/b' })).toThrow(/room is "a\/b"/);
     expect(() => topic('casa/:room', { room: '' })).toThrow(/room is ""/);
   });
+
+  it('types its parameters from the string', () => {
+    const params: TopicParams<'$share/g/casa/:room/luz/:n'> = { room: 'sala', n: '1' };
+    // @ts-expect-error: there is no such parameter
+    expect(params.name).toBeUndefined();
+    // @ts-expect-error: a parameter is missing
+    expect(() => topic('casa/:room/:n', { room: 'sala' })).toThrow(/n is ""/);
+  });
 });
