@@ -12,9 +12,10 @@ import type {
   Append, DurableEntry, DurableEvents, DurableMessage, DurableSide,
 } from '../core/durable.js';
 import type {
-  Durability as Promised, Engine, EngineBatch, EngineState, GroupCommitStats, StoredMessage,
+  Durability as Promised, Engine, EngineBatch, EngineError, EngineState, GroupCommitStats,
+  StoredMessage,
 } from '../engine/index.js';
-import { EngineError, GroupCommit, messageNumberOf } from '../engine/index.js';
+import { GroupCommit, messageNumberOf } from '../engine/index.js';
 import { encodeForwarded } from '../core/packet-writer.js';
 import type { Clock } from './clock.js';
 import type { DurabilityRules } from './durability-rules.js';
@@ -334,7 +335,7 @@ export class Durability implements DurableEvents, SessionStore {
     const will = session.will!;
     const { topicName, payload, qos, retain, properties } = will;
     const interval = properties.messageExpiryInterval;
-    const { messageExpiryInterval: _, ...others } = properties;
+    const others = { ...properties, messageExpiryInterval: undefined };
     this.#group.unit().putWill({
       sessionId: session.storeId, dueAt, willDelayIntervalSeconds: will.willDelayIntervalSeconds,
       message: {

@@ -1,5 +1,5 @@
 /** What each message is promised: rules for topics, then the listener, then the engine. */
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,8 @@ import type { BrokerOptions, Durability } from 'nidomq';
 import { createMemoryEngine } from '../../lib/engine/index.js';
 import type { Engine, EngineBatch } from '../../lib/engine/index.js';
 
+// For a machine that has much else to do.
+jest.setTimeout(90_000);
 let root: string;
 let path: string;
 const brokers: Broker[] = [];

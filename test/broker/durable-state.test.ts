@@ -2,7 +2,7 @@
  * Exchanges, deadlines and properties across the death of the process, packet by packet: the
  * directory as it is at some moment is taken over by another broker, as after kill -9.
  */
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { connect as connectSocket } from 'node:net';
 import type { Socket } from 'node:net';
@@ -13,6 +13,8 @@ import type { IConnectPacket, IPublishPacket, ISubscribePacket, Packet } from 'm
 import { Broker } from 'nidomq';
 
 const DEADLINE_MS = 20_000;
+// For a machine that has much else to do.
+jest.setTimeout(90_000);
 let root: string;
 let path: string;
 const brokers: Broker[] = [];

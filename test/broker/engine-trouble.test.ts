@@ -67,7 +67,7 @@ async function connect(
   return client;
 }
 async function until(condition: () => boolean): Promise<void> {
-  const limit = Date.now() + 5_000;
+  const limit = Date.now() + 15_000;
   while (!condition()) {
     if (Date.now() > limit) throw new Error('the condition did not come about in time');
     await new Promise((resolve) => setTimeout(resolve, 5));

@@ -3,13 +3,15 @@ import { readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import mqtt from 'mqtt';
 import type { MqttClient } from 'mqtt';
 import { COMMAND, killChildren, startChild, startNidomqIn } from './child.js';
 import type { Child } from './child.js';
 import { say } from './recorder.js';
 
+// For a machine that has much else to do.
+jest.setTimeout(90_000);
 let folder: string;
 let data: string;
 
