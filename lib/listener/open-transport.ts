@@ -13,6 +13,7 @@ import {
 import { WEBSOCKET_PATH, describeAddress } from './listener-options.js';
 import type { PeerSocket } from './peer.js';
 import { PSK_CIPHERS, PSK_TLS_VERSION_MAX } from './pre-shared-keys.js';
+import { proveReusedReads } from './reused-reads.js';
 import { TcpTransport, TlsTransport, UnixTransport } from './socket-transport.js';
 import { tlsIdentity } from './tls-identity.js';
 import { loadTlsMaterial } from './tls-material.js';
@@ -171,7 +172,8 @@ function openSocket(attempt: Attempt): Opening {
     noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_INITIAL_DELAY_MS,
   });
   if (tls === undefined) {
-    const opened = settled(raw, raw.connecting ? 'connect' : 'now')
+    const connected = settled(raw, raw.connecting ? 'connect' : 'now');
+    const opened = Promise.all([connected, proveReusedReads()])
       .then(() => (path === undefined ? new TcpTransport(raw) : new UnixTransport(raw)));
     return { opened, abandon: () => raw.destroy() };
   }

@@ -29,6 +29,7 @@ import type { PeerSocket } from './peer.js';
 import { PendingPeers } from './pending-peers.js';
 import { claimedPskIdentity } from './pre-shared-keys.js';
 import { ProxyReader } from './proxy-reader.js';
+import { proveReusedReads } from './reused-reads.js';
 import { TcpTransport, TlsTransport, UnixTransport } from './socket-transport.js';
 import { TlsDoor } from './tls-door.js';
 import { tlsIdentity } from './tls-identity.js';
@@ -122,6 +123,7 @@ export class ServerDoor implements Listener {
 
   async #open(accept: AcceptTransport): Promise<void> {
     await this.#tls?.load();
+    if (this.kind === 'tcp' || this.kind === 'unix') await proveReusedReads();
     // 3.1.1 [MQTT-7.1.1-1], 5.0 [MQTT-4.2-1]: TCP, ordered and lossless
     const server = this.#createServer();
     this.#accept = accept;

@@ -15,6 +15,7 @@ import { TransportError } from './listener-error.js';
 import { HALF_OPEN_DEADLINE_MS } from './listener-limits.js';
 import { PROXIED_PEER, peerAddress, peerPort } from './peer.js';
 import type { PeerSocket } from './peer.js';
+import { ignoreReads, readIntoReused } from './reused-reads.js';
 import type { Transport, TransportIdentity, TransportKind, TransportOwner } from './transport.js';
 
 const TRANSPORT = Symbol('nidomq.transport');
@@ -59,7 +60,12 @@ abstract class SocketTransport implements Transport {
     this.owner = owner;
     socket.on('close', onClose);
     if (socket.closed) process.nextTick(tellClosed, socket);
-    else socket.on('end', onEnd).on('data', onData);
+    else this.read(socket.on('end', onEnd));
+  }
+
+  /** Starts the flow of data. */
+  protected read(socket: CarryingSocket): void {
+    socket.on('data', onData);
   }
 
   abstract write(bytes: Uint8Array, done: () => void): boolean;
@@ -86,6 +92,7 @@ abstract class SocketTransport implements Transport {
     // Data that nobody reads would make the kernel answer our FIN with RST, and RST takes away what
     // was just sent.
     socket.removeListener('data', onData);
+    ignoreReads(socket);
     socket.resume();
     socket.end();
     clearTimeout(this.deadline);
@@ -98,6 +105,11 @@ abstract class SocketTransport implements Transport {
 }
 
 abstract class PlainTransport extends SocketTransport {
+  protected override read(socket: CarryingSocket): void {
+    if (socket.readableFlowing !== null || !readIntoReused(socket, takeBytes)) super.read(socket);
+    else socket.resume();
+  }
+
   write(bytes: Uint8Array, done: () => void): boolean {
     const socket = this.socket;
     if (bytes.length === 0 || !socket.writable) return true;
@@ -154,6 +166,10 @@ export class TlsTransport extends SocketTransport {
 
 function onData(this: CarryingSocket, chunk: Uint8Array): void {
   (this[TRANSPORT] as SocketTransport).owner?.transportData(chunk);
+}
+
+function takeBytes(socket: CarryingSocket, chunk: Uint8Array): void {
+  (socket[TRANSPORT] as SocketTransport).owner?.transportData(chunk);
 }
 
 /**
