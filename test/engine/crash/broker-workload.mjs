@@ -7,13 +7,12 @@
 //   {"e":[n,value]}   it was handed to the application: at QoS 2 when PUBREL had come
 //
 //   node broker-workload.mjs <compiled broker.js> <directory> <durability>
-import { writeSync } from 'node:fs';
 import mqtt from 'mqtt';
 import { PUBLISHERS, RETAINED_EVERY } from './broker-traffic.mjs';
+import { say } from './say.mjs';
 
 const [, , broker, path, durability] = process.argv;
 const WINDOW = 20;
-const say = (line) => writeSync(1, `${JSON.stringify(line)}\n`);
 
 async function run() {
   const { Broker } = await import(broker);

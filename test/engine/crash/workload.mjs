@@ -2,8 +2,9 @@
 // what it is about to do (`?`) and what was acknowledged (`!`), one JSON line for each.
 //
 //   node workload.mjs <index of the compiled engine> <directory> <seed> <durability>
-import { existsSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { bodyOf, random } from './model.mjs';
+import { say } from './say.mjs';
 
 const [, , index, path, seed, durability] = process.argv;
 const api = await import(index);
@@ -13,7 +14,6 @@ const RETAINED = 10;
 const OUTSTANDING_MAX = 200;
 const EMPTY = new Uint8Array(0);
 
-const say = (line) => writeSync(1, `${JSON.stringify(line)}\n`);
 const queues = new Map();
 const inbound = new Map();
 const released = new Map();
