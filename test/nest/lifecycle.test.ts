@@ -1,6 +1,6 @@
 /** When handlers may run: not before the application is bootstrapped, not after it is destroyed. */
 import { createServer } from 'node:net';
-import { afterEach, describe, expect, it } from '@jest/globals';
+import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Controller, Injectable, Module } from '@nestjs/common';
 import type {
   DynamicModule, OnApplicationBootstrap, OnModuleDestroy, OnModuleInit, Type,
@@ -105,8 +105,9 @@ describe.each(['host', 'join'] as const)('with NidoModule, %s', (mode) => {
     const { client } = await connectDevice(url(app.get(Broker)));
     client.publish('slow', 'x', { qos: 1 });
     await until('the slow one', () => order.includes('slow began'));
+    const draining = jest.spyOn(app.get(NidoStrategy), 'drain');
     const closed = app.close();
-    await aWhile();
+    await until('the end to begin', () => draining.mock.calls.length > 0);
     client.publish('t', '2', { qos: 1 });
     await aWhile();
     expect(order).toEqual(['database open', 'bootstrapped', 'slow began']);
