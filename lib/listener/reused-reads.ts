@@ -2,8 +2,8 @@
  * Reading every plain socket into one reused buffer. Node allocates 64 KiB for each read of a
  * socket and gives most of it back; the garbage collector pays for that. `net.Socket` has `onread`
  * for sockets that *we* open, and the same mechanism without a public name for those that come to
- * us. So it is proven before it is used: a connection over loopback must bring its bytes through the
- * buffer, in order, and its end. Where the proof fails everything is read as ever.
+ * us. So it is proven before it is used: a connection over loopback must bring its bytes through
+ * the buffer, in order, and its end. Where the proof fails everything is read as ever.
  *
  *     kernel --read--> buffer of this module --(within the call)--> linear memory
  */

@@ -8,7 +8,7 @@ import { CLIENT_CASES } from './client-cases.js';
 const executed = new Set<string>();
 const GROUPS = [...new Set(CLIENT_CASES.map((one) => one.group))];
 /** Cases wait for their turn behind others, so the limit is that of the whole run. */
-const RUN_MS = 90_000;
+const RUN_MS = 300_000;
 
 let results = new Map<string, Promise<string | undefined>>();
 beforeAll(() => {

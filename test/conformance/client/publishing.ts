@@ -90,6 +90,7 @@ const formRows: readonly ClientRow[] = [
   {
     name: 'an identifier is not used again while its exchange is open',
     on: { 4: ['2.3.1-2'], 5: ['2.2.1-3'] },
+    alone: true,
     run: async (t) => {
       const { client, peer } = await t.pair({ inflightMax: 2000 });
       client.publish(t.topic, 'open', { qos: 1 }).catch(() => undefined);
