@@ -4,7 +4,8 @@ export type {
   BrokerInternals, BrokerStats, ClientInfo, CloseOptions, DisconnectClientOptions,
 } from './broker/broker.js';
 export type {
-  BrokerOptions, LimitSettings, ListenerSettings, MqttSettings, ResolvedBrokerOptions, SysSettings,
+  BrokerOptions, GuardOptions, LimitSettings, ListenerSettings, MqttSettings, ResolvedBrokerOptions,
+  SysSettings,
 } from './broker/broker-options.js';
 export type { Clock, ScheduledTask } from './broker/clock.js';
 export { BrokerError, OptionError, PublishError } from './broker/errors.js';

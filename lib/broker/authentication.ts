@@ -3,6 +3,7 @@
  * the end of the chain denies unless anonymous clients are allowed at that door. One that throws
  * denies (fail closed).
  */
+import type { ResolvedBrokerOptions } from './broker-options.js';
 import type { BrokerContext } from './context.js';
 import { reportProblem } from './context.js';
 import { isLater } from './decision.js';
@@ -38,7 +39,7 @@ const FAILED_STEP: EnhancedStep = {
 
 export class Authentication {
   readonly #context: BrokerContext;
-  readonly #authenticators: readonly Authenticator[];
+  #authenticators: readonly Authenticator[];
   /** By Authentication Method. */
   readonly #enhanced: ReadonlyMap<string, EnhancedAuthenticator>;
 
@@ -48,6 +49,10 @@ export class Authentication {
     this.#enhanced = new Map(
       context.options.enhancedAuthentication.map((one) => [one.method, one]),
     );
+  }
+
+  guardsChanged({ authentication }: ResolvedBrokerOptions): void {
+    this.#authenticators = authentication;
   }
 
   /** Whether names of users have been proved, so that they mean something. */

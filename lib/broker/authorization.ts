@@ -5,6 +5,7 @@
  */
 import type { Qos } from '../core/contract.js';
 import { filtersThatMatch } from '../core/topic-matcher.js';
+import type { ResolvedBrokerOptions } from './broker-options.js';
 import type { BrokerContext } from './context.js';
 import { reportProblem } from './context.js';
 import { isLater } from './decision.js';
@@ -16,15 +17,25 @@ type Question = (authorizer: Authorizer) => Soon<Verdict>;
 
 export class Authorization {
   readonly #context: BrokerContext;
-  readonly #publishers: readonly Authorizer[];
-  readonly #subscribers: readonly Authorizer[];
+  readonly #changed: () => void;
+  #authorizers: readonly Authorizer[] = [];
+  #publishers: readonly Authorizer[] = [];
+  #subscribers: readonly Authorizer[] = [];
 
   constructor(context: BrokerContext, changed: () => void) {
     this.#context = context;
-    const all = context.options.authorization;
-    this.#publishers = all.filter((authorizer) => authorizer.canPublish !== undefined);
-    this.#subscribers = all.filter((authorizer) => authorizer.canSubscribe !== undefined);
-    for (const authorizer of all) authorizer.onChange?.(changed);
+    this.#changed = changed;
+    this.guardsChanged(context.options);
+  }
+
+  guardsChanged({ authorization }: ResolvedBrokerOptions): void {
+    const before = new Set(this.#authorizers);
+    this.#authorizers = authorization;
+    this.#publishers = authorization.filter(({ canPublish }) => canPublish !== undefined);
+    this.#subscribers = authorization.filter(({ canSubscribe }) => canSubscribe !== undefined);
+    for (const authorizer of authorization) {
+      if (!before.has(authorizer)) authorizer.onChange?.(this.#changed);
+    }
   }
 
   /** How the core treats publishes: without an authorizer it need not ask at all. */
@@ -34,7 +45,7 @@ export class Authorization {
 
   /** Some authorizer wants to see every delivery, not only those that may be late. */
   get filtersDeliveries(): boolean {
-    return this.#context.options.authorization.some(({ canReceive }) => canReceive !== undefined);
+    return this.#authorizers.some(({ canReceive }) => canReceive !== undefined);
   }
 
   get asksForSubscriptions(): boolean {
@@ -66,7 +77,7 @@ export class Authorization {
    * very topic, or with one of the filters that it holds.
    */
   canReceive(who: Identity, topicName: string, held: () => readonly string[]): Soon<Verdict> {
-    return this.#all(this.#context.options.authorization, 0, (authorizer) => {
+    return this.#all(this.#authorizers, 0, (authorizer) => {
       if (authorizer.canReceive !== undefined) return authorizer.canReceive(who, topicName);
       if (authorizer.canSubscribe === undefined) return true;
       return this.#mightSubscribe(authorizer, who, () => [

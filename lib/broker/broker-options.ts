@@ -99,15 +99,19 @@ export interface TopicDurability {
   readonly durability: Durability;
 }
 
+/** Who decides about clients: options of a broker, or added to one later. */
+export interface GuardOptions {
+  readonly authentication?: readonly Authenticator[];
+  readonly authorization?: readonly Authorizer[];
+}
+
 /** Options of a broker as its owner writes them; everything has a default. */
-export interface BrokerOptions {
+export interface BrokerOptions extends GuardOptions {
   readonly listeners?: readonly ListenerSettings[];
   /** Where sessions, queues and retained messages live. */
   readonly engine?: EngineOption;
   readonly allowAnonymous?: boolean;
-  readonly authentication?: readonly Authenticator[];
   readonly enhancedAuthentication?: readonly EnhancedAuthenticator[];
-  readonly authorization?: readonly Authorizer[];
   readonly interceptors?: readonly MessageInterceptor[];
   readonly gate?: ConnectionGatekeeper;
   readonly logger?: BrokerLogger | false;

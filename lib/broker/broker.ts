@@ -8,7 +8,7 @@ import type { Listener, Transport } from '../listener/index.js';
 import { BrokerEmitter } from './broker-emitter.js';
 import type { EventListener, EventName } from './broker-emitter.js';
 import { BrokerLog } from './broker-log.js';
-import type { BrokerOptions, ResolvedBrokerOptions } from './broker-options.js';
+import type { BrokerOptions, GuardOptions, ResolvedBrokerOptions } from './broker-options.js';
 import { SystemClock } from './clock.js';
 import type { Clock } from './clock.js';
 import { describeClient } from './connections.js';
@@ -20,7 +20,7 @@ import { DurabilityRules } from './durability-rules.js';
 import { BrokerError, messageOf } from './errors.js';
 import type { ClientDescription } from './events.js';
 import type { MessageHandler, SubscribeHandlerOptions, Subscription } from './handlers.js';
-import { resolveOptions } from './options.js';
+import { resolveGuards, resolveOptions } from './options.js';
 import type { PublishOptions } from './publisher.js';
 import { ADMINISTRATIVE_ACTION, SERVER_SHUTTING_DOWN, isDisconnectCode } from './reason-codes.js';
 import type { ClientConnection, Door } from './records.js';
@@ -62,6 +62,9 @@ export interface DisconnectClientOptions {
   readonly session?: 'keep' | 'end';
 }
 
+/** What comes in by `accept` is of this process: as good as a door on loopback. */
+const ATTACHED = { host: 'localhost' } as const;
+
 type Phase = 'new' | 'listening' | 'closing' | 'closed';
 
 /**
@@ -70,7 +73,7 @@ type Phase = 'new' | 'listening' | 'closing' | 'closed';
  * [MQTT-7.0.0-2].
  */
 export class Broker {
-  readonly options: ResolvedBrokerOptions;
+  #options: ResolvedBrokerOptions;
   readonly #clock: Clock;
   readonly #log: BrokerLog;
   readonly #emitter: BrokerEmitter;
@@ -89,19 +92,24 @@ export class Broker {
    * everybody.
    */
   constructor(options: BrokerOptions = {}, internals: BrokerInternals = {}) {
-    this.options = resolveOptions(options);
+    this.#options = resolveOptions(options);
     this.#clock = internals.clock ?? new SystemClock();
     this.#log = new BrokerLog(this.options.logger);
     this.#doors = new Doors(this.options, this.#log);
     this.#attached = {
       name: 'attached',
-      anonymous: anonymousRule({ host: 'localhost' }, this.options),
+      anonymous: anonymousRule(ATTACHED, this.options),
     };
     this.#emitter = new BrokerEmitter((name, error) => this.#listenerThrew(name, error));
     this.#internals = internals;
     this.#engine = internals.engine ?? engineOf(this.options);
     this.#isRestored = this.#engine === undefined;
     this.#plane = this.#makePlane();
+  }
+
+  /** What was asked for, with every default filled in. */
+  get options(): ResolvedBrokerOptions {
+    return this.#options;
   }
 
   /**
@@ -231,6 +239,18 @@ export class Broker {
     if (options.session === 'end' && left !== undefined)
       this.#plane.sessions.end(left, 'administrative');
     return connection !== undefined || options.session === 'end';
+  }
+
+  /**
+   * Adds authenticators and authorizers behind those of the options. Authenticators decide about
+   * whoever connects from now on, and doors that were open to everybody for want of one are not any
+   * more; authorizers decide about clients that are connected, too.
+   */
+  addGuards({ authentication = [], authorization = [] }: GuardOptions): void {
+    this.#options = resolveGuards(this.#options, { authentication, authorization });
+    this.#doors.guardsChanged(this.#options);
+    this.#attached.anonymous = anonymousRule(ATTACHED, this.#options);
+    this.#plane.guardsChanged(this.#options);
   }
 
   /**

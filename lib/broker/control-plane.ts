@@ -102,6 +102,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   readonly durability: Durability | undefined;
   readonly sys: SysTopics;
   readonly #context: BrokerContext;
+  readonly #authentication: Authentication;
   readonly #authorization: Authorization;
   readonly #subscribeFlow: SubscribeFlow;
   readonly #review: SubscriptionReview;
@@ -139,6 +140,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
       counters: this.counters,
     };
     this.#context = context;
+    this.#authentication = new Authentication(context);
     this.#authorization = new Authorization(context, () => this.rulesChanged());
     this.sessions = new SessionRegistry(context, this.#authorization);
     this.connections = new Connections(context, this.sessions);
@@ -156,13 +158,24 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
       connections: this.connections,
       sessions: this.sessions,
       authorization: this.#authorization,
-      authentication: new Authentication(context),
+      authentication: this.#authentication,
     });
     options.gate?.onBan?.((isBanned) => {
       if (!this.#stopped()) this.connections.putOut(isBanned);
     });
     this.sys = new SysTopics(context);
     this.#schedule(clock.now() + PULSE_MS_MAX);
+  }
+
+  /** There are more authenticators and authorizers than there were. */
+  guardsChanged(options: ResolvedBrokerOptions): void {
+    this.#authentication.guardsChanged(options);
+    this.#authorization.guardsChanged(options);
+    const { publishPolicy } = this.#authorization;
+    for (const { handle, state } of this.connections.all()) {
+      if (state === 'connected') this.core.setPublishPolicy(handle, publishPolicy);
+    }
+    this.rulesChanged();
   }
 
   /** Forgets every cached verdict and looks at every subscription again. */

@@ -39,6 +39,13 @@ export class Doors {
     });
   }
 
+  /** There are more authenticators than there were. */
+  guardsChanged(options: ResolvedBrokerOptions): void {
+    for (const { door, settings } of this.#settings) {
+      door.anonymous = anonymousRule(settings, options);
+    }
+  }
+
   get listeners(): readonly Listener[] {
     return this.#open.map(({ listener }) => listener);
   }

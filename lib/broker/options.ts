@@ -5,6 +5,7 @@
 import type {
   BrokerOptions,
   EngineOption,
+  GuardOptions,
   LimitSettings,
   ListenerSettings,
   MqttSettings,
@@ -21,6 +22,8 @@ export { OPTION_TABLE } from './option-table.js';
 export type { OptionSpec, OptionType } from './option-table.js';
 
 const GATE_METHODS = ['opened', 'closed', 'enter', 'left'] as const;
+const AUTHENTICATOR_METHODS = ['authenticate'] as const;
+const AUTHORIZER_METHODS = ['canPublish', 'canSubscribe', 'canReceive'] as const;
 const ELEMENT = '[]';
 const BY_PATH = new Map(OPTION_TABLE.map((spec) => [spec.path, spec]));
 /** `limits`, `mqtt`, `sys`: names that hold options and are none. */
@@ -76,15 +79,17 @@ export function resolveOptions(input: BrokerOptions = {}): ResolvedBrokerOptions
   const given = new Map<string, unknown>();
   collect('', input as Record<string, unknown>, given);
   const value = (path: string): unknown => given.get(path) ?? BY_PATH.get(path)!.default;
+  const hooks = <Hook>(path: string, methods: readonly string[]): Hook[] =>
+    hookList(value(path) as unknown[], path, methods);
   const resolved: ResolvedBrokerOptions = {
     listeners: listeners(value('listeners')),
     engine: engine(value('engine')),
     allowAnonymous: value('allowAnonymous') as boolean | undefined,
-    authentication: hookList(value, 'authentication', ['authenticate']),
-    enhancedAuthentication: hookList(value, 'enhancedAuthentication', ['begin']),
-    authorization: hookList(value, 'authorization', ['canPublish', 'canSubscribe', 'canReceive']),
+    authentication: hooks('authentication', AUTHENTICATOR_METHODS),
+    enhancedAuthentication: hooks('enhancedAuthentication', ['begin']),
+    authorization: hooks('authorization', AUTHORIZER_METHODS),
     gate: gate(value('gate')),
-    interceptors: hookList(value, 'interceptors', ['intercept']),
+    interceptors: hooks('interceptors', ['intercept']),
     logger: logger(value('logger')),
     limits: group('limits', value) as unknown as LimitSettings,
     mqtt: group('mqtt', value) as unknown as MqttSettings,
@@ -92,6 +97,19 @@ export function resolveOptions(input: BrokerOptions = {}): ResolvedBrokerOptions
   };
   checkTogether(resolved);
   return resolved;
+}
+
+/** Resolved options with guards added behind those that are there. */
+export function resolveGuards(
+  options: ResolvedBrokerOptions, added: Required<GuardOptions>,
+): ResolvedBrokerOptions {
+  const authentication: unknown[] = [...options.authentication, ...added.authentication];
+  const authorization: unknown[] = [...options.authorization, ...added.authorization];
+  return {
+    ...options,
+    authentication: hookList(authentication, 'authentication', AUTHENTICATOR_METHODS),
+    authorization: hookList(authorization, 'authorization', AUTHORIZER_METHODS),
+  };
 }
 
 /** Reads the text of one option, as a command line or an environment variable gives it. */
@@ -241,11 +259,10 @@ function listeners(value: unknown): ListenerSettings[] {
  * not at the first client.
  */
 function hookList<Hook>(
-  value: (path: string) => unknown,
+  list: readonly unknown[],
   path: string,
   methods: readonly string[],
 ): Hook[] {
-  const list = value(path) as unknown[];
   list.forEach((hook, position) => {
     const has =
       typeof hook === 'object' &&

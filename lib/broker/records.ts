@@ -17,7 +17,7 @@ import { TimerEntry } from './timer-wheel.js';
 /** The door that a connection came through; one object for all connections of that door. */
 export interface Door {
   readonly name: string;
-  readonly anonymous: 'allowed' | 'refused';
+  anonymous: 'allowed' | 'refused';
   /** Of messages that come in here; undefined = as the engine. */
   readonly durability?: Durability;
 }

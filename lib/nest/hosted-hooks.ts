@@ -1,5 +1,6 @@
 /** Providers as the hooks of the hosted broker. */
 import type { ModulesContainer } from '@nestjs/core';
+import type { Broker } from '../broker/broker.js';
 import type {
   AuthenticationResult,
   Authenticator,
@@ -20,21 +21,39 @@ export type ConnectInfo = ConnectRequest;
 export type AuthResult = AuthenticationResult;
 
 /**
- * The options with the decorated providers of all modules added. Which there are is known before
- * any of them is made; their instances are asked when a client comes.
+ * The decorated providers of all modules. Which there are is known before any of them is made;
+ * their instances are asked when a client comes.
  */
-export function withProviders(
-  host: HostOptions,
-  modules: ModulesContainer,
-  broker: string,
-): HostOptions {
-  const authenticators = rolesOf(modules, AUTHENTICATOR, broker).map(asAuthenticator);
-  const authorizers = rolesOf(modules, AUTHORIZER, broker).map(asAuthorizer);
+export interface ProvidedGuards {
+  readonly authentication: readonly Authenticator[];
+  readonly authorization: readonly Authorizer[];
+}
+
+export function guardsOf(modules: ModulesContainer, broker: string): ProvidedGuards {
+  return {
+    authentication: rolesOf(modules, AUTHENTICATOR, broker).map(asAuthenticator),
+    authorization: rolesOf(modules, AUTHORIZER, broker).map(asAuthorizer),
+  };
+}
+
+/** Options for a broker that they decide about. */
+export function withGuards(host: HostOptions, guards: ProvidedGuards): HostOptions {
+  const { authentication = [], authorization = [] } = host;
   return {
     ...host,
-    authentication: [...(host.authentication ?? []), ...authenticators],
-    authorization: [...(host.authorization ?? []), ...authorizers],
+    authentication: [...authentication, ...guards.authentication],
+    authorization: [...authorization, ...guards.authorization],
   };
+}
+
+/** A broker that was made elsewhere, such as that of a test, does not know them. */
+export function guard(broker: Broker, guards: ProvidedGuards): void {
+  const { authentication, authorization } = broker.options;
+  const added = {
+    authentication: guards.authentication.filter((one) => !authentication.includes(one)),
+    authorization: guards.authorization.filter((one) => !authorization.includes(one)),
+  };
+  if (added.authentication.length + added.authorization.length > 0) broker.addGuards(added);
 }
 
 function asAuthenticator(wrapper: Wrapper): Authenticator {

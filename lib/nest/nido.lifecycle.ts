@@ -16,6 +16,8 @@ import type { Broker } from '../broker/broker.js';
 import { AUTHENTICATOR, AUTHORIZER } from './decorators/hosted.decorator.js';
 import { classOf, injectorsOf, listenersOf, rolesOf } from './discovery.js';
 import type { FoundListener } from './discovery.js';
+import { guard } from './hosted-hooks.js';
+import type { ProvidedGuards } from './hosted-hooks.js';
 import { NidoNestError, messageOf } from './errors.js';
 import type { Link } from './link/link.js';
 import type { NidoClient } from './nido.client.js';
@@ -26,6 +28,7 @@ import { getBrokerToken } from './tokens.js';
 export interface LifecycleParts {
   readonly modules: ModulesContainer;
   readonly name: string;
+  readonly guards: ProvidedGuards;
   readonly broker: Broker | null;
   readonly link: Link;
   readonly gate: ReadinessGate;
@@ -48,13 +51,17 @@ export class NidoLifecycle
 
   constructor(parts: LifecycleParts) {
     this.#parts = parts;
-    const { modules, name, broker, NidoModule } = parts;
+    const { modules, name, guards, broker, NidoModule } = parts;
     for (const module of modules.values()) {
       if (module.metatype === NidoModule) module.distance = NEAREST;
     }
     const listeners = listenersOf(modules, name);
-    if (broker === null) this.#refuseHostedOnly(listeners);
-    else for (const listener of listeners) this.#listen(broker, listener);
+    if (broker === null) {
+      this.#refuseHostedOnly(listeners);
+      return;
+    }
+    guard(broker, guards);
+    for (const listener of listeners) this.#listen(broker, listener);
   }
 
   onApplicationBootstrap(): void {

@@ -10,7 +10,8 @@ import type { DynamicModule, FactoryProvider, ModuleMetadata, Provider } from '@
 import { ModulesContainer } from '@nestjs/core';
 import type { Broker } from '../broker/broker.js';
 import { NidoNestError } from './errors.js';
-import { withProviders } from './hosted-hooks.js';
+import { guardsOf, withGuards } from './hosted-hooks.js';
+import type { ProvidedGuards } from './hosted-hooks.js';
 import { HostLink } from './link/host-link.js';
 import { JoinLink } from './link/join-link.js';
 import type { Link } from './link/link.js';
@@ -26,6 +27,7 @@ import {
   getBrokerToken,
   getClientToken,
   getGateToken,
+  getGuardsToken,
   getLinkToken,
   getOptionsToken,
   getStrategyToken,
@@ -79,6 +81,7 @@ function rootModule(name: string, options: Provider): DynamicModule {
   const exported = [
     options,
     { provide: getGateToken(name), useFactory: () => new ReadinessGate('waiting') },
+    guardsProvider(name),
     brokerProvider(name),
     linkProvider(name),
     strategyProvider(name),
@@ -92,12 +95,20 @@ function rootModule(name: string, options: Provider): DynamicModule {
   };
 }
 
+function guardsProvider(name: string): Provider {
+  return {
+    provide: getGuardsToken(name),
+    inject: [ModulesContainer],
+    useFactory: (modules: ModulesContainer) => guardsOf(modules, name),
+  };
+}
+
 function brokerProvider(name: string): Provider {
   return {
     provide: getBrokerToken(name),
-    inject: [getOptionsToken(name), ModulesContainer],
-    useFactory: ({ host }: NidoOptions, modules: ModulesContainer): Broker | null =>
-      host === undefined ? null : makeBroker(withProviders(host, modules, name)),
+    inject: [getOptionsToken(name), getGuardsToken(name)],
+    useFactory: ({ host }: NidoOptions, guards: ProvidedGuards): Broker | null =>
+      host === undefined ? null : makeBroker(withGuards(host, guards)),
   };
 }
 
@@ -107,10 +118,10 @@ function linkProvider(name: string): Provider {
     inject: [getOptionsToken(name), getBrokerToken(name)],
     useFactory: (options: NidoOptions, broker: Broker | null): Link => {
       checkOptions(options, name);
-      const { host, join } = options;
-      if (host === undefined) return new JoinLink(join, { name });
-      const { inClusterWorker = 'refuse' } = host;
-      return new HostLink(broker!, { name, inClusterWorker });
+      // A test may put a broker in the place of the one that would be joined, too.
+      if (broker === null) return new JoinLink(options.join!, { name });
+      const { inClusterWorker = 'refuse' } = options.host ?? {};
+      return new HostLink(broker, { name, inClusterWorker });
     },
   };
 }
@@ -147,6 +158,7 @@ function lifecycleProvider(name: string): Provider {
     provide: `NidoLifecycle:${name}`,
     inject: [
       ModulesContainer,
+      getGuardsToken(name),
       getBrokerToken(name),
       getLinkToken(name),
       getGateToken(name),
@@ -155,6 +167,7 @@ function lifecycleProvider(name: string): Provider {
     ],
     useFactory: (
       modules: ModulesContainer,
+      guards: ProvidedGuards,
       broker: Broker | null,
       link: Link,
       gate: ReadinessGate,
@@ -162,7 +175,7 @@ function lifecycleProvider(name: string): Provider {
       client: NidoClient,
     ) =>
       new NidoLifecycle({
-        modules, name, broker, link, gate, strategy, client, NidoModule,
+        modules, name, guards, broker, link, gate, strategy, client, NidoModule,
       }),
   };
 }

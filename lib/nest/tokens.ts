@@ -21,12 +21,15 @@ export function getClientToken(name: string = DEFAULT_NAME): Token {
   return name === DEFAULT_NAME ? NidoClient : `NidoClient:${name}`;
 }
 
-/** Internal tokens: options and link of a broker. */
+/** Internal tokens: options, guards and link of a broker. */
 export function getOptionsToken(name: string = DEFAULT_NAME): symbol {
   return Symbol.for(`nidomq:options:${name}`);
 }
 export function getLinkToken(name: string = DEFAULT_NAME): symbol {
   return Symbol.for(`nidomq:link:${name}`);
+}
+export function getGuardsToken(name: string = DEFAULT_NAME): symbol {
+  return Symbol.for(`nidomq:guards:${name}`);
 }
 export function getGateToken(name: string = DEFAULT_NAME): symbol {
   return Symbol.for(`nidomq:gate:${name}`);

@@ -204,6 +204,29 @@ describe('who may come in and do what', () => {
     ).rejects.toMatchObject({ code: 4 });
   });
 
+  it('takes guards later, too: a door that was open for want of one is not any more', async () => {
+    const broker = await stage.broker();
+    const early = await stage.client({});
+    broker.addGuards({
+      authentication: [
+        {
+          authenticate: ({ username }) =>
+            username === 'ana' ? { ok: true, username } : { ok: 'pass' },
+        },
+      ],
+      authorization: [{ canPublish: (who) => who.username === 'ana' }],
+    });
+    await expect(stage.client({})).rejects.toMatchObject({ code: 0x87 });
+    const ana = await stage.client({ username: 'ana', password: 'x' });
+    await ana.mqtt.publishAsync('t', 'x', { qos: 1 });
+    await expect(early.mqtt.publishAsync('t', 'x', { qos: 1 })).rejects.toMatchObject({
+      code: 0x87,
+    });
+    expect(() => broker.addGuards({ authentication: [{} as never] })).toThrow(
+      /authentication\[1\] has none of the methods authenticate/,
+    );
+  });
+
   it('asks authorizers for publishes, subscriptions and wills', async () => {
     const asked: string[] = [];
     await stage.broker({

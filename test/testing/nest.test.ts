@@ -4,9 +4,13 @@ import { Controller, Injectable, Module } from '@nestjs/common';
 import type { INestMicroservice } from '@nestjs/common';
 import { Payload } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
+import type { TestingModuleBuilder } from '@nestjs/testing';
 import {
-  NidoClient, NidoModule, NidoStrategy, OnClientConnected, OnRequest, OnTopic, TopicParam,
-  getBrokerToken,
+  MqttAuthenticator, MqttAuthorizer, NidoClient, NidoModule, NidoStrategy, OnClientConnected,
+  OnRequest, OnTopic, TopicParam, getBrokerToken,
+} from '../../lib/nest/index.js';
+import type {
+  AuthResult, ConnectInfo, Identity, NidoAuthenticator, NidoAuthorizer,
 } from '../../lib/nest/index.js';
 import { TestBroker } from '../../lib/testing/index.js';
 
@@ -73,5 +77,114 @@ describe('an application on a test broker', () => {
     expect(broker.stats().handlersRunning).toBe(1);
     await broker.advance(2_000);
     await failed;
+  });
+});
+
+@Injectable()
+@MqttAuthenticator()
+class DeviceAuth implements NidoAuthenticator {
+  authenticate({ username, password }: ConnectInfo): AuthResult {
+    const isRight = Buffer.from(password ?? []).toString() === `of ${username}`;
+    return isRight ? { ok: true, username } : { ok: false, reasonCode: 0x86 };
+  }
+}
+
+@Injectable()
+@MqttAuthorizer()
+class OwnTopics implements NidoAuthorizer {
+  canPublish(who: Identity, topicName: string): boolean {
+    return topicName.startsWith(`${who.username}/`);
+  }
+  canSubscribe(_who: Identity, topicFilter: string): boolean {
+    return topicFilter !== '#';
+  }
+}
+
+@Module({ imports: [NidoModule.forRoot({ host: {} })], providers: [DeviceAuth, OwnTopics] })
+class GuardedModule {}
+
+describe('decorated guards of an application on a test broker', () => {
+  let app: INestMicroservice | undefined;
+  afterEach(() => app?.close());
+
+  async function start(
+    broker: TestBroker,
+    adapt: (builder: TestingModuleBuilder) => TestingModuleBuilder = (builder) => builder,
+  ): Promise<void> {
+    const builder = Test.createTestingModule({ imports: [GuardedModule] })
+      .overrideProvider(getBrokerToken()).useValue(broker);
+    const module = await adapt(builder).compile();
+    app = module.createNestMicroservice({ strategy: module.get(NidoStrategy), logger: false });
+    await app.listen();
+  }
+
+  it('decide who may connect, publish and subscribe', async () => {
+    const broker = new TestBroker();
+    await start(broker);
+    await expect(broker.connect()).rejects.toMatchObject({ reasonCode: 0x86 });
+    await expect(broker.connect({ username: 'ana', password: 'wrong' }))
+      .rejects.toMatchObject({ reasonCode: 0x86 });
+    const ana = await broker.connect({ username: 'ana', password: 'of ana' });
+    await ana.publish('ana/x', '1', { qos: 1 });
+    await expect(ana.publish('bob/x', '1', { qos: 1 })).rejects.toMatchObject({ reasonCode: 0x87 });
+    await expect(ana.collect('#')).rejects.toMatchObject({ reasonCode: 0x87 });
+    await ana.collect('ana/#');
+  });
+
+  it('are overridden as any provider', async () => {
+    const broker = new TestBroker();
+    await start(broker, (builder) => builder
+      .overrideProvider(DeviceAuth).useValue({ authenticate: () => ({ ok: true, username: 'bob' }) })
+      .overrideProvider(OwnTopics).useValue({ canPublish: () => true }));
+    const anybody = await broker.connect();
+    await anybody.publish('x', '1', { qos: 1 });
+    await anybody.collect('#');
+  });
+
+  it('decide beside the guards that the test gave its broker', async () => {
+    const broker = new TestBroker({
+      authentication: [{
+        authenticate: ({ username }) => (username === 'test' ? { ok: true, username } : { ok: 'pass' }),
+      }],
+    });
+    await start(broker);
+    const test = await broker.connect({ username: 'test' });
+    await expect(test.publish('x', '1', { qos: 1 })).rejects.toMatchObject({ reasonCode: 0x87 });
+    await broker.connect({ username: 'ana', password: 'of ana' });
+  });
+
+  it('decide about clients that were there before, too', async () => {
+    const broker = await TestBroker.start();
+    const early = await broker.connect({ clientId: 'early' });
+    const inbox = await early.collect('#');
+    await early.publish('before', '1', { qos: 1 });
+    await start(broker);
+    await expect(early.publish('after', '1', { qos: 1 })).rejects.toMatchObject({ reasonCode: 0x87 });
+    await broker.advance(0);
+    expect(broker.session('early')?.subscriptions).toBe(0);
+    expect(inbox.of('before')).toHaveLength(1);
+  });
+});
+
+@Module({
+  imports: [NidoModule.forRoot({ join: { url: 'mqtt://127.0.0.1:1', maxConnectionAttempts: 1 } })],
+  controllers: [Lights],
+})
+class JoinedModule {}
+
+describe('an application that joins a broker, on a test broker', () => {
+  it('is fed by it, without a connection', async () => {
+    const broker = new TestBroker();
+    const module = await Test.createTestingModule({ imports: [JoinedModule] })
+      .overrideProvider(getBrokerToken()).useValue(broker).compile();
+    const app = module.createNestMicroservice({
+      strategy: module.get(NidoStrategy), logger: false,
+    });
+    await app.listen();
+    const device = await broker.connect();
+    await device.publish('casa/sala/presencia', '{"on":true}', { qos: 1 });
+    await broker.expectPublished('casa/sala/luz', { payload: { on: true } });
+    expect(await app.get(NidoClient).request('sum', [1, 2])).toBe(3);
+    await app.close();
   });
 });
