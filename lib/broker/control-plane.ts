@@ -216,7 +216,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     const durable = this.durability?.core;
     if (engine === undefined || durable === undefined) return undefined;
     const restorer = new Restorer({
-      core: this.core, durable, rules: this.#rules, spilled: this.durability!.spilled,
+      durable, rules: this.#rules, spilled: this.durability!.spilled,
       sessions: this.sessions, clock,
       inflightMax: options.limits.inflightMax,
     });

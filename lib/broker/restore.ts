@@ -4,12 +4,11 @@
  * since now.
  */
 import type { MessageProperties, Qos, WillMessage } from '../core/contract.js';
-import type { CoreControl } from '../core/contract.js';
 import type { DurableSide } from '../core/durable.js';
+import { CoreError } from '../core/errors.js';
 import { readMessageProperties } from '../core/packet-reader.js';
 import type {
-  LoadVisitor, QueueEntry, SessionRecord, SpilledPart, StoredMessage, SubscriptionRecord,
-  WillRecord,
+  FoundSubscription, LoadVisitor, QueueEntry, SessionRecord, SpilledPart, StoredMessage, WillRecord,
 } from '../engine/index.js';
 import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
@@ -17,16 +16,13 @@ import type { DurabilityRules } from './durability-rules.js';
 import type { Session } from './records.js';
 import type { SessionRegistry } from './session-registry.js';
 import type { SpilledQueues } from './spilled-queues.js';
-import { splitShare } from './topic-text.js';
 
-const RETAINED_NONE = 2;
 const MS_PER_SECOND = 1_000;
 const IDENTIFIERS = 65_535;
 /** Of a message that expired while the broker was down: any time that has passed. */
 const LONG_AGO = 0.001;
 
 export interface RestoreParts {
-  readonly core: CoreControl;
   readonly durable: DurableSide;
   readonly rules: DurabilityRules;
   readonly spilled: SpilledQueues;
@@ -45,7 +41,10 @@ export class Restorer implements LoadVisitor {
    */
   readonly outdated: Uint8Array[] = [];
   readonly #parts: RestoreParts;
-  readonly #byStoreId = new Map<number, Restored>();
+  /** In the order of their numbers, in which the engine tells everything else of them too. */
+  readonly #sessions: Restored[] = [];
+  /** Of whom was spoken last. */
+  #at = 0;
   readonly #blocks = new Map<number, number>();
   readonly #now: number;
   readonly #wallNow: number;
@@ -70,32 +69,30 @@ export class Restorer implements LoadVisitor {
     session.offlineAt = record.detachedAt === 0 ? this.#now : this.#monotonic(record.detachedAt);
     durable.keep(session.handle);
     const { detachedAt, sentThrough, lastPacketIdentifier: lastIdentifier } = record;
-    this.#byStoreId.set(record.sessionId, {
-      session, detachedAt, sentThrough, lastIdentifier, entries: 0,
-    });
+    this.#sessions.push({ session, detachedAt, sentThrough, lastIdentifier, entries: 0 });
+  }
+  /** The engine tells of no session that it has not told. */
+  #of(sessionId: number): Restored {
+    const sessions = this.#sessions;
+    if (sessions[this.#at].session.storeId > sessionId) this.#at = 0; // the next kind has begun
+    while (sessions[this.#at].session.storeId < sessionId) this.#at++;
+    return sessions[this.#at];
   }
   #monotonic(wall: number): number {
     return this.#now + (wall - this.#wallNow);
   }
 
-  subscription(record: SubscriptionRecord): void {
-    const restored = this.#byStoreId.get(record.sessionId);
-    if (restored === undefined) return;
-    const { filter, shareName } = splitShare(record.topicFilter);
-    const { options } = record;
-    this.#parts.core.subscribe(restored.session.handle, filter, {
-      qos: (options & 3) as Qos,
-      noLocal: (options & 4) !== 0,
-      retainAsPublished: (options & 8) !== 0,
-      retainHandling: RETAINED_NONE,
-      shareName,
-      subscriptionIdentifier: record.subscriptionIdentifier || undefined,
-    });
+  subscription(record: FoundSubscription): void {
+    const { sessionId, topicFilter, options, subscriptionIdentifier } = record;
+    const { handle } = this.#of(sessionId).session;
+    const { durable } = this.#parts;
+    if (durable.restoreSubscription(handle, topicFilter, options, subscriptionIdentifier)) return;
+    throw new CoreError('NIDO_CORE_MEMORY',
+      'limits.memoryBytes is too small for the subscriptions that are stored');
   }
 
   will(record: WillRecord): void {
-    const session = this.#byStoreId.get(record.sessionId)?.session;
-    if (session === undefined) return;
+    const { session } = this.#of(record.sessionId);
     session.will = willOf(record);
     session.willDue = record.dueAt === 0
       ? this.#now + record.willDelayIntervalSeconds * MS_PER_SECOND
@@ -103,15 +100,12 @@ export class Restorer implements LoadVisitor {
   }
 
   inbound(sessionId: number, packetIdentifier: number): void {
-    const restored = this.#byStoreId.get(sessionId);
-    if (restored === undefined) return;
-    this.#count(this.#parts.durable.restoreInbound(restored.session.handle, packetIdentifier));
+    const { handle } = this.#of(sessionId).session;
+    this.#count(this.#parts.durable.restoreInbound(handle, packetIdentifier));
   }
   released(sessionId: number, number: number, packetIdentifier: number): void {
-    const restored = this.#byStoreId.get(sessionId);
-    if (restored === undefined) return;
-    const { durable } = this.#parts;
-    this.#count(durable.restoreReleased(restored.session.handle, packetIdentifier, number));
+    const { handle } = this.#of(sessionId).session;
+    this.#count(this.#parts.durable.restoreReleased(handle, packetIdentifier, number));
   }
   retained(message: StoredMessage): void {
     if (this.#parts.rules.of(bufferOf(message.topicName)) === 'memory') {
@@ -126,9 +120,8 @@ export class Restorer implements LoadVisitor {
     this.#blocks.set(message.number, this.#block(message));
   }
   queueEntry(entry: QueueEntry): void {
-    const restored = this.#byStoreId.get(entry.sessionId);
+    const restored = this.#of(entry.sessionId);
     const block = this.#blocks.get(messageNumberOf(entry.number)) ?? 0;
-    if (restored === undefined) return;
     restored.lastIdentifier = entry.packetIdentifier;
     restored.entries++;
     const { detachedAt, sentThrough } = restored;
@@ -141,8 +134,7 @@ export class Restorer implements LoadVisitor {
     }));
   }
   spilled(sessionId: number, part: SpilledPart): void {
-    const session = this.#byStoreId.get(sessionId)?.session;
-    if (session === undefined) return;
+    const { session } = this.#of(sessionId);
     const { head, tail: last, messages } = part;
     this.#parts.spilled.restore(session, { after: head - 1, last, messages });
   }
@@ -152,7 +144,7 @@ export class Restorer implements LoadVisitor {
     const { durable, sessions, inflightMax } = this.#parts;
     for (const block of this.#blocks.values()) if (block !== 0) durable.letGo(block);
     this.#blocks.clear();
-    for (const { session, detachedAt, lastIdentifier } of this.#byStoreId.values()) {
+    for (const { session, detachedAt, lastIdentifier } of this.#sessions) {
       // Ids behind the last stored one may have been used for what was not stored.
       const last = ((lastIdentifier + inflightMax - 1) % IDENTIFIERS) + 1;
       durable.setLastIdentifier(session.handle, last);

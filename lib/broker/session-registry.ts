@@ -7,6 +7,7 @@
  *        ^                           |                     |
  *        +------------ resumed ------+---------------------+
  */
+import { ByHandle } from '../core/by-handle.js';
 import type { SessionHandle } from '../core/contract.js';
 import type { Authorization } from './authorization.js';
 import type { BrokerContext } from './context.js';
@@ -22,7 +23,7 @@ export class SessionRegistry {
   readonly #context: BrokerContext;
   readonly #authorization: Authorization;
   readonly #byClientId = new Map<string, Session>();
-  readonly #byHandle = new Map<SessionHandle, Session>();
+  readonly #byHandle = new ByHandle<Session>();
 
   constructor(context: BrokerContext, authorization: Authorization) {
     this.#context = context;
@@ -49,7 +50,7 @@ export class SessionRegistry {
     // 5.0 [MQTT-3.1.2-6]
     const session = new Session(clientId, this.#context.core.createSession(), identity);
     this.#byClientId.set(clientId, session);
-    this.#byHandle.set(session.handle, session);
+    this.#byHandle.add(session);
     return session;
   }
 

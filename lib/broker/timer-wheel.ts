@@ -21,8 +21,11 @@ const IDLE = -1;
 export abstract class TimerEntry {
   /** @internal Where this entry stands; -1 when no deadline is set. */
   timerSlot = IDLE;
-  /** Deadline, in milliseconds of the monotonic clock. */
-  timerDue = 0;
+  /**
+   * Deadline, in milliseconds of the monotonic clock. Not 0 at first: a field that turns from an
+   * integer into a fraction has V8 build every object anew that has it.
+   */
+  timerDue = Infinity;
   /** @internal */
   timerNext: TimerEntry | undefined = undefined;
   /** @internal */

@@ -257,6 +257,28 @@ export class DurableSide {
     const sent = entry.state === 'maybe-sent' ? 1 : 0;
     return this.x.restoreEntry(session, block, facts, sent, identifiers.length) !== 0;
   }
+  /**
+   * A Topic Filter as it was sent, `$share/<name>/` included; `options` as in the SUBSCRIBE packet.
+   * False when there is no memory.
+   */
+  restoreSubscription(
+    session: SessionHandle, topicFilter: Uint8Array, options: number, identifier: number,
+  ): boolean {
+    const { heap } = this;
+    const at = this.#exchange;
+    const shareEnd = isShared(topicFilter) ? topicFilter.indexOf(SLASH, SHARE_PREFIX.length) : 0;
+    if (shareEnd === 0) {
+      heap.set(topicFilter, at);
+      return this.x.subscribe(session, topicFilter.length, 0, options, identifier)
+        <= SUBSCRIBED_AGAIN;
+    }
+    const shareName = topicFilter.subarray(SHARE_PREFIX.length, shareEnd);
+    const filterLength = topicFilter.length - shareEnd - 1;
+    heap.set(topicFilter.subarray(shareEnd + 1), at);
+    heap.set(shareName, at + filterLength);
+    return this.x.subscribe(session, filterLength, shareName.length, options, identifier)
+      <= SUBSCRIBED_AGAIN;
+  }
   restoreReleased(session: SessionHandle, packetIdentifier: number, number: number): boolean {
     return this.x.restoreReleased(session, packetIdentifier, number) !== 0;
   }
@@ -275,6 +297,16 @@ export class DurableSide {
   }
 }
 const NOTHING = Buffer.alloc(0);
+const SHARE_PREFIX = Buffer.from('$share/');
+const DOLLAR = 0x24;
+const SLASH = 0x2f;
+/** `subscribe` answers this or less when the subscription is there. */
+const SUBSCRIBED_AGAIN = 1;
+
+function isShared(topicFilter: Uint8Array): boolean {
+  return topicFilter[0] === DOLLAR
+    && SHARE_PREFIX.equals(topicFilter.subarray(0, SHARE_PREFIX.length));
+}
 
 function retainedWord(bits: number): Append['retained'] {
   if (bits & GATE_RETAINED) return 'stored';

@@ -6,17 +6,41 @@
 import { crc32 } from 'node:zlib';
 
 export const CHECKSUM_BYTES = 4;
+/** Up to here a loop is faster than a call that leaves JavaScript. */
+const LOOP_BYTES_MAX = 160;
+const POLYNOMIAL = 0xedb8_8320;
+const TABLE = Int32Array.from({ length: 256 }, (_none, byte) => {
+  let remainder = byte;
+  for (let bit = 0; bit < 8; bit++) {
+    remainder = remainder & 1 ? (remainder >>> 1) ^ POLYNOMIAL : remainder >>> 1;
+  }
+  return remainder;
+});
 
 export function checksumOf(bytes: Uint8Array, before = 0): number {
-  return crc32(bytes, before);
+  const { length } = bytes;
+  return length > LOOP_BYTES_MAX ? crc32(bytes, before) : loop(bytes, length, before);
+}
+function loop(bytes: Uint8Array, length: number, before: number): number {
+  let remainder = ~before;
+  for (let i = 0; i < length; i++) {
+    remainder = TABLE[(remainder ^ bytes[i]) & 0xff] ^ (remainder >>> 8);
+  }
+  return ~remainder >>> 0;
 }
 
+/** Whether a value is what was written under this key. */
+export function isIntact(key: Buffer, value: Buffer): boolean {
+  const length = value.length - CHECKSUM_BYTES;
+  if (length < 0) return false;
+  const ofKey = checksumOf(key);
+  const found = length > LOOP_BYTES_MAX ? crc32(value.subarray(0, length), ofKey)
+    : loop(value, length, ofKey);
+  return found === value.readUInt32LE(length);
+}
 /** The value without its checksum, or undefined when it is not what was written under this key. */
 export function openValue(key: Buffer, value: Buffer): Buffer | undefined {
-  const length = value.length - CHECKSUM_BYTES;
-  if (length < 0) return undefined;
-  const body = value.subarray(0, length);
-  return checksumOf(body, checksumOf(key)) === value.readUInt32LE(length) ? body : undefined;
+  return isIntact(key, value) ? value.subarray(0, value.length - CHECKSUM_BYTES) : undefined;
 }
 
 export function sealValue(key: Buffer, body: Buffer): Buffer {

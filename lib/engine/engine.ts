@@ -61,7 +61,7 @@ export interface QueueEntry {
 export interface SessionRecord {
   readonly sessionId: number;
   readonly clientIdentifier: string;
-  readonly username?: string;
+  readonly username?: string | undefined;
   /** Grows with each connection of this client. */
   readonly epoch: number;
   readonly protocolVersion: number;
@@ -84,6 +84,10 @@ export interface SubscriptionRecord {
   /** 0 = none. */
   readonly subscriptionIdentifier: number;
 }
+/** As it is told at the start: the filter as UTF-8, for nobody needs it as a string. */
+export interface FoundSubscription extends Omit<SubscriptionRecord, 'topicFilter'> {
+  readonly topicFilter: Uint8Array;
+}
 export interface WillRecord {
   readonly sessionId: number;
   readonly message: StoredMessage;
@@ -95,10 +99,13 @@ export interface WillRecord {
   readonly dueAt: number;
 }
 
-/** Called once for each thing that is found, in this order of kinds. Byte fields may be kept. */
+/**
+ * Called once for each thing that is found, in this order of kinds; those of one kind in the order
+ * of their sessions. Byte fields may be kept.
+ */
 export interface LoadVisitor {
   session(record: SessionRecord): void;
-  subscription(record: SubscriptionRecord): void;
+  subscription(record: FoundSubscription): void;
   will(record: WillRecord): void;
   /** An incoming QoS 2 Packet Identifier that waits for PUBREL. */
   inbound(sessionId: number, packetIdentifier: number): void;

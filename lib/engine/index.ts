@@ -1,5 +1,6 @@
 export type {
-  CheckReport, Durability, Engine, EngineState, LoadLimits, LoadReport, LoadVisitor, Loss,
+  CheckReport, Durability, Engine, EngineState, FoundSubscription, LoadLimits, LoadReport,
+  LoadVisitor, Loss,
   QueueEntry, QueueReadLimits, QueueSlice, SessionRecord, SnapshotReport, SpilledPart,
   StoredMessage, SubscriptionRecord, WillRecord, WriteDurability,
 } from './engine.js';

@@ -1,6 +1,6 @@
 /** Reads a store at start and tells a visitor, in the order that engine.ts promises. */
 import type { BodyReferences } from './batch.js';
-import { openValue } from './checksum.js';
+import { CHECKSUM_BYTES, isIntact, openValue } from './checksum.js';
 import type { LoadLimits, LoadReport, LoadVisitor, Loss, StoredMessage } from './engine.js';
 import { messageNumberOf } from './engine.js';
 import {
@@ -37,7 +37,10 @@ export interface LoaderParts {
 }
 
 export class Loader {
-  #sessions = new Set<number>();
+  /** In the order of the store, which is that of everything below them. */
+  #sessions: number[] = [];
+  /** Where in `#sessions` the scan under way stands. */
+  #at = 0;
   #told = new Set<number>();
   #queueBytes = 0;
   #queue: QueueTally | undefined;
@@ -62,7 +65,7 @@ export class Loader {
     });
     await this.#queues();
     return {
-      sessions: this.#sessions.size, ...this.#counts,
+      sessions: this.#sessions.length, ...this.#counts,
       milliseconds: performance.now() - begun, losses: this.parts.losses,
     };
   }
@@ -72,14 +75,16 @@ export class Loader {
     await this.#scan(KEY_ENDED, (key) => {
       this.parts.ended.add(readNumber(key, 1));
     });
-    await this.#scan(KEY_SESSION, (key, body) => {
-      this.#sessions.add(readNumber(key, 1));
-      visitor.session(readSession(key, body));
+    // There are very many of these two: their values are read where they stand.
+    await this.#scanIntact(KEY_SESSION, (key, value) => {
+      const record = readSession(key, value, value.length - CHECKSUM_BYTES);
+      this.#sessions.push(record.sessionId);
+      visitor.session(record);
     });
-    await this.#scan(KEY_SUBSCRIPTION, (key, body) => {
+    await this.#scanIntact(KEY_SUBSCRIPTION, (key, value) => {
       if (!this.#isKnown(key)) return;
       this.#counts.subscriptions++;
-      visitor.subscription(readSubscription(key, body));
+      visitor.subscription(readSubscription(key, value));
     });
     await this.#scan(KEY_WILL, (key, body) => {
       if (this.#isKnown(key)) visitor.will(readWill(key, body));
@@ -96,14 +101,22 @@ export class Loader {
   /** What belongs to a session that does not exist any more is swept, never told. */
   #isKnown(key: Buffer): boolean {
     const sessionId = readNumber(key, 1);
-    if (this.#sessions.has(sessionId)) return true;
+    const sessions = this.#sessions;
+    while (sessions[this.#at] < sessionId) this.#at++;
+    if (sessions[this.#at] === sessionId) return true;
     this.parts.ended.add(sessionId);
     return false;
   }
   async #scan(keyClass: number, visit: (key: Buffer, body: Buffer) => void): Promise<void> {
+    await this.#scanIntact(keyClass, (key, value) => {
+      visit(key, value.subarray(0, value.length - CHECKSUM_BYTES));
+    });
+  }
+  /** As `#scan`; values still end with their checksum. */
+  async #scanIntact(keyClass: number, visit: (key: Buffer, value: Buffer) => void): Promise<void> {
+    this.#at = 0;
     await scanAll(this.parts.store, classRange(keyClass), (key, value) => {
-      const body = openValue(key, value);
-      if (body !== undefined) visit(key, body);
+      if (isIntact(key, value)) visit(key, value);
       else this.#lost('record', `${describeKey(key)} is damaged`);
     });
   }
@@ -117,6 +130,7 @@ export class Loader {
    * given for.
    */
   async #queues(): Promise<void> {
+    this.#at = 0;
     for await (const entries of chunksOf(this.parts.store.scan(classRange(KEY_QUEUE)))) {
       await this.#queueChunk(entries);
     }

@@ -1,6 +1,6 @@
 /** What stands in the values of the store, without their checksums. Keys are in keys.ts. */
 import type {
-  QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
+  FoundSubscription, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
 } from './engine.js';
 import { messageNumberOf } from './engine.js';
 import type { OperationLog } from './operation-log.js';
@@ -110,6 +110,7 @@ export function readQueueEntry(
  */
 const SESSION_TEXT_AT = 35;
 const NO_USERNAME = 0xffff;
+const NOTHING = Buffer.alloc(0);
 
 export function writeSession(log: OperationLog, record: SessionRecord): void {
   const { username } = record;
@@ -125,7 +126,8 @@ export function writeSession(log: OperationLog, record: SessionRecord): void {
   if (username !== undefined) log.text(username);
   log.raw(record.attributes);
 }
-export function readSession(key: Buffer, body: Buffer): SessionRecord {
+/** What is read stands before `end`. */
+export function readSession(key: Buffer, body: Buffer, end: number): SessionRecord {
   const usernameAt = SESSION_TEXT_AT + body.readUInt16BE(31);
   const usernameLength = body.readUInt16BE(33);
   const hasUsername = usernameLength !== NO_USERNAME;
@@ -133,25 +135,27 @@ export function readSession(key: Buffer, body: Buffer): SessionRecord {
   return {
     sessionId: readNumber(key, 1),
     clientIdentifier: body.toString('utf8', SESSION_TEXT_AT, usernameAt),
-    ...(hasUsername ? { username: body.toString('utf8', usernameAt, attributesAt) } : {}),
+    username: hasUsername ? body.toString('utf8', usernameAt, attributesAt) : undefined,
     epoch: readNumber(body, 1),
     protocolVersion: body.readUInt8(0),
     sessionExpiryInterval: body.readUInt32BE(9),
     detachedAt: body.readDoubleBE(13),
     sentThrough: readNumber(body, 21),
     lastPacketIdentifier: body.readUInt16BE(29),
-    attributes: body.subarray(attributesAt),
+    attributes: attributesAt === end ? NOTHING : body.subarray(attributesAt, end),
   };
 }
+
+const SUBSCRIPTION_FILTER_AT = 9;
 
 export function writeSubscription(log: OperationLog, record: SubscriptionRecord): void {
   log.uint8(record.options);
   log.uint32(record.subscriptionIdentifier);
 }
-export function readSubscription(key: Buffer, body: Buffer): SubscriptionRecord {
+export function readSubscription(key: Buffer, body: Buffer): FoundSubscription {
   return {
     sessionId: readNumber(key, 1),
-    topicFilter: key.toString('utf8', 9),
+    topicFilter: key.subarray(SUBSCRIPTION_FILTER_AT),
     options: body.readUInt8(0),
     subscriptionIdentifier: body.readUInt32BE(1),
   };

@@ -1,7 +1,7 @@
 /** What every engine promises, told as one suite that is run against each. */
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type {
-  Engine, LoadVisitor, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
+  Engine, FoundSubscription, LoadVisitor, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
 } from '../../lib/engine/index.js';
 import { NUMBER_STEP, messageNumberOf } from '../../lib/engine/index.js';
 
@@ -52,8 +52,8 @@ export class Recorder implements LoadVisitor {
   session(record: SessionRecord): void {
     this.sessions.set(record.sessionId, record);
   }
-  subscription(record: SubscriptionRecord): void {
-    this.subscriptions.push(record);
+  subscription(record: FoundSubscription): void {
+    this.subscriptions.push({ ...record, topicFilter: Buffer.from(record.topicFilter).toString() });
   }
   will(record: WillRecord): void {
     this.wills.push(record);
