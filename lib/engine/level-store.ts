@@ -78,13 +78,7 @@ class LevelCursor implements StoreCursor {
   ) {}
   async next(limit: number): Promise<StoreEntry[]> {
     try {
-      const found: StoreEntry[] = [];
-      while (found.length < limit) {
-        const entries = await this.iterator.nextv(limit - found.length);
-        if (entries.length === 0) break;
-        found.push(...(entries as StoreEntry[]));
-      }
-      return found;
+      return await this.iterator.nextv(limit) as StoreEntry[];
     } catch (error) {
       throw translate(error, this.path);
     }

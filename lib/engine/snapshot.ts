@@ -63,6 +63,7 @@ async function walk(
   try {
     for (;;) {
       const entries = await cursor.next(SCAN_ENTRIES);
+      if (entries.length === 0) return tally;
       for (const [key, value] of entries) {
         if (openValue(key, value) === undefined) {
           throw new EngineError('NIDO_ENGINE_CORRUPT',
@@ -76,7 +77,6 @@ async function walk(
         const waits = each(key, value);
         if (waits !== undefined) await waits;
       }
-      if (entries.length < SCAN_ENTRIES) return tally;
     }
   } finally {
     await cursor.close();

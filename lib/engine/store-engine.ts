@@ -243,7 +243,7 @@ export class StoreEngine implements Engine {
       while (!end && found.length < limits.messagesMax && bytes < limits.bytesMax) {
         const wanted = Math.min(READ_AHEAD_ENTRIES, limits.messagesMax - found.length);
         const entries = await cursor.next(wanted);
-        end = entries.length < wanted;
+        end = entries.length === 0;
         for (const entry of entries) {
           found.push(entry);
           bytes += entry[1].length;

@@ -8,7 +8,7 @@ import type { OperationLog } from './operation-log.js';
 export type StoreEntry = readonly [key: Buffer, value: Buffer];
 
 export interface StoreCursor {
-  /** Up to `limit` entries in key order; none at the end of the range. */
+  /** Some entries in key order, `limit` at most; none at the end of the range, and only there. */
   next(limit: number): Promise<StoreEntry[]>;
   close(): Promise<void>;
 }
@@ -52,10 +52,9 @@ export async function* chunksOf(cursor: StoreCursor): AsyncGenerator<StoreEntry[
   try {
     for (;;) {
       const entries = await next;
-      const isLast = entries.length < SCAN_ENTRIES;
-      if (!isLast) next = cursor.next(SCAN_ENTRIES);
-      if (entries.length > 0) yield entries;
-      if (isLast) return;
+      if (entries.length === 0) return;
+      next = cursor.next(SCAN_ENTRIES);
+      yield entries;
     }
   } finally {
     await next.catch(() => undefined); // nobody wants it any more, but it must not outlive us

@@ -76,7 +76,6 @@ export class Sweeper {
           else batch.deleteKey(key);
         }
         await this.#commit(batch);
-        if (entries.length < SLICE_ENTRIES) return true;
       }
     } finally {
       await cursor.close();

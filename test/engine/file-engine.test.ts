@@ -9,7 +9,7 @@ import type { Engine, FileEngineOptions } from '../../lib/engine/index.js';
 import {
   GroupCommit, checkDirectory, createFileEngine, restoreSnapshot,
 } from '../../lib/engine/index.js';
-import { numberKey, storeKey, KEY_BATCH, KEY_RETAINED } from '../../lib/engine/keys.js';
+import { classRange, numberKey, storeKey, KEY_BATCH, KEY_RETAINED } from '../../lib/engine/keys.js';
 import { establishIdentity, readIdentity } from '../../lib/engine/identity.js';
 import { LevelStore } from '../../lib/engine/level-store.js';
 import { OperationLog } from '../../lib/engine/operation-log.js';
@@ -108,6 +108,26 @@ describe('file engine: whose directory it is', () => {
     await expect(checkDirectory(path)).rejects.toMatchObject({ code: 'NIDO_ENGINE_FORMAT_NEWER' });
   });
 
+  it('reads a bounded number of bytes at a time, however large the messages are', async () => {
+    const engine = await startLoaded();
+    const batch = engine.createBatch();
+    const topics = Array.from({ length: 24 }, (_none, i) => `large/${i}`);
+    for (const topic of topics) {
+      const fields = { topicName: Buffer.from(topic), payload: Buffer.alloc(256 * 1024) };
+      batch.putRetained(message(engine.nextNumber(), fields));
+    }
+    await engine.commit(batch);
+    await engine.close();
+    const store = new LevelStore({ path, createIfMissing: 'no' });
+    await store.open();
+    const cursor = store.scan(classRange(KEY_RETAINED));
+    const first = await cursor.next(1_000);
+    await cursor.close();
+    await store.close();
+    expect(first.reduce((bytes, [, value]) => bytes + value.length, 0)).toBeLessThan(2 * 1024 * 1024);
+    const recorder = await loaded(await start());
+    expect([...recorder.retainedMessages.keys()].sort()).toEqual(topics.sort());
+  });
   it('brings a store of an older format up to date, again after a crash in between', async () => {
     const engine = await startLoaded();
     await fill(engine, 2);
