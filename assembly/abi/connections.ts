@@ -1,11 +1,13 @@
 /** Connections, and the answers of the control plane for them. */
 import { vbiSize, writeVbi } from '../codec/variable-byte-integer';
 import {
-  STATE_ASKED, STATE_CLOSED, STATE_OPEN, connectionAt, connectionOf, createConnection,
+  STATE_ASKED, STATE_CLOSED, STATE_OPEN, WAITING_SUBACK, connectionAt, connectionOf,
+  createConnection,
 } from '../session/connection';
 import { pump } from '../session/delivery';
 import { closeConnection, leave } from '../session/ending';
 import { setClock } from '../session/limits';
+import { wakeReplay } from '../session/replay';
 import { attach } from '../session/resume';
 import { sessionAt, sessionOf } from '../session/session';
 import { reserve } from '../session/slab';
@@ -74,7 +76,13 @@ export function pumpSession(session: u32): void {
 /** The packet that the connection waited for is answered. */
 export function clearWaiting(handle: u32): void {
   const pointer = connectionOf(handle);
-  if (pointer != 0) connectionAt(pointer).waiting = 0;
+  if (pointer == 0) return;
+  const connection = connectionAt(pointer);
+  const before = connection.waiting;
+  connection.waiting = 0;
+  if (before == WAITING_SUBACK && connection.session != 0) {
+    wakeReplay(sessionAt(connection.session));
+  }
 }
 export function isWaiting(handle: u32): u32 {
   const pointer = connectionOf(handle);

@@ -18,6 +18,9 @@ export const STATE_ASKED: u8 = 1;
 export const STATE_OPEN: u8 = 2;
 export const STATE_CLOSED: u8 = 3; // nothing is read any more; what is written still leaves
 
+export const WAITING_ANSWER: u8 = 1;
+export const WAITING_SUBACK: u8 = 2;
+
 /**
  * ```
  *  0        4         8       12      13     14        15       16
@@ -34,7 +37,7 @@ export class Connection {
   role: u8;
   version: u8;
   policy: u8;
-  waiting: u8; // a packet is with the control plane: nothing behind it is read
+  waiting: u8; // WAITING_: a packet is with the control plane; nothing behind it is read
   dirty: u8; // stands in the list of connections with something to flush
   paused: u8; // the host was told to stop reading: too many bytes are held
   answered: u8; // `answerReason` is the verdict for the PUBLISH that is read next

@@ -27,35 +27,41 @@ function sentEntry(session: Session, packetIdentifier: u32): u32 {
   return pointer;
 }
 
-/** PUBACK [MQTT-4.3.2-4]. False when no QoS 1 message has this identifier. */
+/**
+ * PUBACK [MQTT-4.3.2-4]. False when it is no answer to what was sent with this identifier: a
+ * protocol error. An unknown identifier is left alone: the exchange may have ended with an earlier
+ * connection.
+ */
 export function receivePuback(session: Session, packetIdentifier: u32, reasonCode: u32): bool {
   const pointer = sentEntry(session, packetIdentifier);
-  if (pointer == 0) return false;
+  if (pointer == 0) return true;
   const entry = entryAt(pointer);
-  if (entry.qos != 1 || entry.state != ENTRY_SENT) return false;
+  if (isUnsent(entry)) return true;
+  if (entry.qos != 1) return false;
   completeSent(session, pointer, reasonCode);
   return true;
 }
 
 /**
  * PUBREC: answered with PUBREL [MQTT-4.3.3-4], or the end of the exchange when it refuses
- * [MQTT-4.3.3-3].
+ * [MQTT-4.3.3-3]. False when a QoS 1 message was sent with this identifier: a protocol error.
  */
 export function receivePubrec(
   session: Session, connection: Connection, packetIdentifier: u32, reasonCode: u32,
-): void {
+): bool {
   const pointer = sentEntry(session, packetIdentifier);
-  if (pointer == 0 || entryAt(pointer).qos != 2 || isUnsent(entryAt(pointer))) {
+  if (pointer == 0 || isUnsent(entryAt(pointer))) {
     if (reasonCode < REASON_FAILURE) {
       sendAck(connection, PUBREL, packetIdentifier, PACKET_IDENTIFIER_NOT_FOUND);
     }
-    return;
+    return true;
   }
   const entry = entryAt(pointer);
+  if (entry.qos != 2) return false;
   // [MQTT-4.4.0-2] [MQTT-4.8.2-6]: refused is acknowledged; no other member is asked
   if (reasonCode >= REASON_FAILURE) {
     completeSent(session, pointer, reasonCode);
-    return;
+    return true;
   }
   if (entry.state == ENTRY_SENT) {
     // [MQTT-4.3.3-6]: nor can it be, its message is let go
@@ -66,11 +72,12 @@ export function receivePubrec(
     relax(session);
     if (number != 0) {
       tellRelease(session.handle, packetIdentifier, number); // PUBREL leaves when that is on disk
-      return;
+      return true;
     }
   }
   // [MQTT-4.6.0-4] 3.1.1 [MQTT-4.3.3-1]: in the order in which the PUBRECs came
   sendAck(connection, PUBREL, packetIdentifier, SUCCESS);
+  return true;
 }
 
 /** Lets the message go; a stored entry keeps its number, which is answered (0 = not stored). */
@@ -85,10 +92,11 @@ function releaseStored(session: Session, pointer: u32): f64 {
   return number;
 }
 
-/** PUBCOMP ends the exchange. False when none is open. */
+/** PUBCOMP ends the exchange. False when PUBREC or PUBACK is due first: a protocol error. */
 export function receivePubcomp(session: Session, packetIdentifier: u32, reasonCode: u32): bool {
   const pointer = sentEntry(session, packetIdentifier);
-  if (pointer == 0 || entryAt(pointer).state != ENTRY_RELEASED) return false;
+  if (pointer == 0 || isUnsent(entryAt(pointer))) return true;
+  if (entryAt(pointer).state != ENTRY_RELEASED) return false;
   // 0x92 here only says that the peer had released it already: the message arrived.
   completeSent(session, pointer, reasonCode == PACKET_IDENTIFIER_NOT_FOUND ? SUCCESS : reasonCode);
   return true;

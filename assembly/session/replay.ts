@@ -18,7 +18,7 @@ import {
 import { Subscription } from '../index/subscription';
 import { topicFilterLength, writeTopicFilter } from '../index/subscription-index';
 import { MULTI_LEVEL_WILDCARD, SINGLE_LEVEL_WILDCARD } from '../topic/topic-level';
-import { STATE_OPEN, connectionAt } from './connection';
+import { STATE_OPEN, WAITING_SUBACK, connectionAt } from './connection';
 import { pump } from './delivery';
 import { limitOf } from './limits';
 import { holdMessage, isExpired, messageAt, releaseMessage, topicOf } from './message-block';
@@ -165,7 +165,9 @@ function hasRoom(session: Session): bool {
   if (session.kind & SESSION_HANDLER) return session.queueCount < QUEUED_MAX;
   if (session.connection == 0) return false;
   const connection = connectionAt(session.connection);
-  return connection.state == STATE_OPEN && session.pendingHead == 0 &&
+  // SUBACK, which may wait for the disk, comes before what its subscriptions bring.
+  return connection.state == STATE_OPEN && connection.waiting != WAITING_SUBACK &&
+    session.pendingHead == 0 &&
     session.inflightCount < connection.sendQuota &&
     connection.txBytes < limitOf(LIMIT_SLAB_WATERMARK);
 }

@@ -19,7 +19,7 @@
  */
 import { MEMORY_CARRY } from '../shared/memory-class';
 import {
-  COUNT_BYTES_RECEIVED, COUNT_PACKETS_RECEIVED, DETAIL_FIRST_PACKET,
+  COUNT_BYTES_RECEIVED, COUNT_PACKETS_RECEIVED, DETAIL_ACKNOWLEDGEMENT, DETAIL_FIRST_PACKET,
   DETAIL_MALFORMED, DETAIL_MEMORY, DETAIL_PACKET_TOO_LARGE, DETAIL_SECOND_CONNECT,
   DETAIL_UNEXPECTED_PACKET, DETAIL_VERSION, INGEST_DONE, INGEST_FAILED, INGEST_STOPPED,
   LIMIT_PACKET_BYTES, LIMIT_SLAB_BYTES, LIMIT_UNAUTHENTICATED_BYTES, ROLE_CLIENT, ROW_NOTICE,
@@ -45,8 +45,8 @@ import { parseSuback, parseUnsuback } from '../codec/suback';
 import { parseSubscribe } from '../codec/subscribe';
 import { parseUnsubscribe } from '../codec/unsubscribe';
 import {
-  Connection, STATE_ASKED, STATE_CLOSED, STATE_OPEN, STATE_OPENING, carryBytes, connectionAt,
-  takeCarry,
+  Connection, STATE_ASKED, STATE_CLOSED, STATE_OPEN, STATE_OPENING, WAITING_ANSWER,
+  WAITING_SUBACK, carryBytes, connectionAt, takeCarry,
 } from '../session/connection';
 import { failConnection } from '../session/failure';
 import { sendAck } from '../session/holds';
@@ -313,7 +313,7 @@ function receivePacket(
   const type = header >> 4;
   if (type == PUBLISH) {
     if (receivePublish(connection, header, packetAt, bodyAt, end) == PUBLISH_ASK) {
-      connection.waiting = 1;
+      connection.waiting = WAITING_ANSWER;
       return false;
     }
   } else if (type >= PUBACK && type <= PUBCOMP) {
@@ -350,14 +350,12 @@ function receiveAcknowledgement(connection: Connection, type: u32, bodyAt: u32, 
     }
     // [MQTT-4.3.3-11]
     sendAck(connection, PUBCOMP, identifier, known ? SUCCESS : PACKET_IDENTIFIER_NOT_FOUND);
-  } else if (type == PUBREC) {
-    receivePubrec(session, connection, identifier, ackReasonCode);
-  } else if (type == PUBACK) {
-    // An unknown identifier is left alone: the exchange may have ended with an earlier connection.
-    receivePuback(session, identifier, ackReasonCode);
-  } else {
-    receivePubcomp(session, identifier, ackReasonCode);
+    return;
   }
+  const fits = type == PUBACK ? receivePuback(session, identifier, ackReasonCode)
+    : type == PUBREC ? receivePubrec(session, connection, identifier, ackReasonCode)
+    : receivePubcomp(session, identifier, ackReasonCode);
+  if (!fits) failConnection(connection, PROTOCOL_ERROR, DETAIL_ACKNOWLEDGEMENT);
 }
 
 /** Packets that the control plane answers, checked in full before it sees them. */
@@ -383,7 +381,7 @@ function receiveControl(connection: Connection, header: u32, bodyAt: u32, end: u
   setColumn(row, 3, bodyAt);
   setColumn(row, 4, end - bodyAt);
   if (type == DISCONNECT) connection.state = STATE_CLOSED; // [MQTT-3.14.4-3]
-  else if (!answers) connection.waiting = 1;
+  else if (!answers) connection.waiting = type == SUBSCRIBE ? WAITING_SUBACK : WAITING_ANSWER;
   if (type == CONNECT) {
     connection.state = STATE_ASKED;
     connection.maximumPacketSize = properties.maximumPacketSize; // holds for CONNACK as well

@@ -147,6 +147,18 @@ describe('a broker with the file engine', () => {
     expect(heard.payloads).toEqual(['new', 'new', 'new']);
   });
 
+  it('sends SUBACK, which waits for the disk, before the retained messages', async () => {
+    const broker = await start();
+    await broker.publish('r', 'kept', { qos: 1, retain: true });
+    const reader = await connect(broker, 'reader');
+    const commands: string[] = [];
+    reader.on('packetreceive', ({ cmd }) => commands.push(cmd));
+    const heard = listen(reader);
+    await reader.subscribeAsync(['r', '+'], { qos: 1 });
+    await heard.until(2);
+    expect(commands).toEqual(['suback', 'publish', 'publish']);
+  });
+
   it('discards a session that a clean start discarded', async () => {
     const broker = await start();
     const first = await connect(broker, 'c');

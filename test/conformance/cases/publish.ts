@@ -170,6 +170,19 @@ const exchanges: CaseRow[] = [
       await t.fence(peer);
     },
   },
+  ...([[1, 'PUBREC', pubrec], [1, 'PUBCOMP', pubcomp], [2, 'PUBACK', puback],
+    [2, 'PUBCOMP', pubcomp]] as const).map(([qos, name, answer]): CaseRow => ({
+    name: `${name} in answer to a QoS ${qos} PUBLISH closes the connection (5.0: 0x82)`,
+    on: { 3: [], 4: [], 5: [] }, kind: 'non-normative',
+    run: async (t) => {
+      const [subscriber, publisher] = [await t.connect(), await t.connect()];
+      await t.subscribed(subscriber, t.topic('a'), qos);
+      await t.publish(publisher, t.topic('a'), 'x', { qos });
+      const { packetId } = await subscriber.expectPacket('PUBLISH', { qos });
+      subscriber.send(answer(packetId));
+      await t.expectRefused(subscriber, [0x82]);
+    },
+  })),
   {
     name: 'the server sends PUBREL on PUBREC and takes PUBCOMP as the end',
     on: { 3: [], 4: ['4.3.3-1', '2.3.1-6'], 5: ['4.3.3-4', '3.6.2-1', '2.2.1-5', '4.3.3-5'] },
