@@ -42,12 +42,11 @@ export function failConnection(connection: Connection, reasonCode: u32, detail: 
 }
 
 function writeDisconnect(connection: Connection, reasonCode: u32): void {
-  const at = reserve(connection, 4);
+  const at = reserve(connection, 3);
   if (at == 0) return;
   store<u8>(at, DISCONNECT_BYTE);
-  store<u8>(at, 2, 1);
+  store<u8>(at, 1, 1); // no Property Length: it is 0
   store<u8>(at, <u8>reasonCode, 2);
-  store<u8>(at, 0, 3); // Property Length
 }
 
 function writeConnack(connection: Connection, reasonCode: u32): void {

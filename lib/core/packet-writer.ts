@@ -104,6 +104,9 @@ class PropertyList {
     for (const [name, value] of pairs ?? []) this.body.u8(USER_PROPERTY).string(name).string(value);
     return this;
   }
+  get isEmpty(): boolean {
+    return this.body.view().length === 0;
+  }
   writeTo(body: PacketBody): void {
     const bytes = this.body.view();
     body.variableByteInteger(bytes.length).raw(bytes);
@@ -188,7 +191,8 @@ export function codesBody(
 
 export function disconnectBody(reasonCode: number, fields?: ReasonFields): Buffer {
   const body = new PacketBody().u8(reasonCode);
-  reasonProperties(fields).writeTo(body);
+  const properties = reasonProperties(fields);
+  if (!properties.isEmpty) properties.writeTo(body);
   return body.view();
 }
 

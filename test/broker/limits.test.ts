@@ -71,7 +71,7 @@ describe('packets', () => {
     peer.send('c0 00');
     await peer.answer('d0 00');
     peer.send(publishBytes('t', { payload: 2_000 }));
-    await peer.answer('e0 02 95 00');
+    await peer.answer('e0 01 95');
     await within(peer.whenClosed, 'the end');
   });
 
@@ -80,7 +80,7 @@ describe('packets', () => {
     const peer = await rawClient('als');
     peer.send('30 07 0001 74 03 23 0003');
     peer.send('30 07 0001 74 03 23 0004');
-    await peer.answer('e0 02 94 00');
+    await peer.answer('e0 01 94');
   });
 
   limit('topicLevelsMax', 'a Topic Name of more levels ends the connection with 0x90', async () => {
@@ -116,7 +116,7 @@ describe('packets', () => {
     await broker.subscribe('t', () => new Promise(() => {}), { handlerTimeoutMs: 0 });
     const peer = await rawClient('rcv');
     for (const id of [1, 2, 3]) peer.send(publishBytes('t', { id }));
-    await peer.answer('e0 02 93 00');
+    await peer.answer('e0 01 93');
   });
 });
 
