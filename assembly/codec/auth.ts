@@ -21,6 +21,7 @@ export function parseAuth(at: u32, end: u32): u32 {
   authReasonCode = load<u8>(at);
   const isListed = (packetsOfReasonCode(authReasonCode) & IN_AUTH) != 0;
   if (!isListed) return PROTOCOL_ERROR; // [MQTT-3.15.2-1]
+  if (at + 1 == end) return PROTOCOL_ERROR; // no properties, so no method [MQTT-4.12.0-5]
   const reason = parseProperties(at + 1, end, IN_AUTH);
   if (reason != SUCCESS) return reason;
   if (propertiesEnd != end) return MALFORMED_PACKET;

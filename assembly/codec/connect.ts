@@ -81,9 +81,10 @@ const NAME_MQIS: u32 = 0x7349_514d;
 const NAME_DP: u32 = 0x7064;
 
 /**
- * Parses the body of a CONNECT. UNSUPPORTED_PROTOCOL_VERSION for a protocol name or level that is
- * none of ours; CLIENT_IDENTIFIER_NOT_VALID for an identifier that this version does not allow,
- * once all the rest is right.
+ * Parses the body of a CONNECT. UNSUPPORTED_PROTOCOL_VERSION for a protocol level that is none of
+ * ours; MALFORMED_PACKET for another protocol name: whatever that protocol is, it is not known to
+ * understand a CONNACK. CLIENT_IDENTIFIER_NOT_VALID for an identifier that this version does not
+ * allow, once all the rest is right.
  */
 export function parseConnect(at: u32, end: u32): u32 {
   memory.fill(changetype<usize>(connect), 0, offsetof<ConnectRecord>());
@@ -94,7 +95,10 @@ export function parseConnect(at: u32, end: u32): u32 {
   at = readString(at, end);
   if (at == 0 || at >= end) return MALFORMED_PACKET;
   const level = <u32>load<u8>(at++);
-  if (!isSupported(level)) { // [MQTT-3.1.2-1] [MQTT-3.1.2-2]
+  if (!isName(NAME_MQTT, 0) && !isName(NAME_MQIS, NAME_DP)) { // [MQTT-3.1.2-1]
+    return MALFORMED_PACKET;
+  }
+  if (!isSupported(level)) { // [MQTT-3.1.2-2]
     connectVersionUnsupported = level;
     return UNSUPPORTED_PROTOCOL_VERSION;
   }
@@ -111,13 +115,15 @@ export function parseConnect(at: u32, end: u32): u32 {
   return parsePayload(at, end);
 }
 
-/** Whether the protocol name (in fieldAt, fieldLength) and level belong together and are known. */
+/** Whether the field read last is this protocol name; `rest` = 0: it has four letters, else six. */
+function isName(start: u32, rest: u32): bool {
+  if (fieldLength != (rest == 0 ? 4 : 6) || load<u32>(fieldAt) != start) return false;
+  return rest == 0 || load<u16>(fieldAt, 4) == rest;
+}
+
+/** Whether the protocol name (one of the two) and the level belong together. */
 function isSupported(level: u32): bool {
-  if (fieldLength == 4) {
-    return load<u32>(fieldAt) == NAME_MQTT && (level == VERSION_3_1_1 || level == VERSION_5);
-  }
-  if (fieldLength != 6 || level != VERSION_3_1) return false;
-  return load<u32>(fieldAt) == NAME_MQIS && load<u16>(fieldAt, 4) == NAME_DP;
+  return fieldLength == 4 ? level == VERSION_3_1_1 || level == VERSION_5 : level == VERSION_3_1;
 }
 
 /** Keeps the Connect Flags; false when they contradict themselves. */

@@ -2,7 +2,7 @@
  * A PUBLISH that came in. The order of the steps is law: it decides who learns what.
  *
  *  1. form (codec)                          -> malformed packet, protocol error: closed
- *  2. Topic Alias                           -> 0x94: closed
+ *  2. Topic Alias                           -> 0x94, unknown 0x82: closed
  *  3. what we announced: QoS, RETAIN, quota -> 0x9B, 0x9A, 0x93: closed
  *  4. QoS 2 seen before                     -> answered again, not routed again
  *  5. may it?                               -> asked once per topic; refused with 0x87
@@ -23,9 +23,9 @@ import {
   PUBACK, PUBLISH_DUP, PUBLISH_QOS_MASK, PUBLISH_QOS_SHIFT, PUBLISH_RETAIN, PUBREC,
 } from '../shared/control-packet';
 import {
-  NOT_AUTHORIZED, NO_MATCHING_SUBSCRIBERS, PAYLOAD_FORMAT_INVALID, QOS_NOT_SUPPORTED,
-  QUOTA_EXCEEDED, RECEIVE_MAXIMUM_EXCEEDED, RETAIN_NOT_SUPPORTED, SUCCESS, TOPIC_ALIAS_INVALID,
-  TOPIC_NAME_INVALID,
+  NOT_AUTHORIZED, NO_MATCHING_SUBSCRIBERS, PAYLOAD_FORMAT_INVALID, PROTOCOL_ERROR,
+  QOS_NOT_SUPPORTED, QUOTA_EXCEEDED, RECEIVE_MAXIMUM_EXCEEDED, RETAIN_NOT_SUPPORTED, SUCCESS,
+  TOPIC_ALIAS_INVALID, TOPIC_NAME_INVALID,
 } from '../shared/reason-code';
 import { subscriptionIdentifiers } from '../codec/properties';
 import {
@@ -122,7 +122,8 @@ function topicOfPacket(connection: Connection): u32 {
   const length = publishTopicLength;
   if (length == 0) {
     const known = alias == 0 ? 0 : topicOfAlias(connection, alias);
-    if (known == 0) failConnection(connection, TOPIC_ALIAS_INVALID, DETAIL_TOPIC_ALIAS);
+    // Not 0x94, which is for values: an alias without a topic is a protocol error (section 3.3.4).
+    if (known == 0) failConnection(connection, PROTOCOL_ERROR, DETAIL_TOPIC_ALIAS);
     return known;
   }
   const levelsMax = limitOf(LIMIT_TOPIC_LEVELS);

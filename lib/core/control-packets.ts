@@ -17,12 +17,14 @@ import { CoreRuntime } from './core-runtime.js';
 
 const POLICIES = { allow: POLICY_ALLOW, deny: POLICY_DENY, ask: POLICY_ASK } as const;
 
-/** First byte and the longest Remaining Length. */
-const FIXED_HEADER_BYTES_MAX = 5;
-
 /** How long a Remaining Length is. */
 function lengthBytes(remaining: number): number {
   return remaining < 0x80 ? 1 : remaining < 0x4000 ? 2 : remaining < 0x20_0000 ? 3 : 4;
+}
+
+/** How long the packet with this body is. */
+function packetBytes(body: Buffer): number {
+  return 1 + lengthBytes(body.length) + body.length;
 }
 
 interface RequestOptions {
@@ -48,9 +50,16 @@ export abstract class ControlPackets extends CoreRuntime {
     return this.x.versionOf(connection) as ProtocolVersion;
   }
 
-  /** Appends a packet to the slab. A connection that cannot even be answered is closed. */
+  /**
+   * Appends a packet to the slab. One that is larger than the peer takes is discarded
+   * [MQTT-3.1.2-24]. A connection that cannot even be answered, or greeted, is closed.
+   */
   private send(connection: ConnectionHandle, firstByte: number, body: Buffer): void {
     if (this.failure !== undefined || this.portOf(connection) === undefined) return;
+    if (this.isTooLarge(connection, body)) {
+      if (firstByte === CONNACK << 4) this.destroy(connection);
+      return;
+    }
     const at = this.x.beginPacket(connection, firstByte, body.length) >>> 0;
     if (at === 0) this.destroy(connection);
     else this.heap.set(body, at);
@@ -106,9 +115,14 @@ export abstract class ControlPackets extends CoreRuntime {
     connection: ConnectionHandle, fields: T, build: (said: T) => Buffer,
   ): Buffer {
     const body = build(fields);
-    const maximum = this.x.maximumPacketSizeOf(connection) >>> 0;
-    if (maximum === 0 || body.length + FIXED_HEADER_BYTES_MAX <= maximum) return body;
+    if (!this.isTooLarge(connection, body)) return body;
     return build({ ...fields, reasonString: undefined, userProperties: undefined });
+  }
+
+  /** For the Maximum Packet Size of the peer. */
+  private isTooLarge(connection: ConnectionHandle, body: Buffer): boolean {
+    const maximum = this.x.maximumPacketSizeOf(connection) >>> 0;
+    return maximum !== 0 && packetBytes(body) > maximum;
   }
 
   disconnect(connection: ConnectionHandle, reasonCode: number, fields?: ReasonFields): void {
@@ -189,8 +203,7 @@ export abstract class ControlPackets extends CoreRuntime {
     connection: ConnectionHandle, firstByte: number, body: Buffer, options: RequestOptions = {},
   ): 'sent' | 'too-large' {
     const maximum = options.maximumPacketSize ?? 0;
-    const bytes = 1 + lengthBytes(body.length) + body.length;
-    if (maximum !== 0 && bytes > maximum) return 'too-large';
+    if (maximum !== 0 && packetBytes(body) > maximum) return 'too-large';
     this.send(connection, firstByte, body);
     return 'sent';
   }

@@ -346,12 +346,21 @@ describe('CONNECT', () => {
     expect(reasonOf(0x10, `${string('MQIsdp')} 03 02 003c ${string('id')}`)).toBe(0);
     expect(reasonOf(0x10, `${head(4, '02')} 0000`)).toBe(0);
     expect(reasonOf(0x10, `${head(5, '02')} 00 0000`)).toBe(0);
-    const unknown = [['MQTT', 3], ['MQTT', 6], ['MQIsdp', 4], ['mqtt', 4], ['', 5]] as const;
+    const unknown = [['MQTT', 3], ['MQTT', 6], ['MQIsdp', 4], ['MQIsdp', 5]] as const;
     for (const [name, level] of unknown) {
       expect(reasonOf(0x10, `${string(name)} 0${level} 02 003c 0000`)).toBe(0x84);
       expect(host.get('connectVersionUnsupported')).toBe(level);
     }
     expect(reasonOf(0x10, `${string('MQTT')}`)).toBe(MALFORMED);
+  });
+
+  it('does not know another protocol by its name, whatever its level', () => {
+    for (const name of ['mqtt', '', 'MQT', 'MQTTX', 'MQIsdq', 'MQIsdpp']) {
+      for (const level of [3, 4, 5]) {
+        const body = `${string(name)} 0${level} 02 003c 0000`;
+        expect([name, reasonOf(0x10, body)]).toEqual([name, MALFORMED]);
+      }
+    }
   });
 
   it('refuses Connect Flags that contradict themselves', () => {

@@ -284,6 +284,7 @@ function readPublish(header: number, reader: Reader, version: number, sender: Se
 function readConnect(reader: Reader): Fields {
   const name = text(reader.binary());
   const version = reader.number(1);
+  if (!['MQIsdp', 'MQTT'].includes(name)) refuse(MALFORMED);
   if (!['MQIsdp 3', 'MQTT 4', 'MQTT 5'].includes(`${name} ${version}`)) refuse(UNSUPPORTED_VERSION);
   // The two fields behind the level are there or not; only then their values count.
   if (reader.left < 3) refuse(MALFORMED);
@@ -416,6 +417,7 @@ function readDisconnect(reader: Reader, version: number, sender: Sender): Fields
 function readAuth(reader: Reader): Fields {
   if (reader.left === 0) return { reasonCode: 0, properties: fieldsOf(noProperties()) };
   const reasonCode = readCode(reader, 'auth');
+  if (reader.left === 0) refuse(PROTOCOL);
   const set = readProperties(reader, 'auth');
   reader.finish();
   if (!set.values.has(21)) refuse(PROTOCOL);

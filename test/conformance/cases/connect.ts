@@ -68,6 +68,14 @@ const opening: CaseRow[] = [
     },
   },
   {
+    name: 'whoever speaks another protocol is sent nothing before the close',
+    on: { 4: [], 5: [] }, kind: 'non-normative',
+    run: async (t) => {
+      const replies = await t.expectRefused(await t.connecting({ protocolName: 'MQTP' }));
+      if (replies.length > 0) throw new ExpectationError(`${replies[0]?.name} before the close`);
+    },
+  },
+  {
     name: 'a protocol name of the wrong length is refused',
     on: { 4: ['3.1.2-1'], 5: ['3.1.2-1'] },
     run: async (t) => void (await t.expectRefused(await t.connecting({ protocolName: 'MQTTX' }))),
@@ -155,6 +163,21 @@ const flagFaults: CaseRow[] = [
     run: async (t) => void (await t.connect({ password: 'x' })),
   },
 ];
+
+const sizes: CaseRow[] = [
+  {
+    name: 'a client that takes no packet as large as CONNACK is sent none, and closed',
+    on: { 5: ['3.1.2-24'] },
+    run: async (t) => {
+      for (const limit of [1, 4]) { // a CONNACK has five bytes at least
+        const peer = await t.connecting({ maximumPacketSize: limit });
+        const replies = await peer.expectClosed();
+        if (replies.length > 0) throw new ExpectationError(`${replies[0]?.name} before the close`);
+      }
+    },
+  },
+];
+
 const CLIENT_IDENTIFIER_LETTERS = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
 
 const clientIdentifiers: CaseRow[] = [
@@ -362,5 +385,5 @@ const guarded: CaseRow[] = [
 ];
 
 export const connectCases = expand('CONNECT and CONNACK', [
-  ...opening, ...flagFaults, ...clientIdentifiers, ...connackRules, ...guarded,
+  ...opening, ...flagFaults, ...sizes, ...clientIdentifiers, ...connackRules, ...guarded,
 ]);

@@ -148,6 +148,11 @@ const authentication: CaseRow[] = [
     },
   },
   {
+    name: 'AUTH of a Reason Code alone is refused as what it is, without a method (0x82)',
+    on: { 5: [] }, kind: 'non-normative',
+    run: async (t) => void (await t.expectBytesRefused(Buffer.from('f00118', 'hex'), [0x82])),
+  },
+  {
     name: 'enhanced authentication: AUTH 0x18, answer, CONNACK with the method',
     on: { 5: ['4.12.0-2', '4.12.0-3', '4.12.0-5', '3.15.2-1', '3.2.0-1'] },
     variant: 'enhanced-authentication',

@@ -241,11 +241,10 @@ const aliases: CaseRow[] = [
     },
   },
   {
-    name: 'an alias nobody has set closes the connection',
+    name: 'an alias nobody has set closes the connection (0x82)',
     on: { 5: ['4.13.1-1'] },
     run: async (t) => void (await t.expectBytesRefused(publish({
-      version: 5, topic: '', payload: 'x', properties: [property.topicAlias(1)] }),
-        [0x82, 0x94, 0x81])),
+      version: 5, topic: '', payload: 'x', properties: [property.topicAlias(1)] }), [0x82])),
   },
   {
     name: 'aliases die with the connection', on: { 5: ['3.3.2-7'] }, kind: 'easily-wrong',
@@ -258,7 +257,7 @@ const aliases: CaseRow[] = [
       const back = await t.connect(options);
       back.send(
         publish({ version: 5, topic: '', payload: 'x', properties: [property.topicAlias(1)] }));
-      await t.expectRefused(back, [0x82, 0x94, 0x81]);
+      await t.expectRefused(back, [0x82]);
     },
   },
   {

@@ -281,6 +281,20 @@ const smallPackets: CaseRow[] = [
     },
   },
   {
+    name: 'a SUBACK or UNSUBACK that exceeds the client\'s Maximum Packet Size is not sent',
+    on: { 5: ['3.1.2-24'] },
+    run: async (t) => {
+      const peer = await t.connect({ maximumPacketSize: SMALL });
+      const filters = Array.from({ length: SMALL }, (_, at) => t.topic(`${at}`));
+      peer.send(subscribe(5, 4, filters.map((filter) => [filter, 0] as const)));
+      await t.publish(await t.connect(), t.topic('7'), 'x'); // it is subscribed all the same
+      await peer.expectPacket('PUBLISH', { payload: 'x' });
+      peer.send(unsubscribe(5, 5, filters));
+      await t.fence(peer);
+      await peer.expectNothing(0);
+    },
+  },
+  {
     name: 'refusals keep within a small Maximum Packet Size, reason strings left out',
     on: { 5: ['3.4.2-2', '3.4.2-3', '3.5.2-2', '3.5.2-3', '3.9.2-1', '3.9.2-2'] },
       variant: 'guarded',
