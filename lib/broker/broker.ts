@@ -10,7 +10,7 @@ import type { EventListener, EventName } from './broker-emitter.js';
 import { BrokerLog } from './broker-log.js';
 import type { BrokerOptions, GuardOptions, ResolvedBrokerOptions } from './broker-options.js';
 import { SystemClock } from './clock.js';
-import type { Clock } from './clock.js';
+import type { Clock, ScheduledTask } from './clock.js';
 import { describeClient } from './connections.js';
 import type { ControlCounters } from './context.js';
 import { ControlPlane } from './control-plane.js';
@@ -281,6 +281,11 @@ export class Broker {
   async check(): Promise<CheckReport> {
     if (this.#engine === undefined || !this.#isRestored) throw notYetError();
     return this.#engine.check();
+  }
+
+  /** Runs `task` once, `ms` from now by the broker's clock: a test moves that by hand. */
+  schedule(task: () => void, ms: number): ScheduledTask {
+    return this.#clock.schedule(task, ms);
   }
 
   stats(): BrokerStats {

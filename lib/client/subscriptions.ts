@@ -39,6 +39,12 @@ export interface Subscription {
    * work are done.
    */
   close(): Promise<void>;
+  /**
+   * Starts no more handlers, and resolves when those at work are done. The server keeps the
+   * subscription; what it sends stays unacknowledged, so that a session that is kept has it for the
+   * next connection.
+   */
+  stop(): Promise<void>;
 }
 
 interface Waiter {
@@ -358,6 +364,11 @@ export class Subscriptions {
     handler.end();
   }
 
+  async stop(handler: HandlerSubscription): Promise<void> {
+    handler.stop();
+    await handler.whenIdle();
+  }
+
   // --- the end ----------------------------------------------------------------------------------
 
   refuseNew(error: NidoClientError): void {
@@ -407,6 +418,9 @@ class ClientSubscription implements Subscription {
   }
   close(): Promise<void> {
     return this.owner.close(this.entry, this.handler);
+  }
+  stop(): Promise<void> {
+    return this.owner.stop(this.handler);
   }
 }
 

@@ -15,7 +15,7 @@ export interface Codec {
   decode(payload: Buffer): unknown;
   /** Instead of `decode` for payloads that are UTF-8 text, when it is there. */
   decodeText?(text: string): unknown;
-  /** Loads the optional package that does the work; called before the first message. */
+  /** Loads what the codec needs; awaited before its first message. */
   load?(): Promise<void>;
 }
 
@@ -144,65 +144,76 @@ class BufferCodec implements Codec {
   }
 }
 
-/** A format of an optional package, imported when the application starts to listen. */
+/** A format of an optional package, imported when it is first needed. */
 class PackageCodec implements Codec {
   readonly envelope = 'never';
   #format: BinaryFormat | undefined;
 
   constructor(
     readonly name: string,
-    private readonly packages: readonly string[],
+    private readonly source: FormatPackage,
     format?: BinaryFormat,
   ) {
     this.#format = format;
   }
 
   async load(): Promise<void> {
-    for (const name of this.packages) {
-      if (this.#format !== undefined) return;
-      this.#format = await importFormat(name);
+    if (this.#format !== undefined) return;
+    try {
+      this.#format = await this.source.load();
+    } catch (error) {
+      throw this.#unusable(error);
     }
-    if (this.#format === undefined) throw this.#missing();
   }
 
   encode(value: unknown): Uint8Array {
-    return this.#ready().encode(value);
+    const format = this.#ready();
+    try {
+      return format.encode(value);
+    } catch (error) {
+      throw new CodecError(this.name, (error as Error).message, { cause: error });
+    }
   }
 
   decode(payload: Buffer): unknown {
+    const format = this.#ready();
     try {
-      return this.#ready().decode(payload);
+      return format.decode(payload);
     } catch (error) {
-      if (error instanceof NidoNestError) throw error;
       throw new CodecError(this.name, (error as Error).message, { cause: error });
     }
   }
 
   #ready(): BinaryFormat {
-    if (this.#format === undefined) throw this.#missing();
+    if (this.#format === undefined) throw this.#unusable(new Error('it is not loaded yet'));
     return this.#format;
   }
 
-  #missing(): NidoNestError {
+  #unusable(cause: unknown): NidoNestError {
+    const { package: name } = this.source;
     return new NidoNestError(
       'NIDO_NEST_CODEC_PACKAGE',
-      `the codec ${this.name} needs one of the packages ${this.packages.join(', ')}: ` +
-        `npm install ${this.packages[0]}, or give it an object with encode and decode`,
+      `the codec ${this.name} cannot use the package ${name}: ${(cause as Error).message}. ` +
+        `npm install ${name}, or give ${this.name}(...) an object with encode and decode`,
+      { cause },
     );
   }
 }
 
-async function importFormat(packageName: string): Promise<BinaryFormat | undefined> {
-  try {
-    const loaded = (await import(packageName)) as Partial<BinaryFormat> & {
-      readonly default?: Partial<BinaryFormat>;
-    };
-    const format = typeof loaded.encode === 'function' ? loaded : loaded.default;
-    return typeof format?.encode === 'function' ? (format as BinaryFormat) : undefined;
-  } catch {
-    return undefined;
-  }
+interface FormatPackage {
+  readonly package: string;
+  load(): Promise<BinaryFormat>;
 }
+
+// A bundler leaves these imports alone: who does not use the codec need not have the package.
+const MSGPACK: FormatPackage = {
+  package: '@msgpack/msgpack',
+  load: () => import(/* webpackIgnore: true */ '@msgpack/msgpack'),
+};
+const CBOR: FormatPackage = {
+  package: 'cborg',
+  load: () => import(/* webpackIgnore: true */ 'cborg'),
+};
 
 /** The default: JSON when it is JSON, else text when it is UTF-8, else the Buffer. */
 export function auto(): Codec {
@@ -220,11 +231,17 @@ export function text(): Codec {
 export function buffer(): Codec {
   return new BufferCodec();
 }
-/** MessagePack, by `@msgpack/msgpack` or `msgpackr`, or by the object that you give. */
+/**
+ * MessagePack, by the optional package `@msgpack/msgpack`, or by the object that you give. Binary
+ * fields are Uint8Array.
+ */
 export function msgpack(format?: BinaryFormat): Codec {
-  return new PackageCodec('msgpack', ['@msgpack/msgpack', 'msgpackr'], format);
+  return new PackageCodec('msgpack', MSGPACK, format);
 }
-/** CBOR, by `cbor-x` or `cborg`, or by the object that you give. */
+/**
+ * CBOR, by the optional package `cborg`, or by the object that you give. Byte strings are
+ * Uint8Array.
+ */
 export function cbor(format?: BinaryFormat): Codec {
-  return new PackageCodec('cbor', ['cbor-x', 'cborg'], format);
+  return new PackageCodec('cbor', CBOR, format);
 }

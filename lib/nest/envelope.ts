@@ -21,8 +21,21 @@ export function isEnvelope(value: unknown): value is RequestEnvelope {
   );
 }
 
+const REPLY_LEVEL = '/reply';
+
 export function replyTopicOf(topicName: string): string {
-  return `${topicName}/reply`;
+  return `${topicName}${REPLY_LEVEL}`;
+}
+
+/**
+ * A reply of a stock service, or of another process of this application: no request, although the
+ * filter of a request handler may match its topic.
+ */
+export function isReply(topicName: string, value: unknown): boolean {
+  if (!topicName.endsWith(REPLY_LEVEL) || typeof value !== 'object' || value === null) return false;
+  const { id, pattern } = value as Record<string, unknown>;
+  const hasAnswer = 'response' in value || 'err' in value || 'isDisposed' in value;
+  return typeof id === 'string' && pattern === undefined && hasAnswer;
 }
 
 /** Marks of replies to Response Topics: a single plain reply has none of them. */

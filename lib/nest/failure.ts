@@ -42,7 +42,7 @@ export function finalOf(policy: FailurePolicy): FinalFailure {
 export function retryDelayMs(policy: FailurePolicy, attempt: number): number | undefined {
   if (typeof policy !== 'object' || !('retry' in policy)) return undefined;
   const { attempts, delayMs = DELAY_MS, backoff = 'exponential' } = policy.retry;
-  const { delayMsMax = DELAY_MS_MAX } = policy.retry;
+  const { delayMsMax = Math.max(delayMs, DELAY_MS_MAX) } = policy.retry;
   if (attempt >= attempts) return undefined;
   return backoff === 'fixed' ? delayMs : Math.min(delayMs * 2 ** (attempt - 1), delayMsMax);
 }
@@ -62,8 +62,14 @@ export async function applyFinalFailure(
     throw new HandlerFailure(reasonCodeOf(error), messageOf(error), { cause: error });
   }
   const { deadLetter } = policy;
-  const topicName = typeof deadLetter === 'string' ? deadLetter : deadLetter(failure.message);
-  await publishDeadLetter(failure, topicName);
+  let topicName: string;
+  try {
+    topicName = typeof deadLetter === 'string' ? deadLetter : deadLetter(failure.message);
+    await publishDeadLetter(failure, topicName);
+  } catch (trouble) {
+    log.error(`${what}; its dead letter could not be published: ${messageOf(trouble)}`);
+    throw new HandlerFailure(reasonCodeOf(error), messageOf(error), { cause: trouble });
+  }
   log.error(`${what}; the message went to ${topicName}`);
 }
 

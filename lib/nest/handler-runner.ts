@@ -9,11 +9,11 @@
  *                +------ later ---------------+
  */
 import type { Logger } from '@nestjs/common';
-import type { Observable } from 'rxjs';
+import type { Observable, Subscription } from 'rxjs';
 import { isObservable } from 'rxjs';
 import type { WritePacket } from '@nestjs/microservices';
 import type { StagedHandler } from '../core/staged-handler.js';
-import { isEnvelope, replyTopicOf } from './envelope.js';
+import { isEnvelope, isReply, replyTopicOf } from './envelope.js';
 import { MqttReasonException, NidoNestError, messageOf } from './errors.js';
 import type { FailureContext } from './failure.js';
 import { applyFinalFailure, finalOf, retryDelayMs } from './failure.js';
@@ -25,6 +25,7 @@ import type { ContextOwner } from './nido.context.js';
 import type { Settings } from './options.js';
 import type { ReadinessGate } from './readiness.js';
 import { Echoes, Replier } from './replies.js';
+import { RequestRun } from './request-run.js';
 import { TopicOrder } from './topic-order.js';
 
 /** What a runner needs of the strategy. */
@@ -38,7 +39,9 @@ export interface RunnerOwner {
   readonly isInstrumented: boolean;
   around(context: NidoContext, work: () => Promise<unknown>): Promise<unknown>;
   toObservable(result: unknown): Observable<unknown>;
-  stream(values: Observable<unknown>, respond: (packet: WritePacket) => Promise<void>): void;
+  stream(
+    values: Observable<unknown>, respond: (packet: WritePacket) => Promise<void>,
+  ): Subscription;
   client(): NidoClient;
 }
 
@@ -53,6 +56,8 @@ const FIRST = 1;
 /** `ack: 'manual'`, and the handler has ended without a verdict: the message waits on. */
 const UNDECIDED_MARK = Symbol('undecided');
 const UNDECIDED: Promise<unknown> = Promise.resolve(UNDECIDED_MARK);
+/** Of a message that the end of the application has overtaken: whoever sent it sends it again. */
+const UNSETTLED = new Promise<never>(() => undefined);
 const NO_MESSAGE_HANDLER = 'There is no matching message handler defined in the remote service.';
 
 export class HandlerRunner implements ContextOwner {
@@ -62,6 +67,10 @@ export class HandlerRunner implements ContextOwner {
   readonly #echoes = new Echoes();
   readonly #order: TopicOrder | undefined;
   readonly #isGrouped: boolean;
+  readonly #requests = new Set<RequestRun>();
+  /** Observables of event handlers. */
+  readonly #streams = new Set<Subscription>();
+  #state: 'running' | 'stopped' = 'running';
   /** Events whose handler needs nothing but its data: their messages take the short way. */
   readonly #isPlain: boolean;
   /** What the link calls. */
@@ -88,15 +97,26 @@ export class HandlerRunner implements ContextOwner {
     return this.#owner.client();
   }
 
+  /**
+   * The application closes and waits no longer: nothing is run again, streams are let go. What was
+   * not handled is not acknowledged.
+   */
+  stop(): void {
+    this.#state = 'stopped';
+    for (const run of [...this.#requests]) run.stop();
+    for (const values of [...this.#streams]) values.unsubscribe();
+  }
+
   /** A message of the link. What is returned is the work that the acknowledgement waits for. */
   #handle(message: IncomingMessage): unknown {
+    if (this.#state === 'stopped') return UNSETTLED;
     const { gate, isInstrumented } = this.#owner;
     if (this.#isPlain && gate.isOpen && !isInstrumented) return this.#short(message);
     if (this.#entry.kind === 'request' && this.#echoes.take(message)) return undefined;
     if (this.#isGrouped && this.#owner.registry.comesEarlier(this.#entry, message.topicName)) {
       return undefined;
     }
-    if (!gate.isOpen) return gate.whenOpen().then(() => this.#enter(message));
+    if (!gate.isOpen) return gate.whenOpen().then(() => this.#unlessStopped(message));
     return this.#enter(message);
   }
 
@@ -138,6 +158,10 @@ export class HandlerRunner implements ContextOwner {
     return text === undefined ? codec.decode(message.payload) : codec.decodeText!(text);
   }
 
+  #unlessStopped(message: IncomingMessage): unknown {
+    return this.#state === 'stopped' ? UNSETTLED : this.#enter(message);
+  }
+
   #enter(message: IncomingMessage): unknown {
     if (this.#order === undefined) return this.#attempt(message, FIRST);
     return this.#order.run(message.topicName, () => this.#attempt(message, FIRST));
@@ -176,6 +200,9 @@ export class HandlerRunner implements ContextOwner {
   #dispatch({ data, id }: Decoded, context: NidoContext): unknown {
     const { message } = context;
     const { registry } = this.#owner;
+    if (this.#entry.kind === 'request' && id === undefined && isReply(message.topicName, data)) {
+      return undefined;
+    }
     if (id !== undefined || message.properties.responseTopic !== undefined) {
       const replier = registry.replierOf(message.topicName);
       if (replier === this.#entry) return this.#request(data, id, context);
@@ -205,7 +232,7 @@ export class HandlerRunner implements ContextOwner {
   /** What the handler gave back: nothing to wait for, or a stream whose end is the answer. */
   #answered(value: unknown, context: NidoContext): Promise<unknown> | undefined {
     if (isObservable(value)) {
-      return Promise.resolve(this.#withTimeout(whenComplete(value), context)).then(
+      return this.#withTimeout(this.#whenComplete(value), context).then(
         () => this.#ended(context),
         (error: unknown) => this.#failed(error, context),
       );
@@ -234,15 +261,30 @@ export class HandlerRunner implements ContextOwner {
       };
       const handled = (outcome: unknown): void => {
         if (outcome !== UNDECIDED_MARK) resolve(outcome);
+        else if (context.verdict === undefined) this.#limitVerdict(context, resolve);
       };
       Promise.resolve(this.#event(data, context)).then(handled, reject);
     });
   }
 
-  #request(data: unknown, id: string | undefined, context: NidoContext): Promise<unknown> {
-    const { settings, link, log } = this.#owner;
-    const { message } = context;
-    const replier = new Replier(
+  /** The handler has ended and said nothing: its time for that is limited as well. */
+  #limitVerdict(context: NidoContext, resolve: (outcome: unknown) => void): void {
+    const { timeoutMs } = this.#entry.options;
+    if (timeoutMs === 0 || !this.timesItself) return;
+    const limit = this.#owner.link.schedule(() => {
+      context.onVerdict = undefined;
+      resolve(this.#failed(this.#late(context), context));
+    }, timeoutMs);
+    const decided = context.onVerdict;
+    context.onVerdict = (): void => {
+      limit.cancel();
+      decided?.();
+    };
+  }
+
+  #replier(message: IncomingMessage, id: string | undefined): Replier {
+    const { settings, link } = this.#owner;
+    return new Replier(
       {
         link,
         codec: this.#entry.options.codec,
@@ -252,21 +294,31 @@ export class HandlerRunner implements ContextOwner {
       message,
       id,
     );
-    const run = (): Promise<unknown> =>
-      new Promise((resolve) => {
-        const values = this.#owner.toObservable(this.#callSafely(data, context));
-        this.#owner.stream(values, async (packet) => {
-          try {
-            await replier.respond(packet);
-          } catch (error) {
-            log.error(
-              `${this.#entry.pattern}: the reply to ${JSON.stringify(message.topicName)} could ` +
-                `not be published: ${messageOf(error)}`,
-            );
-          }
-          if (packet.isDisposed === true) resolve(undefined);
-        });
+  }
+
+  #unpublished(error: unknown, { topicName }: IncomingMessage): void {
+    this.#owner.log.error(
+      `${this.#entry.pattern}: the reply to ${JSON.stringify(topicName)} could not be ` +
+        `published: ${messageOf(error)}`,
+    );
+  }
+
+  #request(data: unknown, id: string | undefined, context: NidoContext): Promise<unknown> {
+    const { link } = this.#owner;
+    const { message } = context;
+    const run = (): Promise<unknown> => {
+      const request = new RequestRun({
+        replier: this.#replier(message, id),
+        values: this.#owner.toObservable(this.#callSafely(data, context)),
+        stream: (values, respond) => this.#owner.stream(values, respond),
+        timeoutMs: this.#entry.options.timeoutMs,
+        schedule: (task, ms) => link.schedule(task, ms),
+        late: () => this.#late(context),
+        unpublished: (error) => this.#unpublished(error, message),
       });
+      this.#requests.add(request);
+      return request.done.finally(() => this.#requests.delete(request));
+    };
     return this.#owner.isInstrumented ? this.#owner.around(context, run) : run();
   }
 
@@ -296,19 +348,38 @@ export class HandlerRunner implements ContextOwner {
     if (heard) this.#echoes.expect(topicName, payload);
   }
 
+  /** Subscribes, and lets go of a stream that has had its time. */
+  #whenComplete(values: Observable<unknown>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const subscription = values.subscribe({ error: reject, complete: resolve });
+      if (subscription.closed) return;
+      this.#streams.add(subscription);
+      const { timeoutMs } = this.#entry.options;
+      const limit =
+        timeoutMs === 0
+          ? undefined
+          : this.#owner.link.schedule(() => subscription.unsubscribe(), timeoutMs);
+      subscription.add(() => {
+        limit?.cancel();
+        this.#streams.delete(subscription);
+      });
+    });
+  }
+
   /** The link limits the time of a message; where there are retries each run has its own time. */
   #withTimeout<Value>(work: Promise<Value>, context: NidoContext): Promise<Value> {
     const { timeoutMs } = this.#entry.options;
     if (timeoutMs === 0 || !this.timesItself) return work;
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(this.#late(context)), timeoutMs);
-      work.then(resolve, reject).finally(() => clearTimeout(timer));
+      const { link } = this.#owner;
+      const timer = link.schedule(() => reject(this.#late(context)), timeoutMs);
+      work.then(resolve, reject).finally(() => timer.cancel());
     });
   }
 
   /** Whether this runner limits the time of each run: the link knows of one end only, failure. */
   get timesItself(): boolean {
-    return this.#entry.options.onError !== 'reason-code';
+    return this.#entry.kind === 'request' || this.#entry.options.onError !== 'reason-code';
   }
 
   #late(context: NidoContext): Error {
@@ -321,6 +392,12 @@ export class HandlerRunner implements ContextOwner {
 
   /** Running it again would not help: the bytes stay the same. */
   #undecodable(error: unknown, context: NidoContext): Promise<unknown> {
+    const { message } = context;
+    const isAsked = message.properties.responseTopic !== undefined;
+    if (isAsked && this.#owner.registry.replierOf(message.topicName) === this.#entry) {
+      const told = this.#replier(message, undefined).fail(error);
+      told.catch((trouble: unknown) => this.#unpublished(trouble, message));
+    }
     return applyFinalFailure(this.#failure(error, context), finalOf(this.#entry.options.onError));
   }
 
@@ -335,7 +412,8 @@ export class HandlerRunner implements ContextOwner {
   }
 
   async #again(context: NidoContext, delayMs: number): Promise<unknown> {
-    await new Promise((resolve) => setTimeout(resolve, delayMs));
+    await new Promise<void>((resolve) => this.#owner.link.schedule(resolve, delayMs));
+    if (this.#state === 'stopped') return UNSETTLED;
     return this.#attempt(context.message, context.attempt + 1);
   }
 
@@ -356,10 +434,4 @@ function decodedOf(packet: unknown): Decoded {
 
 function isThenable(value: unknown): value is Promise<unknown> {
   return typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
-}
-
-function whenComplete(values: Observable<unknown>): Promise<void> {
-  return new Promise((resolve, reject) => {
-    values.subscribe({ error: reject, complete: resolve });
-  });
 }

@@ -10,6 +10,7 @@ import type { ReadPacket, WritePacket } from '@nestjs/microservices';
 import type { Observable } from 'rxjs';
 import type { MessageProperties, Qos, UserProperties } from '../core/contract.js';
 import type { Codec } from './codec.js';
+import { within } from './deadline.js';
 import { NidoNestError } from './errors.js';
 import type { IncomingMessage, Link, LinkPublishOptions } from './link/link.js';
 import type { JoinOptions } from './link/join-options.js';
@@ -30,6 +31,11 @@ export interface NidoClientOptions
   /** In front of every topic of this client, for example `casa/`. */
   readonly prefix?: string;
 }
+
+/** For a server that is asked to forget subscriptions, and does not answer. */
+const GOODBYE_MS = 1_000;
+
+type AnyListener = (...args: never[]) => unknown;
 
 /** How NidoModule and NidoStrategy make a client: on a link that is theirs. */
 export interface ClientParts {
@@ -66,48 +72,54 @@ export interface ObservedMessage<Data> extends IncomingMessage {
 
 /** A plain `ClientProxy` to the compiler, so that it goes where Nest asks for `customClass`. */
 export class NidoClient extends ClientProxy {
+  readonly #options: NidoClientOptions;
   readonly #settings: Settings;
-  readonly #link: Link;
   readonly #ownsLink: 'yes' | 'no';
   readonly #prefix: string;
   readonly #defaultUserProperties: UserProperties;
-  readonly #requests: Requests;
-  readonly #observations: Observations;
+  readonly #listeners: (readonly [string, AnyListener])[] = [];
+  #link: Link;
+  #requests: Requests;
+  #observations: Observations;
 
   constructor(options: NidoClientOptions = {}, parts?: ClientParts) {
     super();
+    this.#options = options;
     const shared = options as SharedOptions;
     this.#settings = resolveSettings(shared, { envelope: parts === undefined ? 'nest' : 'auto' });
-    this.#link = parts?.link ?? makeLink(linkOptions(options));
     this.#ownsLink = parts === undefined ? 'yes' : 'no';
     this.#prefix = options.prefix ?? '';
     const join = options.join ?? options;
     this.#defaultUserProperties = toUserProperties(join.userProperties);
     this.initializeSerializer(options as never);
     this.initializeDeserializer(options as never);
-    this.#requests = new Requests({
-      link: this.#link,
-      settings: this.#settings,
-      deserialize: (value) => this.deserializer.deserialize(value),
-    });
+    this.#link = parts?.link ?? makeLink(linkOptions(options));
+    this.#requests = this.#makeRequests();
     this.#observations = new Observations(this.#link, this.#settings.codec);
     this.#link.status.subscribe((status) => this._status$.next(status));
   }
 
-  override connect(): Promise<void> {
-    return this.#link.connect();
+  /**
+   * Connects; `send`, `emit`, `publish`, `request` and `observe` do so by themselves. Rejects when
+   * the first attempt fails; further ones go on behind it, and the next call finds them.
+   */
+  override async connect(): Promise<void> {
+    if (this.#ownsLink === 'yes' && this.#link.isClosed) this.#begin();
+    await this.#link.connect();
+    await this.#settings.codec.load?.();
   }
 
   /** Requests without a reply fail with 'Connection closed'. */
   override async close(): Promise<void> {
-    this.#requests.close();
-    await this.#observations.close();
+    const goodbyes = [this.#requests.close(), this.#observations.close()];
+    await within(GOODBYE_MS, Promise.all(goodbyes));
     if (this.#ownsLink === 'yes') {
       await this.#link.close({ deadlineMs: this.#settings.drainMs });
     }
   }
 
-  override on(event: string, callback: (...args: never[]) => unknown): void {
+  override on(event: string, callback: AnyListener): void {
+    this.#listeners.push([event, callback]);
     this.#link.on(event, callback);
   }
 
@@ -174,6 +186,23 @@ export class NidoClient extends ClientProxy {
     options: ObserveOptions = {},
   ): Observable<ObservedMessage<Data>> {
     return this.#observations.messages<Data>(joinTopic(this.#prefix, topicFilter), options);
+  }
+
+  /** After `close`, as the stock client does. */
+  #begin(): void {
+    this.#link = makeLink(linkOptions(this.#options));
+    this.#requests = this.#makeRequests();
+    this.#observations = new Observations(this.#link, this.#settings.codec);
+    this.#link.status.subscribe((status) => this._status$.next(status));
+    for (const [event, listener] of this.#listeners) this.#link.on(event, listener);
+  }
+
+  #makeRequests(): Requests {
+    return new Requests({
+      link: this.#link,
+      settings: this.#settings,
+      deserialize: (value) => this.deserializer.deserialize(value),
+    });
   }
 
   async #publish(topicName: string, data: unknown, options: SendOptions): Promise<void> {
@@ -256,7 +285,8 @@ export class NidoClient extends ClientProxy {
     ];
     const all: MessageProperties =
       userProperties.length === 0 ? own : { ...own, userProperties };
-    const data = record === undefined ? given : (record.data as unknown);
+    // A record may have no data; the envelope has to have some.
+    const data = record === undefined ? given : ((record.data as unknown) ?? null);
     return { topicName, data, options: { qos: qos as Qos, retain, properties: all } };
   }
 

@@ -9,6 +9,7 @@ import { Logger } from '@nestjs/common';
 import { Server, Transport } from '@nestjs/microservices';
 import type { MessageHandler, MsPattern, WritePacket } from '@nestjs/microservices';
 import type { Observable } from 'rxjs';
+import { within } from './deadline.js';
 import { NidoNestError } from './errors.js';
 import { HandlerRegistry } from './handler-registry.js';
 import type { HandlerEntry, PatternExtras } from './handler-registry.js';
@@ -54,7 +55,8 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
   readonly #ownsLink: 'yes' | 'no';
   readonly #registry: HandlerRegistry;
   readonly #subscriptions: LinkSubscription[] = [];
-  #phase: 'new' | 'listening' | 'closed' = 'new';
+  readonly #runners: HandlerRunner[] = [];
+  #phase: 'new' | 'starting' | 'listening' | 'closed' = 'new';
   #instrumented: 'yes' | 'no' = 'no';
   #startHook: StartHook | undefined;
   #endHook: EndHook | undefined;
@@ -135,7 +137,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
 
   /** The Broker when hosted, the MQTT client when joined. */
   override unwrap<T>(): T {
-    if (this.#phase === 'new') {
+    if (this.#phase === 'new' || this.#phase === 'starting') {
       throw new NidoNestError(
         'NIDO_NEST_NOT_LISTENING',
         'not initialized: call "listen" or "startAllMicroservices" before "unwrap"',
@@ -158,7 +160,22 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
 
   async #listen(): Promise<void> {
     if (this.#phase === 'listening') return;
+    this.#phase = 'starting';
     this.#warnWhenBare();
+    try {
+      await this.#start();
+    } catch (error) {
+      // Who calls listen again begins from the start.
+      await Promise.all(this.#subscriptions.splice(0).map((one) => one.close()));
+      this.#runners.length = 0;
+      if (this.#phase === 'starting') this.#phase = 'new';
+      throw error;
+    }
+    if (this.#phase === 'starting') this.#phase = 'listening';
+    else throw new NidoNestError('NIDO_NEST_CLOSED', 'close() was called while listen() began');
+  }
+
+  async #start(): Promise<void> {
     await Promise.all(this.#registry.codecs().map(async (codec) => codec.load?.()));
     const owner = this.#runnerOwner();
     // Handlers are there before the doors open (host) and before a kept session goes on (join).
@@ -169,12 +186,12 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
     else subscribing.catch(() => undefined);
     await this.#link.open();
     await subscribing;
-    this.#phase = 'listening';
   }
 
   async #subscribe(entry: HandlerEntry, owner: RunnerOwner): Promise<void> {
     const { options, pattern } = entry;
     const runner = new HandlerRunner(entry, owner);
+    this.#runners.push(runner);
     const qos = options.qos ?? this.#link.defaultQos;
     this.#subscriptions.push(
       await this.#link.subscribe(pattern, runner.handler, {
@@ -198,17 +215,15 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
   async #drain(deadlineMs: number): Promise<void> {
     const subscriptions = this.#subscriptions.splice(0);
     if (subscriptions.length === 0) return;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<'late'>((resolve) => {
-      timer = setTimeout(() => resolve('late'), deadlineMs);
-    });
-    const done = Promise.all(subscriptions.map((one) => one.close()));
-    const outcome = await Promise.race([done, late]);
-    clearTimeout(timer);
-    if (outcome === 'late') {
-      this.#lateHandlers = 'yes';
-      this.logger.warn(`handlers were still at work after ${deadlineMs} ms (option drainMs)`);
-    }
+    const done = Promise.all(subscriptions.map((one) => one.drain()));
+    // Before the application is bootstrapped no handler is at work: there is nothing to wait for.
+    const waitMs = this.#gate.isOpen ? deadlineMs : 0;
+    const outcome = await within(waitMs, done);
+    for (const runner of this.#runners) runner.stop();
+    if (outcome === 'done') return;
+    this.#lateHandlers = 'yes';
+    if (!this.#gate.isOpen) return;
+    this.logger.warn(`handlers were still at work after ${deadlineMs} ms (option drainMs)`);
   }
 
   #runnerOwner(): RunnerOwner {
@@ -224,9 +239,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
       },
       around: (context, work) => this.#around(context, work),
       toObservable: (result) => this.transformToObservable(result) as Observable<unknown>,
-      stream: (values, respond) => {
-        this.send(values, (packet: WritePacket) => respond(packet));
-      },
+      stream: (values, respond) => this.send(values, (packet: WritePacket) => respond(packet)),
       client: () => this.#ownClient(),
     };
   }

@@ -1,5 +1,5 @@
 /** `observe`: one subscription for each filter, as long as anybody observes it. */
-import { Observable, share } from 'rxjs';
+import { Observable, Subject, from, mergeMap, share, takeUntil } from 'rxjs';
 import type { Codec } from './codec.js';
 import type { IncomingMessage, Link, LinkSubscription } from './link/link.js';
 import type { ObserveOptions, ObservedMessage } from './nido.client.js';
@@ -12,6 +12,7 @@ const NO_TIME_LIMIT = 0;
 export class Observations {
   readonly #shared = new Map<string, Observable<IncomingMessage>>();
   readonly #open = new Set<LinkSubscription>();
+  readonly #ended = new Subject<void>();
 
   constructor(
     private readonly link: Link,
@@ -35,10 +36,12 @@ export class Observations {
     });
   }
 
+  /** Completes what is observed. */
   async close(): Promise<void> {
     const open = [...this.#open];
     this.#open.clear();
-    await Promise.all(open.map((one) => one.close()));
+    this.#ended.next();
+    await Promise.all(open.map((one) => one.close().catch(() => undefined)));
   }
 
   #decoded<Value>(
@@ -49,7 +52,8 @@ export class Observations {
     const { filter } = parseTemplate(template);
     const codec = options.codec ?? this.codec;
     return new Observable<Value>((observer) => {
-      const source = this.#source(filter, options);
+      const loaded = codec.load?.() ?? Promise.resolve();
+      const source = from(loaded).pipe(mergeMap(() => this.#source(filter, options)));
       return source.subscribe({
         next: (message) => {
           try {
@@ -86,7 +90,7 @@ export class Observations {
           return subscription.close();
         }).catch(() => undefined);
       };
-    }).pipe(share());
+    }).pipe(takeUntil(this.#ended), share());
     this.#shared.set(key, made);
     return made;
   }

@@ -31,7 +31,7 @@ export interface RetryPolicy {
     readonly delayMs?: number;
     /** `exponential` (default) doubles the delay each time. */
     readonly backoff?: 'exponential' | 'fixed';
-    /** Default 10,000. */
+    /** Default 10,000, or `delayMs` if that is more. */
     readonly delayMsMax?: number;
   };
   /** After the last run. Default `reason-code`. */

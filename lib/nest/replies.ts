@@ -48,9 +48,16 @@ export interface ReplyOptions {
   readonly sending: (topicName: string, payload: Uint8Array | string) => void;
 }
 
+interface Written {
+  readonly payload: Uint8Array | string;
+  readonly properties: MessageProperties;
+  readonly options: LinkPublishOptions;
+}
+
 /** Answers one request, once or many times. */
 export class Replier {
   #sent = 0;
+  #state: 'open' | 'ended' = 'open';
 
   constructor(
     private readonly options: ReplyOptions,
@@ -59,34 +66,73 @@ export class Replier {
     private readonly id: string | undefined,
   ) {}
 
-  /** One packet of Nest's `Server.send`. */
-  async respond(packet: WritePacket): Promise<void> {
+  /**
+   * One packet of Nest's `Server.send`. A value that cannot be written is answered with an error,
+   * which is the end. Resolves with whether more may follow; rejects when nothing could be
+   * published.
+   */
+  async respond(packet: WritePacket): Promise<'more' | 'end'> {
+    if (this.#state === 'ended') return 'end';
+    let written: Written;
+    try {
+      written = this.#write(packet);
+    } catch (error) {
+      return this.fail(error);
+    }
+    if (isLast(packet)) this.#state = 'ended';
+    try {
+      await this.#publish(written);
+    } catch (error) {
+      // Too large, perhaps: an error may still go through. Who logs hears of the first trouble.
+      if (!isError(packet)) await this.#tell(error).catch(() => undefined);
+      throw error;
+    }
+    return this.#state === 'ended' ? 'end' : 'more';
+  }
+
+  /** Answers with an error, unless the end was told already. */
+  async fail(error: unknown): Promise<'end'> {
+    if (this.#state === 'open') await this.#tell(error);
+    return 'end';
+  }
+
+  #tell(error: unknown): Promise<void> {
+    this.#state = 'ended';
+    return this.#publish(this.#write({ err: error, isDisposed: true }));
+  }
+
+  async #publish({ payload, properties, options }: Written): Promise<void> {
     const { responseTopic } = this.message.properties;
     const topicName = responseTopic ?? replyTopicOf(this.message.topicName);
+    this.#sent += 1;
+    this.options.sending(topicName, payload);
+    await this.options.link.publish(topicName, payload, {
+      qos: options.qos ?? this.message.qos,
+      retain: options.retain,
+      properties,
+    });
+  }
+
+  #write(packet: WritePacket): Written {
     const { packet: plain, options } = unrecord(packet);
-    const reply =
+    const { payload, mark } =
       this.id === undefined
         ? this.#raw(plain)
         : { payload: this.#enveloped(plain), mark: undefined };
-    this.#sent += 1;
-    this.options.sending(topicName, reply.payload);
-    await this.options.link.publish(topicName, reply.payload, {
-      qos: options.qos ?? this.message.qos,
-      retain: options.retain,
-      properties: this.#properties(options.properties ?? {}, reply.mark),
-    });
+    return { payload, options, properties: this.#properties(options.properties ?? {}, mark) };
   }
 
   #enveloped(packet: WritePacket): Uint8Array | string {
     const { serializer } = this.options;
-    const whole = { ...packet, id: this.id };
+    const { err } = packet;
+    const whole = { ...packet, ...(isError(packet) ? { err: plainError(err) } : {}), id: this.id };
     if (serializer === undefined) return JSON.stringify(whole);
     return serializer.serialize(whole as never) as Uint8Array | string;
   }
 
   #raw(packet: WritePacket): { payload: Uint8Array | string; mark: string | undefined } {
     const { err, response, isDisposed } = packet;
-    if (err !== undefined && err !== null) {
+    if (isError(packet)) {
       return { payload: JSON.stringify(plainError(err)), mark: REPLY_ERROR };
     }
     if (response === undefined && isDisposed === true) {
@@ -121,6 +167,15 @@ function unrecord(packet: WritePacket): { packet: WritePacket; options: LinkPubl
       properties: fromPacketProperties(properties as Record<string, unknown> | undefined),
     },
   };
+}
+
+function isError({ err }: WritePacket): boolean {
+  return err !== undefined && err !== null;
+}
+
+/** After an error nothing follows, whether the packet says so or not. */
+function isLast(packet: WritePacket): boolean {
+  return packet.isDisposed === true || isError(packet);
 }
 
 function plainError(error: unknown): unknown {

@@ -83,14 +83,17 @@ export class Requests {
     return this.#begin(request.id, request, callback, Promise.all(places));
   }
 
-  close(): void {
+  /** Whoever waits is told; resolves when the server knows that no reply is wanted any more. */
+  async close(): Promise<void> {
     const error = new Error(CONNECTION_CLOSED);
     for (const id of [...this.#waiting.keys()]) this.#fail(id, error);
-    for (const subscribing of [this.#own, ...this.#stock.values()]) {
-      subscribing?.then((one) => one.close()).catch(() => undefined);
-    }
+    const open = [this.#own, ...this.#stock.values()];
     this.#own = undefined;
     this.#stock.clear();
+    const forget = async (one: Promise<LinkSubscription> | undefined): Promise<void> => {
+      await (await one)?.close();
+    };
+    await Promise.allSettled(open.map(forget));
   }
 
   #begin(

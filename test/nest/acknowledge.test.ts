@@ -90,6 +90,18 @@ describe.each(MODES)('a handler that fails, %s', (mode) => {
   });
 });
 
+describe('a dead letter that cannot be published', () => {
+  it('is said, and the message counts as failed', async () => {
+    const { url, log } = await startBare(moduleOf(handling(() => {
+      throw new Error('broken lamp');
+    }, { onError: { deadLetter: 'not/a/#' } })), 'host');
+    const { client } = await connectDevice(url);
+    await expect(client.publishAsync('t/1', 'x', { qos: 1 })).rejects.toMatchObject({ code: 0x80 });
+    expect(log.matching(/error handler of t.*its dead letter could not be published: .*not\/a\/#/))
+      .toHaveLength(1);
+  });
+});
+
 describe('hosted, the publisher', () => {
   it.each([
     ['an exception', () => { throw new MqttReasonException(0x97, 'full'); }, 0x97],
@@ -179,6 +191,16 @@ describe.each(MODES)('a handler that decides itself, %s', (mode) => {
     }
     contexts[0].ack();
     await published;
+  });
+
+  it('has failed when it never says so', async () => {
+    const { url, log } = await startBare(moduleOf(handling(() => undefined, {
+      ack: 'manual', timeoutMs: 30, onError: { retry: { attempts: 2, delayMs: 1 }, then: 'ignore' },
+    })), mode);
+    const { client } = await connectDevice(url);
+    await client.publishAsync('t/1', 'x', { qos: 1 });
+    await until('the end', () => log.matching(/took longer.*acknowledged and dropped/).length === 1);
+    expect(calls.filter((call) => call.startsWith('t '))).toEqual(['t x 1', 't x 2']);
   });
 
   it('has it run again later', async () => {

@@ -54,6 +54,8 @@ class Handlers {
   echo(@Payload() data: unknown): unknown { return data; }
   @MessagePattern('never')
   never(): Promise<never> { return new Promise(() => undefined); }
+  @MessagePattern('late', { timeoutMs: 30 })
+  late(): Promise<never> { return new Promise(() => undefined); }
   @MessagePattern('fails')
   fails(): never { throw new Error('secret'); }
   @EventPattern('event')
@@ -73,6 +75,12 @@ class Handlers {
 }
 
 describe.each(['host', 'join'] as const)('requests, %s', (mode) => {
+  it('are told when the handler takes longer than timeoutMs', async () => {
+    const { url } = await startBare(moduleOf(Handlers), mode);
+    const client = await clientOf({ url });
+    await expect(client.request('late', 1)).rejects.toThrow(/took longer than timeoutMs \(30\)/);
+  });
+
   it('get all values of an Observable at their Response Topic', async () => {
     const { url } = await startBare(moduleOf(Handlers), mode);
     const client = await clientOf({ url });
@@ -217,14 +225,6 @@ describe.each(['host', 'join'] as const)('payloads, %s', (mode) => {
 });
 
 describe('a codec', () => {
-  it('whose package is missing says which to install', async () => {
-    const missing = 'NIDO_NEST_CODEC_PACKAGE';
-    await expect(msgpack().load!()).rejects.toMatchObject({
-      code: missing, message: expect.stringContaining('npm install @msgpack/msgpack') as unknown,
-    });
-    await expect(cbor().load!()).rejects.toMatchObject({ code: missing });
-  });
-
   it('that throws on something strange says who and what', () => {
     expect(() => json().decode(Buffer.from([0xff]))).toThrow(CodecError);
     expect(() => text().decode(Buffer.from([0xff]))).toThrow(/text: the payload is not UTF-8/);

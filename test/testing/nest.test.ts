@@ -31,6 +31,11 @@ class Lights {
   }
   @OnTopic('slow', { timeoutMs: 60_000 })
   slow(@Payload() _data: unknown): Promise<never> { return new Promise(() => undefined); }
+  @OnTopic('again', { onError: { retry: { attempts: 2, delayMs: 60_000 } } })
+  again(@Payload() data: unknown): void {
+    seen.push(`again ${String(data)}`);
+    if (seen.length < 2) throw new Error('not yet');
+  }
   @OnRequest('sum')
   sum(@Payload() data: number[]): number { return data.reduce((a, b) => a + b, 0); }
 }
@@ -66,6 +71,18 @@ describe('an application on a test broker', () => {
 
   it('answers requests of its own client', async () => {
     expect(await app.get(NidoClient).request('sum', [1, 2, 3])).toBe(6);
+  });
+
+  it('has handlers run again when the clock of the test says so', async () => {
+    const device = await broker.connect({ clientId: '' });
+    seen.length = 0;
+    const published = device.publish('again', 'x', { qos: 1 });
+    await broker.quiet();
+    await broker.advance(59_000);
+    expect(seen).toEqual(['again x']);
+    await broker.advance(1_000);
+    await published;
+    expect(seen).toEqual(['again x', 'again x']);
   });
 
   it('has handlers time out when the clock of the test says so', async () => {

@@ -4,6 +4,7 @@ import { Logger } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 import { ReplaySubject, distinctUntilChanged } from 'rxjs';
 import type { Broker } from '../../broker/broker.js';
+import type { ScheduledTask } from '../../broker/clock.js';
 import type { EventListener, EventName } from '../../broker/broker-emitter.js';
 import type { BrokerLogger } from '../../broker/logger.js';
 import { NidoNestError, messageOf } from '../errors.js';
@@ -57,8 +58,15 @@ export class HostLink implements Link {
     });
   }
 
+  get isClosed(): boolean {
+    return this.#closing !== undefined;
+  }
+
   open(): Promise<void> {
-    this.#opening ??= this.#open();
+    this.#opening ??= this.#open().catch((error: unknown) => {
+      this.#opening = undefined;
+      throw error;
+    });
     return this.#opening;
   }
 
@@ -66,12 +74,14 @@ export class HostLink implements Link {
     return Promise.resolve();
   }
 
-  subscribe(
+  async subscribe(
     topicFilter: string,
     handler: LinkHandler,
     options: LinkSubscribeOptions,
   ): Promise<LinkSubscription> {
-    return this.#broker.subscribe(topicFilter, handler, options);
+    const subscription = await this.#broker.subscribe(topicFilter, handler, options);
+    const close = (): Promise<void> => subscription.close();
+    return { close, drain: close };
   }
 
   publish(
@@ -80,6 +90,10 @@ export class HostLink implements Link {
     options: LinkPublishOptions,
   ): Promise<void> {
     return this.#broker.publish(topicName, payload, options);
+  }
+
+  schedule(task: () => void, ms: number): ScheduledTask {
+    return this.#broker.schedule(task, ms);
   }
 
   on(event: string, listener: (...args: never[]) => unknown): void {

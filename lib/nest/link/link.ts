@@ -4,6 +4,7 @@
  */
 import type { MessageProperties, Qos } from '../../core/contract.js';
 import type { StagedHandler } from '../../core/staged-handler.js';
+import type { ScheduledTask } from '../../broker/clock.js';
 import type { Identity } from '../../broker/hooks.js';
 import type { Observable } from 'rxjs';
 
@@ -47,6 +48,11 @@ export interface LinkSubscribeOptions {
 export interface LinkSubscription {
   /** Takes no new messages, and resolves when the handlers at work are done. */
   close(): Promise<void>;
+  /**
+   * The same before the application ends: where the session is kept, so is the subscription, and
+   * what comes meanwhile is there when the application is back.
+   */
+  drain(): Promise<void>;
 }
 
 export interface LinkPublishOptions {
@@ -59,6 +65,8 @@ export interface Link {
   readonly mode: NidoMode;
   /** `default`, or the name of the broker. */
   readonly name: string;
+  /** For good: nothing comes back by itself. */
+  readonly isClosed: boolean;
   /** Whether requests may use Response Topic and Correlation Data. */
   readonly hasProperties: 'yes' | 'no';
   /** QoS that handlers ask for when nothing is said. */
@@ -81,6 +89,8 @@ export interface Link {
     payload: Uint8Array | string,
     options: LinkPublishOptions,
   ): Promise<void>;
+  /** Runs `task` once, `ms` from now; a test's broker has a clock that the test moves. */
+  schedule(task: () => void, ms: number): ScheduledTask;
   on(event: string, listener: (...args: never[]) => unknown): void;
   /** The Broker or the client; throws before there is one. */
   native(): unknown;
