@@ -30,7 +30,8 @@ export { publishTo, hasRoom, shedOldest, reserveIdentifier, giveIdentifier } fro
 export {
   setDurable, markDurable, gatedEntries, storingEntries, lastQueued, setGateNumber, commitGate,
   refuseGate, passGate, gateEntry, nextGateEntry,
-  entrySession, entryFacts, entryIdentifiers, entryMessage, messageTopicLength,
+  entrySession, entryFacts, entryIdentifiers, entryGroup, groupFilter, encodeIdentifier,
+  sharedEntries, messageTopicLength,
   messageForwardLength, messagePayloadLength, messageFlags, messageExpiresAt, commitRelease,
   commitPubrel, restoreMessage, restoreEntry, restoreReleased, restoreInbound, setLastIdentifier,
   lastIdentifier, restoreRetained,

@@ -110,6 +110,7 @@ async function publish(api, publishers) {
       batch.putQueueEntry({
         sessionId, number, qos: 1, retain: false, packetIdentifier: (number % 65_535) + 1,
         subscriptionIdentifiers: EMPTY,
+        group: EMPTY,
       });
       group.wait(token);
     };
@@ -153,6 +154,7 @@ async function drain(api) {
       batch.putQueueEntry({
         sessionId: 1, number, qos: 1, retain: false, packetIdentifier: 1,
         subscriptionIdentifiers: EMPTY,
+        group: EMPTY,
       });
       if (i % 5_000 === 0) await group.settled();
     }

@@ -100,6 +100,7 @@ await measure(parts, 'queued messages of 256 B', option('queued', 100_000), (bat
   }, 1);
   batch.putQueueEntry({
     sessionId: 16 * 1_025, number, qos: 1, retain: false, packetIdentifier: (i % 65_535) + 1, subscriptionIdentifiers: EMPTY,
+    group: EMPTY,
   });
 });
 await measure(parts, 'retained messages of 100 B', option('retained', 1_000_000), (batch, i) => batch.putRetained({

@@ -1,6 +1,9 @@
 /** The durable gate (switch/gate.ts), and restoring what was stored. */
 import { writeVbi } from '../codec/variable-byte-integer';
+import { pinGroup } from '../index/shared-group';
+import { findGroupOf, writeGroupFilter } from '../index/subscription-index';
 import { connectionAt, connectionOf } from '../session/connection';
+import { hasShared } from '../session/ending';
 import { sendAck } from '../session/holds';
 import { setClock } from '../session/limits';
 import { messageAt, topicOf } from '../session/message-block';
@@ -8,7 +11,7 @@ import { setSourceFromMessage } from '../session/publish-writer';
 import {
   ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, FLAG_DUP, FLAG_IDENTIFIERS, FLAG_RETAIN,
   FLAG_STORED,
-  appendReleased, createEntry, entryAt, freeEntry, keepIdentifiers, keptIdentifiersAt,
+  appendReleased, createEntry, entryAt, factsOf, freeEntry, keepIdentifiers, keptIdentifiersAt,
   keptIdentifiersLength, setReleasedNumber, storedNumber,
 } from '../session/queue-entry';
 import { offerStored } from '../session/resume';
@@ -88,10 +91,23 @@ export function entrySession(entry: u32): u32 {
 }
 /** FACT_* bits. */
 export function entryFacts(entry: u32): u32 {
-  const facts = entryAt(entry);
-  const retain: u32 = facts.flags & FLAG_RETAIN ? FACT_RETAIN : 0;
-  return <u32>facts.qos | retain | (<u32>facts.copy << FACT_COPY_SHIFT) |
-    (<u32>facts.packetIdentifier << FACT_IDENTIFIER_SHIFT);
+  return factsOf(entryAt(entry));
+}
+/** The group of an entry with FACT_GROUP. */
+export function entryGroup(entry: u32): u32 {
+  return entryAt(entry).group;
+}
+/**
+ * The Topic Filter of a group, `$share/name/` included, written to the exchange area; answers its
+ * length, 0 when the group has no members any more.
+ */
+export function groupFilter(group: u32): u32 {
+  return writeGroupFilter(group, exchangeArea);
+}
+/** Whether the queue of a session holds what another member of a group could take. */
+export function sharedEntries(handle: u32): bool {
+  const pointer = sessionOf(handle);
+  return pointer != 0 && hasShared(sessionAt(pointer));
 }
 /**
  * Encoded Subscription Identifier properties of an entry, written to the exchange area; answers
@@ -104,12 +120,13 @@ export function entryIdentifiers(entry: u32): u32 {
     memory.copy(exchangeArea, keptIdentifiersAt(facts), length);
     return length;
   }
-  if (facts.identifiers == 0) return 0;
-  store<u8>(exchangeArea, SUBSCRIPTION_IDENTIFIER);
-  return writeVbi(exchangeArea + 1, facts.identifiers) - exchangeArea;
+  return encodeIdentifier(facts.identifiers);
 }
-export function entryMessage(entry: u32): u32 {
-  return entryAt(entry).message;
+/** As `entryIdentifiers`, of one Subscription Identifier; 0 = none. */
+export function encodeIdentifier(identifier: u32): u32 {
+  if (identifier == 0) return 0;
+  store<u8>(exchangeArea, SUBSCRIPTION_IDENTIFIER);
+  return writeVbi(exchangeArea + 1, identifier) - exchangeArea;
 }
 export function messageTopicLength(message: u32): u32 {
   return messageAt(message).topicLength;
@@ -155,11 +172,11 @@ export function restoreMessage(
   block.number = number;
 }
 /**
- * `facts` as in `entryFacts`; encoded Subscription Identifiers stand at the exchange area. False =
- * no memory.
+ * `facts` as in `entryFacts`; encoded Subscription Identifiers stand at the exchange area, behind
+ * them the Topic Filter of the group (length 0 = none). False = no memory.
  */
 export function restoreEntry(
-  handle: u32, message: u32, facts: u32, sent: u32, identifiersLength: u32,
+  handle: u32, message: u32, facts: u32, sent: u32, identifiersLength: u32, groupLength: u32,
 ): bool {
   const pointer = sessionOf(handle);
   if (pointer == 0) return false;
@@ -179,6 +196,11 @@ export function restoreEntry(
   if (identifiersLength != 0 && !keepIdentifiers(entry, exchangeArea, identifiersLength)) {
     freeEntry(sessionAt(pointer), made);
     return false;
+  }
+  const group = groupLength == 0 ? 0 : findGroupOf(exchangeArea + identifiersLength, groupLength);
+  if (group != 0) {
+    entry.group = group;
+    pinGroup(group);
   }
   offerStored(sessionAt(pointer), made, 0);
   return true;

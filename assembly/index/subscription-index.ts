@@ -35,6 +35,7 @@ export let wildcardRoot: u32 = 0;
 let subscriptions: u32 = 0;
 
 const SHARE_BYTES: u32 = 8; // `$share/` before the name and `/` after it
+const SLASH: u8 = 0x2f;
 const SHARE_PREFIX: u64 = 0x2f65_7261_6873_24; // `$share/`, little end first
 
 /**
@@ -188,14 +189,33 @@ export function findSubscription(
  */
 export function writeTopicFilter(pointer: u32, out: u32): u32 {
   const subscription = subscriptionAt(pointer);
-  const end = subscription.filterEnd;
+  return writeEnd(subscription.filterEnd, subscription.group, out);
+}
+/** As `writeTopicFilter`, of a group; 0 when its last member has left. */
+export function writeGroupFilter(pointer: u32, out: u32): u32 {
+  const end = groupAt(pointer).filterEnd;
+  return end == 0 ? 0 : writeEnd(end, pointer, out);
+}
+/** The group of a Topic Filter with `$share/name/`, or 0. */
+export function findGroupOf(at: u32, length: u32): u32 {
+  const nameAt = at + SHARE_BYTES - 1;
+  let filterAt = nameAt;
+  while (filterAt < at + length && load<u8>(filterAt) != SLASH) filterAt++;
+  const nameLength = filterAt - nameAt;
+  filterAt++;
+  if (filterAt >= at + length) return 0;
+  const end = endOf(filterAt, at + length - filterAt);
+  return end == 0 ? 0 : findGroup(end, nameAt, nameLength);
+}
+
+function writeEnd(end: u32, group: u32, out: u32): u32 {
   let position = out;
-  if (subscription.group != 0) {
-    const nameLength = <u32>groupAt(subscription.group).nameLength;
+  if (group != 0) {
+    const nameLength = <u32>groupAt(group).nameLength;
     store<u64>(position, SHARE_PREFIX);
-    memory.copy(position + SHARE_BYTES - 1, groupNameOf(subscription.group), nameLength);
+    memory.copy(position + SHARE_BYTES - 1, groupNameOf(group), nameLength);
     position += SHARE_BYTES + nameLength;
-    store<u8>(position - 1, 0x2f);
+    store<u8>(position - 1, SLASH);
   }
   if (!isExactEnd(end)) return position - out + writeFilter(end, position);
   const length = exactLengthOf(end);

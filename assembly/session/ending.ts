@@ -6,8 +6,8 @@ import { DROP_SESSION_ENDED } from '../shared/abi';
 import { SUCCESS } from '../shared/reason-code';
 import { Subscription } from '../index/subscription';
 import { unsubscribe } from '../index/subscription-index';
-import { chooseHeir } from '../switch/shared-choice';
-import { tellDropped } from '../switch/events';
+import { chooseHeir, chooseLastHeir } from '../switch/shared-choice';
+import { hasRoomForRows, tellDropped, tellEnded } from '../switch/events';
 import { Connection, STATE_CLOSED, connectionAt, freeConnection } from './connection';
 import { pump } from './delivery';
 import { forgetOrphans, orphanHolds } from './holds';
@@ -51,21 +51,30 @@ export function leave(session: Session): void {
  */
 function moveShared(session: Session): void {
   let pointer = session.queueHead;
-  while (pointer != 0) {
+  // What moves is written down by the host, row by row: the rest of a very long queue stays.
+  while (pointer != 0 && hasRoomForRows()) {
     const next = entryAt(pointer).next;
-    if (entryAt(pointer).message != 0 && entryAt(pointer).group != 0) moveEntry(session, pointer);
+    if (mayMove(pointer)) {
+      moveTo(chooseHeir(groupOf(entryAt(pointer)), changetype<u32>(session)), session, pointer);
+    }
     pointer = next;
   }
 }
 
-/** True when another member took the entry. */
-function moveEntry(session: Session, pointer: u32): bool {
+function mayMove(pointer: u32): bool {
   const entry = entryAt(pointer);
-  const movable: bool = entry.qos == 1
-    ? entry.state == ENTRY_PENDING || entry.state == ENTRY_RESEND
-    : entry.state == ENTRY_PENDING;
-  if (!movable || entry.message == 0) return false;
-  const heir = chooseHeir(groupOf(entry), changetype<u32>(session));
+  if (entry.message == 0 || entry.group == 0) return false;
+  return entry.state == ENTRY_PENDING || (entry.qos == 1 && entry.state == ENTRY_RESEND);
+}
+/** The queue has something that another member of a group could take. */
+export function hasShared(session: Session): bool {
+  let pointer = session.queueHead;
+  while (pointer != 0 && !mayMove(pointer)) pointer = entryAt(pointer).next;
+  return pointer != 0;
+}
+
+/** True when another member took the entry. */
+function moveTo(heir: u32, session: Session, pointer: u32): bool {
   if (heir == 0) return false;
   const subscription = changetype<Subscription>(heir);
   appendMoved(session, sessionAt(subscription.session), pointer, subscription.identifier);
@@ -88,17 +97,18 @@ export function endSession(session: Session): void {
   endingHead = pointer;
 }
 
-/** Frees a piece of what has ended; true when more is left. */
+/** Frees a piece of what has ended; true when more is left. The host is told of what it keeps. */
 export function advanceEndings(): bool {
   let budget = ENTRIES_PER_PIECE;
   while (endingHead != 0 && budget != 0) {
     const pointer = endingHead;
     const session = sessionAt(pointer);
-    while (session.queueHead != 0 && budget != 0) {
+    while (session.queueHead != 0 && budget != 0 && hasRoomForRows()) {
       budget--;
       endEntry(session, session.queueHead);
     }
     if (session.queueHead != 0) return true;
+    if (session.endedHandle != 0 && !tellEnded(session.endedHandle)) return true;
     endingHead = session.endNext;
     freeSession(session);
   }
@@ -107,7 +117,10 @@ export function advanceEndings(): bool {
 
 function endEntry(session: Session, pointer: u32): void {
   const entry = entryAt(pointer);
-  if (entry.message != 0 && entry.group != 0 && moveEntry(session, pointer)) return;
+  if (mayMove(pointer)) {
+    const heir = chooseLastHeir(groupOf(entry), changetype<u32>(session));
+    if (moveTo(heir, session, pointer)) return;
+  }
   if (entry.message != 0) {
     tellDropped(
       0, DROP_SESSION_ENDED, entry.qos, topicOf(entry.message),

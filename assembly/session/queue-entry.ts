@@ -4,7 +4,9 @@
  */
 import { MEMORY_MESSAGE } from '../shared/memory-class';
 import { allocate, release } from '../memory/blocks';
-import { COUNT_QUEUED } from '../shared/abi';
+import {
+  COUNT_QUEUED, FACT_COPY_SHIFT, FACT_GROUP, FACT_IDENTIFIER_SHIFT, FACT_RETAIN,
+} from '../shared/abi';
 import { Group, unpinGroup } from '../index/shared-group';
 import { count } from './limits';
 import { messageAt, messageBytes, releaseMessage } from './message-block';
@@ -88,6 +90,12 @@ export function keepIdentifiers(entry: QueueEntry, at: u32, length: u32): bool {
   entry.identifiers = block;
   entry.flags |= FLAG_IDENTIFIERS;
   return true;
+}
+/** A single identifier, or none, in the place of whatever it had. */
+export function replaceIdentifiers(entry: QueueEntry, identifier: u32): void {
+  if (entry.flags & FLAG_IDENTIFIERS) release(MEMORY_MESSAGE, entry.identifiers);
+  entry.flags &= ~FLAG_IDENTIFIERS;
+  entry.identifiers = identifier;
 }
 /** The encoded identifiers of an entry with FLAG_IDENTIFIERS. */
 @inline
@@ -182,6 +190,14 @@ export function freeEntry(session: Session, pointer: u32): void {
     if (entry.group != 0) unpinGroup(entry.group);
   }
   release(MEMORY_MESSAGE, pointer);
+}
+
+/** FACT_* bits. */
+export function factsOf(entry: QueueEntry): u32 {
+  const retain: u32 = entry.flags & FLAG_RETAIN ? FACT_RETAIN : 0;
+  const group: u32 = entry.group != 0 ? FACT_GROUP : 0;
+  return <u32>entry.qos | retain | group | (<u32>entry.copy << FACT_COPY_SHIFT) |
+    (<u32>entry.packetIdentifier << FACT_IDENTIFIER_SHIFT);
 }
 
 /** The group behind an entry, for redelivery. */

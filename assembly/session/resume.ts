@@ -9,7 +9,8 @@ import { releaseHold } from './holds';
 import { messageBytes } from './message-block';
 import {
   ENTRY_PENDING, ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, ENTRY_SENT, FLAG_COMPLETION,
-  FLAG_DUP, FLAG_MOVED, appendEntry, entryAt, storedNumber, unlinkEntry,
+  FLAG_DUP, FLAG_MOVED, appendEntry, entryAt, factsOf, replaceIdentifiers, storedNumber,
+  unlinkEntry,
 } from './queue-entry';
 import { forgetReceive } from './receive-verdicts';
 import { Session, entryInSlot, giveIdentifier, nextStoredIdentifier } from './session';
@@ -66,7 +67,14 @@ export function appendMoved(from: Session, to: Session, pointer: u32, identifier
   const number = storedNumber(from, entry);
   unlinkEntry(from, pointer);
   entry.packetIdentifier = to.durable ? <u16>nextStoredIdentifier(to) : 0;
-  if (number != 0) tellMoved(from.handle, to.durable ? to.handle : 0, number, pointer);
+  replaceIdentifiers(entry, identifier);
+  if (number != 0) {
+    const fromHandle = from.handle == 0 ? from.endedHandle : from.handle;
+    const toHandle = to.durable ? to.handle : 0;
+    tellMoved(
+      fromHandle, toHandle, number, factsOf(entry), entry.message, identifier, entry.group,
+    );
+  }
   if (entry.flags & FLAG_COMPLETION && !(to.kind & SESSION_HOLDS)) {
     // This member does not settle: its queue has the message, and that is what is waited for.
     if (entry.hold != 0) releaseHold(entry.hold, SUCCESS);
@@ -75,7 +83,6 @@ export function appendMoved(from: Session, to: Session, pointer: u32, identifier
   }
   entry.state = ENTRY_PENDING;
   entry.flags = (entry.flags & ~FLAG_DUP) | FLAG_MOVED;
-  entry.identifiers = identifier;
   appendEntry(to, pointer);
   if (to.pendingHead == 0) to.pendingHead = pointer;
 }

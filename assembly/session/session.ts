@@ -66,6 +66,7 @@ export class Session {
   durable: u32; // 1 = kept by the durable engine: what it gets passes the gate (gate.ts)
   gated: u32; // entries that wait for their commit
   storing: u32; // those of them that the host has been told about
+  endedHandle: u32; // what `handle` was before the end of a durable session
   // POLICY_ASK: every topic is asked about before it leaves (receive-verdicts.ts)
   receivePolicy: u32;
   receiveVerdicts: u32; // table: see verdict-table.ts
@@ -115,6 +116,7 @@ export function createSession(kind: u32, credit: u32, queueMessagesMax: u32): u3
  */
 export function voidSession(session: Session): void {
   giveHandle(sessionTable, session.handle);
+  if (session.durable) session.endedHandle = session.handle;
   session.handle = 0;
   count(COUNT_SESSIONS, -1);
 }

@@ -78,7 +78,8 @@ export const ROW_RELEASE: u32 = 13;
 export const ROW_PUBREL: u32 = 14;
 /**
  * An entry moved to another member of its group. ROW_HANDLE: its new session (0 = not stored); [2]
- * the old; [3] entry; number at [4].
+ * the old; [3] FACT_* bits; number at [4]; [6] message that the row holds; [7] Subscription
+ * Identifier; [8] group that the row holds.
  */
 export const ROW_MOVED: u32 = 15;
 /**
@@ -87,6 +88,8 @@ export const ROW_MOVED: u32 = 15;
  * `answerReceive`.
  */
 export const ROW_RECEIVE: u32 = 16;
+/** ROW_HANDLE: a stored session that was ended; the last of its queue has moved or is let go. */
+export const ROW_ENDED: u32 = 17;
 export const GATE_RETAINED: u32 = 1; // the message is the retained one of its topic now
 export const GATE_RETAINED_DELETED: u32 = 2;
 export const GATE_TAKEN: u32 = 4; // somebody who is not stored has it already
@@ -94,10 +97,10 @@ export const GATE_TAKEN: u32 = 4; // somebody who is not stored has it already
 /**
  * The facts of a queue entry, and of a message, in one word:
  * ```
- *  31                16 15     7 6    3   2     1 0
- *  +-------------------+--------+------+--------+-----+
- *  | Packet Identifier |   -    | copy | RETAIN | QoS |
- *  +-------------------+--------+------+--------+-----+
+ *  31                16 15     8   7     6    3   2     1 0
+ *  +-------------------+--------+-------+------+--------+-----+
+ *  | Packet Identifier |   -    | group | copy | RETAIN | QoS |
+ *  +-------------------+--------+-------+------+--------+-----+
  * ```
  */
 export const FACT_QOS_MASK: u32 = 3;
@@ -105,6 +108,8 @@ export const FACT_RETAIN: u32 = 4;
 export const FACT_RETAIN_SHIFT: u32 = 2;
 export const FACT_COPY_SHIFT: u32 = 3;
 export const FACT_COPY_MASK: u32 = 15;
+/** It came by a shared subscription. */
+export const FACT_GROUP: u32 = 128;
 export const FACT_IDENTIFIER_SHIFT: u32 = 16;
 
 export const PAUSE_OFF: u32 = 0;

@@ -4,11 +4,12 @@
  * chunk comes in.
  */
 import {
-  COUNT_DROPPED, LIMIT_DROP_ROWS, ROW_DELIVER, ROW_DONE, ROW_DROPPED, ROW_FAILED,
+  COUNT_DROPPED, LIMIT_DROP_ROWS, ROW_DELIVER, ROW_DONE, ROW_DROPPED, ROW_ENDED, ROW_FAILED,
   ROW_MOVED, ROW_PUBLISHED, ROW_PUBREL, ROW_RECEIVE, ROW_RELEASE, ROW_RETAINED,
   ROW_WORDS,
   DELIVER_MESSAGE, DELIVER_TOPIC_AT, ROW_AUTHORIZE,
 } from '../shared/abi';
+import { pinGroup, unpinGroup } from '../index/shared-group';
 import { unpinTopicName } from '../index/topic-intern';
 import { count, limitOf } from '../session/limits';
 import {
@@ -32,6 +33,11 @@ export function initialiseRows(at: u32): u32 {
 }
 export function rowTable(): u32 {
   return rowsAt;
+}
+
+/** Whoever makes rows in a loop of unknown length goes on in the next turn. */
+export function hasRoomForRows(): bool {
+  return rowCount < ROWS_MAX / 2;
 }
 
 @inline
@@ -110,12 +116,26 @@ export function tellPubrel(connection: u32, packetIdentifier: u32, session: u32)
   setColumn(row, 2, packetIdentifier);
   setColumn(row, 3, session);
 }
-export function tellMoved(from: u32, to: u32, number: f64, entry: u32): void {
+/** The message and the group are held by the row: the entry itself may be done with at once. */
+export function tellMoved(
+  from: u32, to: u32, number: f64, facts: u32, message: u32, identifier: u32, group: u32,
+): void {
   const row = addRow(ROW_MOVED, to);
   if (row == 0) return;
   setColumn(row, 2, from);
-  setColumn(row, 3, entry);
+  setColumn(row, 3, facts);
   setNumber(row, number);
+  setColumn(row, MOVED_MESSAGE, message);
+  setColumn(row, 7, identifier);
+  setColumn(row, MOVED_GROUP, group);
+  holdMessage(message);
+  pinGroup(group);
+}
+const MOVED_MESSAGE: u32 = 6;
+const MOVED_GROUP: u32 = 8;
+/** False when the host must read first. */
+export function tellEnded(session: u32): bool {
+  return addRow(ROW_ENDED, session) != 0;
 }
 @inline
 function setNumber(row: u32, number: f64): void {
@@ -172,6 +192,9 @@ function letGo(row: u32): void {
     if (message == 0) unpinTopicName(load<u32>(row + (DELIVER_TOPIC_AT << 2)));
   } else if (kind == ROW_DROPPED || kind == ROW_RETAINED || kind == ROW_RECEIVE) {
     message = load<u32>(row + (DROPPED_MESSAGE << 2));
+  } else if (kind == ROW_MOVED) {
+    message = load<u32>(row + (MOVED_MESSAGE << 2));
+    unpinGroup(load<u32>(row + (MOVED_GROUP << 2)));
   }
   if (message != 0) releaseMessage(message);
 }

@@ -69,9 +69,8 @@ export function freezeEntry(session: Session, pointer: u32): void {
   entry.next = 0;
   entry.flags |= FLAG_STORED;
   session.gated++;
-  if (entry.group != 0) groupedCount++;
-  // Without groups a session gets one copy at most.
-  if (groupedCount != 0) entry.copy = <u8>min<u32>(copiesOf(session.handle), COPY_MAX);
+  // A copy that came by a group may go to any member later, who may have one of its own.
+  if (entry.group != 0) entry.copy = <u8>min<u32>(++groupedCount, COPY_MAX);
   if (lastEntry != 0) entryAt(lastEntry).next = pointer;
   else firstEntry = pointer;
   lastEntry = pointer;
@@ -80,14 +79,6 @@ export function freezeEntry(session: Session, pointer: u32): void {
 /** The store has sixteen numbers for the copies of one message. */
 const COPY_MAX: u32 = 15;
 let groupedCount: u32 = 0;
-
-function copiesOf(handle: u32): u32 {
-  let copies: u32 = 0;
-  for (let at = firstEntry; at != 0; at = entryAt(at).next) {
-    if (entryAt(at).prev == handle) copies++;
-  }
-  return copies;
-}
 
 /**
  * The fan-out is complete: closes the gate behind what was frozen, if anything is to be kept. False

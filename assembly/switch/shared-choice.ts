@@ -66,11 +66,19 @@ export function chooseMember(group: Group, topic: u32, publisher: u32): u32 {
 
 /** A connected member other than `leaving` that takes over what it left behind; 0 = none. */
 export function chooseHeir(group: Group, leaving: u32): u32 {
+  return nextMember(group, leaving, RANK_FULL);
+}
+/** Who takes over from a member that has ended: a connected one if there is one; 0 = none. */
+export function chooseLastHeir(group: Group, ended: u32): u32 {
+  const heir = nextMember(group, ended, RANK_FULL);
+  return heir != 0 ? heir : nextMember(group, ended, RANK_OFFLINE);
+}
+function nextMember(group: Group, except: u32, rankMin: u32): u32 {
   for (let i: u32 = 0; i < group.memberCount; i++) {
     const index = (group.cursor + i) % group.memberCount;
     const subscription = memberOf(group, index);
     const session = changetype<Subscription>(subscription).session;
-    if (session != leaving && rankOf(subscription) >= RANK_FULL) {
+    if (session != except && rankOf(subscription) >= rankMin) {
       group.cursor = (index + 1) % group.memberCount;
       return subscription;
     }

@@ -57,6 +57,8 @@ export class Durability implements DurableEvents, SessionStore {
   readonly #engine: Engine;
   readonly #owner: DurabilityOwner;
   readonly #group: GroupCommit;
+  /** Sessions that have ended and whose queues are being given to others, with their store ids. */
+  readonly #ending = new Map<SessionHandle, number>();
   #core: DurableSide | undefined = undefined;
   readonly spilled: SpilledQueues;
 
@@ -161,10 +163,10 @@ export class Durability implements DurableEvents, SessionStore {
     return isOwed || dropped === 0 ? admitted : undefined;
   }
   #writeEntry(batch: EngineBatch, entry: DurableEntry, messageNumber: number): void {
-    const { qos, retain, packetIdentifier, subscriptionIdentifiers } = entry;
+    const { qos, retain, packetIdentifier, subscriptionIdentifiers, group } = entry;
     batch.putQueueEntry({
       sessionId: this.#storeIdOf(entry.session), number: messageNumber + entry.copy,
-      qos, retain, packetIdentifier, subscriptionIdentifiers,
+      qos, retain, packetIdentifier, subscriptionIdentifiers, group,
     });
   }
   #storeIdOf(handle: SessionHandle): number {
@@ -228,20 +230,25 @@ export class Durability implements DurableEvents, SessionStore {
   moved(
     from: SessionHandle, number: number, message: DurableMessage, entry: DurableEntry | undefined,
   ): void {
-    const fromId = this.#storeIdOf(from);
+    const fromId = this.#ending.get(from) ?? this.#storeIdOf(from);
     const toId = entry === undefined ? 0 : this.#storeIdOf(entry.session);
     const batch = this.#group.unit();
     if (entry !== undefined && toId !== 0) {
       const messageNumber = messageNumberOf(number);
-      const { qos, retain, packetIdentifier, subscriptionIdentifiers } = entry;
+      const { qos, retain, packetIdentifier, subscriptionIdentifiers, group } = entry;
       batch.moveQueueEntry(this.#stored(message, messageNumber, 0), {
         sessionId: toId, number: messageNumber + entry.copy, qos, retain, packetIdentifier,
-        subscriptionIdentifiers,
+        subscriptionIdentifiers, group,
       });
       this.spilled.moved(entry.session, messageNumber + entry.copy);
     }
-    // What an ended session leaves is swept with it.
     if (fromId !== 0) batch.deleteQueueEntry(fromId, number);
+  }
+  ended(handle: SessionHandle): void {
+    const storeId = this.#ending.get(handle);
+    if (storeId === undefined) return;
+    this.#ending.delete(handle);
+    this.#group.unit().deleteSession(storeId);
   }
 
   // --- to the core -----------------------------------------------------------------------------
@@ -288,10 +295,21 @@ export class Durability implements DurableEvents, SessionStore {
     const inMs = session.willDue - clock.now();
     this.#putWill(session, Number.isFinite(inMs) ? clock.wall() + inMs : 0);
   }
-  ended(session: Session): void {
-    if (session.storeId === 0) return;
+  /**
+   * What others are to have of it is moved first. Should the process die in between, the session is
+   * found as one that is over, and ends anew.
+   */
+  sessionEnded(session: Session): void {
+    const { storeId, handle } = session;
+    if (storeId === 0) return;
     this.spilled.forget(session);
-    this.#group.unit().deleteSession(session.storeId);
+    if (this.#core?.hasShared(handle) === true) {
+      session.expirySeconds = 0;
+      this.#putSession(session, this.#owner.clock.wall());
+      this.#ending.set(handle, storeId);
+    } else {
+      this.#group.unit().deleteSession(storeId);
+    }
     session.storeId = 0;
   }
   willGone(session: Session): void {

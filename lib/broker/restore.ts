@@ -127,9 +127,10 @@ export class Restorer implements LoadVisitor {
     const { detachedAt, sentThrough } = restored;
     const wasSent = restored.entries <= this.#parts.inflightMax
       && (detachedAt === 0 || entry.number <= sentThrough);
-    const { qos, retain, packetIdentifier, subscriptionIdentifiers } = entry;
+    const { qos, retain, packetIdentifier, subscriptionIdentifiers, group } = entry;
     this.#count(block !== 0 && this.#parts.durable.restoreEntry(restored.session.handle, block, {
-      qos, retain, packetIdentifier, subscriptionIdentifiers: Buffer.from(subscriptionIdentifiers),
+      qos, retain, packetIdentifier, group: bufferOf(group),
+      subscriptionIdentifiers: bufferOf(subscriptionIdentifiers),
       copy: entry.number - messageNumberOf(entry.number), state: wasSent ? 'maybe-sent' : 'pending',
     }));
   }

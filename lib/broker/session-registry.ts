@@ -119,9 +119,10 @@ export class SessionRegistry {
     const { core, wheel, events } = this.#context;
     if (session.will !== undefined) this.#publishWill(session); // 3.1.1 [MQTT-3.1.2-12]
     wheel.cancel(session);
-    this.#byClientId.delete(session.clientId);
+    // A client may have begun a new session while what is left of this one is given to others.
+    if (this.get(session.clientId) === session) this.#byClientId.delete(session.clientId);
     this.#byHandle.delete(session.handle);
-    this.#context.store.ended(session);
+    this.#context.store.sessionEnded(session);
     core.endSession(session.handle);
     if (events.hears('sessionEnded'))
       events.tell('sessionEnded', { clientId: session.clientId, reason });

@@ -12,7 +12,7 @@ export interface SessionStore {
   opened(session: Session): void;
   /** Its connection has ended; the session goes on. */
   detached(session: Session): void;
-  ended(session: Session): void;
+  sessionEnded(session: Session): void;
   /** The will was published or withdrawn. */
   willGone(session: Session): void;
   subscribed(session: Session, topicFilter: string, options: SubscribeOptions): void;
@@ -28,7 +28,7 @@ export const NOTHING_STORED: SessionStore = {
   connected: () => undefined,
   opened: () => undefined,
   detached: () => undefined,
-  ended: () => undefined,
+  sessionEnded: () => undefined,
   willGone: () => undefined,
   subscribed: () => undefined,
   unsubscribed: () => undefined,

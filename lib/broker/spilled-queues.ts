@@ -184,6 +184,7 @@ export class SpilledQueues {
     const isTaken = core.restoreEntry(spill.session.handle, block, {
       qos: entry.qos, retain: entry.retain, packetIdentifier: entry.packetIdentifier,
       subscriptionIdentifiers: bufferOf(entry.subscriptionIdentifiers),
+      group: bufferOf(entry.group),
       copy: entry.number - messageNumber, state: 'pending',
     });
     core.letGo(block);

@@ -3,9 +3,9 @@
  * reported and restored here. Bytes that an event carries are valid until it returns.
  */
 import {
-  FACT_COPY_MASK, FACT_COPY_SHIFT, FACT_IDENTIFIER_SHIFT, FACT_QOS_MASK, FACT_RETAIN,
-  GATE_RETAINED, GATE_RETAINED_DELETED, GATE_TAKEN, ROW_APPEND, ROW_DONE, ROW_HANDLE, ROW_KIND,
-  ROW_MOVED, ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
+  FACT_COPY_MASK, FACT_COPY_SHIFT, FACT_GROUP, FACT_IDENTIFIER_SHIFT, FACT_QOS_MASK, FACT_RETAIN,
+  GATE_RETAINED, GATE_RETAINED_DELETED, GATE_TAKEN, ROW_APPEND, ROW_DONE, ROW_ENDED, ROW_HANDLE,
+  ROW_KIND, ROW_MOVED, ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
 } from '../../assembly/shared/abi.js';
 import type { ConnectionHandle, SessionHandle } from './contract.js';
 import type { CoreExports } from './instance.js';
@@ -30,6 +30,8 @@ export interface DurableEntry {
   readonly packetIdentifier: number;
   /** Encoded Subscription Identifier properties. */
   readonly subscriptionIdentifiers: Buffer;
+  /** The Topic Filter of the shared subscription that it came by; empty for none. */
+  readonly group: Buffer;
 }
 export interface Append {
   readonly gate: number;
@@ -67,6 +69,8 @@ export interface DurableEvents {
   moved(
     from: SessionHandle, number: number, message: DurableMessage, entry: DurableEntry | undefined,
   ): void;
+  /** A session that was kept has ended, and everything of it that moves has moved. */
+  ended(session: SessionHandle): void;
 }
 
 export interface RestoredEntry extends Omit<DurableEntry, 'session'> {
@@ -116,6 +120,7 @@ export class DurableSide {
       case ROW_RELEASE: events.release(handle, words[row + 2], this.#number(row)); return true;
       case ROW_PUBREL: events.pubrel(handle, words[row + 3], words[row + 2]); return true;
       case ROW_MOVED: this.#moved(row, handle); return true;
+      case ROW_ENDED: events.ended(handle); return true;
       default: return false;
     }
   }
@@ -148,10 +153,13 @@ export class DurableSide {
     this.events.retained(topicName, message === 0 ? undefined : this.#message(message));
   }
   #moved(row: number, to: SessionHandle): void {
-    const at = this.words[row + 3];
-    const message = this.#message(this.x.entryMessage(at) >>> 0);
-    const entry = to === 0 ? undefined : this.#entry(at, to);
-    this.events.moved(this.words[row + 2], this.#number(row), message, entry);
+    const { words } = this;
+    const message = this.#message(words[row + 6]);
+    const entry = to === 0 ? undefined : factsOf(
+      to, words[row + 3], this.#bytes(this.x.encodeIdentifier(words[row + 7])),
+      this.#bytes(this.x.groupFilter(words[row + 8])),
+    );
+    this.events.moved(words[row + 2], this.#number(row), message, entry);
   }
 
   #message(message: number): DurableMessage {
@@ -169,15 +177,16 @@ export class DurableSide {
     };
   }
   #entry(at: number, session: SessionHandle): DurableEntry {
-    const facts = this.x.entryFacts(at) >>> 0;
-    const length = this.x.entryIdentifiers(at);
-    return {
-      session, qos: facts & FACT_QOS_MASK, retain: (facts & FACT_RETAIN) !== 0,
-      copy: (facts >>> FACT_COPY_SHIFT) & FACT_COPY_MASK,
-      packetIdentifier: facts >>> FACT_IDENTIFIER_SHIFT,
-      subscriptionIdentifiers: length === 0 ? NOTHING
-        : Buffer.from(this.heap.subarray(this.#exchange, this.#exchange + length)),
-    };
+    const { x } = this;
+    const facts = x.entryFacts(at) >>> 0;
+    const identifiers = this.#bytes(x.entryIdentifiers(at));
+    const group = facts & FACT_GROUP ? this.#bytes(x.groupFilter(x.entryGroup(at))) : NOTHING;
+    return factsOf(session, facts, identifiers, group);
+  }
+  /** What the core has just written to the exchange area. */
+  #bytes(length: number): Buffer {
+    if (length === 0) return NOTHING;
+    return Buffer.from(this.heap.subarray(this.#exchange, this.#exchange + length));
   }
 
   // --- answers ---------------------------------------------------------------------------------
@@ -206,6 +215,10 @@ export class DurableSide {
   }
   queuedMessages(session: SessionHandle): number {
     return this.x.queuedMessages(session) >>> 0;
+  }
+  /** Whether its queue holds what another member of a shared subscription could take over. */
+  hasShared(session: SessionHandle): boolean {
+    return this.x.sharedEntries(session) !== 0;
   }
   queuedBytes(session: SessionHandle): number {
     return this.x.queuedBytes(session) >>> 0;
@@ -250,12 +263,13 @@ export class DurableSide {
   }
   /** False when there is no memory. */
   restoreEntry(session: SessionHandle, block: number, entry: RestoredEntry): boolean {
-    const { subscriptionIdentifiers: identifiers } = entry;
+    const { subscriptionIdentifiers: identifiers, group } = entry;
     this.heap.set(identifiers, this.#exchange);
+    this.heap.set(group, this.#exchange + identifiers.length);
     const facts = entry.qos | (entry.retain ? FACT_RETAIN : 0) | (entry.copy << FACT_COPY_SHIFT)
       | (entry.packetIdentifier << FACT_IDENTIFIER_SHIFT);
     const sent = entry.state === 'maybe-sent' ? 1 : 0;
-    return this.x.restoreEntry(session, block, facts, sent, identifiers.length) !== 0;
+    return this.x.restoreEntry(session, block, facts, sent, identifiers.length, group.length) !== 0;
   }
   /**
    * A Topic Filter as it was sent, `$share/<name>/` included; `options` as in the SUBSCRIBE packet.
@@ -308,6 +322,15 @@ function isShared(topicFilter: Uint8Array): boolean {
     && SHARE_PREFIX.equals(topicFilter.subarray(0, SHARE_PREFIX.length));
 }
 
+function factsOf(
+  session: SessionHandle, facts: number, subscriptionIdentifiers: Buffer, group: Buffer,
+): DurableEntry {
+  return {
+    session, qos: facts & FACT_QOS_MASK, retain: (facts & FACT_RETAIN) !== 0,
+    copy: (facts >>> FACT_COPY_SHIFT) & FACT_COPY_MASK,
+    packetIdentifier: facts >>> FACT_IDENTIFIER_SHIFT, subscriptionIdentifiers, group,
+  };
+}
 function retainedWord(bits: number): Append['retained'] {
   if (bits & GATE_RETAINED) return 'stored';
   return bits & GATE_RETAINED_DELETED ? 'deleted' : 'unchanged';

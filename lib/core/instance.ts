@@ -126,7 +126,10 @@ export interface CoreExports {
   entrySession(entry: number): number;
   entryFacts(entry: number): number;
   entryIdentifiers(entry: number): number;
-  entryMessage(entry: number): number;
+  entryGroup(entry: number): number;
+  groupFilter(group: number): number;
+  encodeIdentifier(identifier: number): number;
+  sharedEntries(session: number): number;
   messageTopicLength(message: number): number;
   messageForwardLength(message: number): number;
   messagePayloadLength(message: number): number;
@@ -139,6 +142,7 @@ export interface CoreExports {
   ): void;
   restoreEntry(
     session: number, message: number, facts: number, sent: number, identifiersLength: number,
+    groupLength: number,
   ): number;
   restoreReleased(session: number, packetIdentifier: number, number: number): number;
   restoreInbound(session: number, packetIdentifier: number): number;

@@ -57,6 +57,11 @@ export interface QueueEntry {
   readonly packetIdentifier: number;
   /** Encoded Subscription Identifier properties; empty for none. */
   readonly subscriptionIdentifiers: Uint8Array;
+  /**
+   * The Topic Filter, with `$share/<name>/`, of the shared subscription that it came by: another
+   * member gets it when this one ends. Empty for none.
+   */
+  readonly group: Uint8Array;
 }
 export interface SessionRecord {
   readonly sessionId: number;

@@ -59,22 +59,29 @@ export function messageBytes(message: StoredMessage): number {
  *  +------+-------+------------------+-------------------+----
  *  | kind | flags | packetIdentifier | identifiersLength |
  *  +------+-------+------------------+-------------------+----
- *  then: subscription identifiers, and the body if it is inline
+ *  then: subscription identifiers; groupLength 2 and group, if the flags say so (bit 3); and the
+ *  body if it is inline
  * ```
  */
 const ENTRY_HEADER_BYTES = 6;
 const KIND_REFERENCE = 0;
 const KIND_INLINE = 1;
+const FLAG_GROUP = 8;
 
 /** With a message: the body stands in the entry. */
 export function writeQueueEntry(
   log: OperationLog, entry: QueueEntry, inline?: StoredMessage,
 ): void {
   log.uint8(inline === undefined ? KIND_REFERENCE : KIND_INLINE);
-  log.uint8(flagsOf(entry));
+  const { group } = entry;
+  log.uint8(flagsOf(entry) | (group.length === 0 ? 0 : FLAG_GROUP));
   log.uint16(entry.packetIdentifier);
   log.uint16(entry.subscriptionIdentifiers.length);
   log.raw(entry.subscriptionIdentifiers);
+  if (group.length !== 0) {
+    log.uint16(group.length);
+    log.raw(group);
+  }
   if (inline !== undefined) writeMessage(log, inline);
 }
 /** The number of the body that an entry refers to; 0 when it carries its own. */
@@ -85,14 +92,18 @@ export function readQueueEntry(
   key: Buffer, body: Buffer,
 ): { readonly entry: QueueEntry; readonly inline?: StoredMessage } {
   const flags = body.readUInt8(1);
-  const bodyAt = ENTRY_HEADER_BYTES + body.readUInt16BE(4);
+  const identifiersEnd = ENTRY_HEADER_BYTES + body.readUInt16BE(4);
+  const hasGroup = (flags & FLAG_GROUP) !== 0;
+  const groupAt = hasGroup ? identifiersEnd + 2 : identifiersEnd;
+  const bodyAt = hasGroup ? groupAt + body.readUInt16BE(identifiersEnd) : groupAt;
   const entry: QueueEntry = {
     sessionId: readNumber(key, 1),
     number: readNumber(key, 9),
     qos: flags & QOS_MASK,
     retain: (flags & FLAG_RETAIN) !== 0,
     packetIdentifier: body.readUInt16BE(2),
-    subscriptionIdentifiers: body.subarray(ENTRY_HEADER_BYTES, bodyAt),
+    subscriptionIdentifiers: body.subarray(ENTRY_HEADER_BYTES, identifiersEnd),
+    group: body.subarray(groupAt, bodyAt),
   };
   if (body[0] === KIND_REFERENCE) return { entry };
   return { entry, inline: readMessage(messageNumberOf(entry.number), body, bodyAt) };

@@ -11,6 +11,8 @@ import { join } from 'node:path';
 import mqttPacket from 'mqtt-packet';
 import type { IConnectPacket, IPublishPacket, ISubscribePacket, Packet } from 'mqtt-packet';
 import { Broker } from 'nidomq';
+import { createFileEngine } from '../../lib/engine/index.js';
+import { Recorder } from '../engine/contract.js';
 
 const DEADLINE_MS = 20_000;
 // For a machine that has much else to do.
@@ -255,5 +257,63 @@ describe('what comes back with a message', () => {
       for (let i = 0; i < waiting; i++) heard.push((await publishOf(member)).payload.toString());
     }
     expect(heard.sort((x, y) => Number(x) - Number(y))).toEqual(values);
+  });
+
+  it('goes from a member whose time runs out after the restart to one who is there', async () => {
+    const broker = await start();
+    const leaving = await raw(broker, 'a', { properties: { sessionExpiryInterval: 1 } });
+    await subscribe(leaving, '$share/g/t', 1);
+    for (let i = 0; i < 3; i++) await broker.publish('t', `${i}`, { qos: 1 });
+    for (let i = 0; i < 3; i++) await publishOf(leaving);
+    await offlineSubscriber(broker, 'b', '$share/g/t', 1);
+    const next = await startAfterKill();
+    const member = await raw(next, 'b');
+    const came = [await publishOf(member), await publishOf(member), await publishOf(member)];
+    expect(came.map(({ payload, dup }) => [payload.toString(), dup]))
+      .toEqual([['0', false], ['1', false], ['2', false]]);
+    // Stored as the other's own: the next process has them there, too.
+    await next.publish('unrelated', '', { qos: 1, retain: true });
+    const last = await startAfterKill();
+    expect(last.session('a')).toBeUndefined();
+    expect(last.session('b')!.queuedMessages).toBe(3);
+  });
+
+  it('goes to a member that is away when nobody is there', async () => {
+    const broker = await start();
+    await offlineSubscriber(broker, 'a', '$share/g/t', 2);
+    for (let i = 0; i < 3; i++) await broker.publish('t', `${i}`, { qos: 2 });
+    await offlineSubscriber(broker, 'b', '$share/g/t', 2);
+    broker.disconnectClient('a', { session: 'end' });
+    await broker.publish('unrelated', '', { qos: 1, retain: true });
+    const next = await startAfterKill();
+    expect(next.session('a')).toBeUndefined();
+    const member = await raw(next, 'b');
+    for (const value of ['0', '1', '2']) {
+      expect((await publishOf(member)).payload.toString()).toBe(value);
+    }
+  });
+
+  it('is not lost when the process dies while a session is ending', async () => {
+    const broker = await start();
+    await offlineSubscriber(broker, 'a', '$share/g/t', 1);
+    await broker.publish('t', 'left', { qos: 1 });
+    await offlineSubscriber(broker, 'b', '$share/g/t', 1);
+    await broker.close();
+    // What is written before the first message moves: the session is over.
+    const engine = createFileEngine({ path });
+    await engine.open();
+    const recorder = new Recorder();
+    await engine.load(recorder);
+    const batch = engine.createBatch();
+    const [record] = [...recorder.sessions.values()].filter((one) => one.clientIdentifier === 'a');
+    batch.putSession({ ...record, sessionExpiryInterval: 0 });
+    // And the client has begun another one.
+    batch.putSession({ ...record, sessionId: engine.nextNumber(), sessionExpiryInterval: 3_600 });
+    await engine.commit(batch);
+    await engine.close();
+    const next = await start();
+    expect(next.session('a')).toMatchObject({ queuedMessages: 0, subscriptions: 0 });
+    const member = await raw(next, 'b');
+    expect((await publishOf(member)).payload.toString()).toBe('left');
   });
 });

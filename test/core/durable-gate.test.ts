@@ -3,7 +3,9 @@
  * queue that has spilled goes on in the store only.
  */
 import { describe, expect, it } from '@jest/globals';
-import type { Append, DurableEvents, DurableSide } from '../../lib/core/durable.js';
+import type {
+  Append, DurableEntry, DurableEvents, DurableMessage, DurableSide,
+} from '../../lib/core/durable.js';
 import { build, Lab } from './lab.js';
 import type { Peer } from './lab.js';
 
@@ -36,8 +38,14 @@ class Store implements DurableEvents {
   pubrel(_connection: number, _session: number, packetIdentifier: number): void {
     this.log.push(`pubrel ${packetIdentifier}`);
   }
-  moved(): void {
-    this.log.push('moved');
+  moved(
+    _from: number, number: number, message: DurableMessage, entry: DurableEntry | undefined,
+  ): void {
+    const to = entry === undefined ? 'somebody who is not kept' : entry.group.toString();
+    this.log.push(`moved ${number} ${message.payload.toString()} by ${to}`);
+  }
+  ended(): void {
+    this.log.push('ended');
   }
 }
 
@@ -223,3 +231,52 @@ function refill(lab: DurableLab, receiver: Peer, texts: readonly string[]): void
   side.pump(receiver.session);
   lab.settle();
 }
+
+describe('a message of a shared group that is kept', () => {
+  function group(maximumPacketSize = 0): { lab: DurableLab; first: Peer; second: Peer } {
+    const lab = new DurableLab();
+    const first = lab.client('first');
+    const second = lab.client('second', { maximumPacketSize });
+    for (const member of [first, second]) lab.side.keep(member.session);
+    first.subscribe('$share/g/t', 1);
+    return { lab, first, second };
+  }
+  const publishOne = (lab: DurableLab, text: string): void => {
+    const publisher = lab.client('publisher');
+    publisher.send(publisher.publish('t', text, { qos: 1, packetId: 1 }));
+    lab.commit(0);
+  };
+
+  it('is told as moved, with its group, before what becomes of it there', () => {
+    const { lab, first, second } = group(40);
+    publishOne(lab, 'x'.repeat(50));
+    second.subscribe('$share/g/t', 1);
+    first.cut();
+    // It is too large for the other: gone before anybody could look at it there.
+    expect(lab.store.log).toEqual([`moved 17 ${'x'.repeat(50)} by $share/g/t`, 'done 17 queued']);
+  });
+
+  it('has a number of its own beside the copy that the other member gets anyway', () => {
+    const { lab, first, second } = group();
+    second.subscribe('t', 1);
+    publishOne(lab, 'a');
+    expect(lab.store.appends[0]!.entries.map(({ copy }) => copy).sort()).toEqual([0, 1]);
+    second.subscribe('$share/g/t', 1);
+    first.cut();
+    second.acknowledge(1, 2);
+    expect(lab.store.log).toEqual(['moved 17 a by $share/g/t', 'done 16 queued', 'done 17 queued']);
+  });
+
+  it('goes to a member that is away when the last one ends, and the end is told behind it', () => {
+    const { lab, first, second } = group();
+    second.subscribe('$share/g/t', 1);
+    second.cut();
+    publishOne(lab, 'a');
+    first.cut();
+    expect(lab.store.log).toEqual([]);
+    lab.hub.end('first');
+    lab.settle();
+    expect(lab.store.log).toEqual(['moved 17 a by $share/g/t', 'ended']);
+    expect(lab.client('second').words()).toEqual(['PUBLISH 1 t a']);
+  });
+});

@@ -18,6 +18,7 @@ export interface PeerOptions {
   readonly cleanStart?: boolean;
   readonly receiveMaximum?: number;
   readonly topicAliasMaximum?: number;
+  readonly maximumPacketSize?: number;
 }
 export interface Sent {
   readonly qos?: 0 | 1 | 2;
@@ -133,6 +134,7 @@ export class Lab {
     const version = more.version ?? 5;
     const peer = new Peer(this, clientId, version);
     const list = version === 5 ? [build.property.receiveMaximum(more.receiveMaximum ?? 100)] : [];
+    if (more.maximumPacketSize) list.push(build.property.maximumPacketSize(more.maximumPacketSize));
     if (more.topicAliasMaximum) list.push(build.property.topicAliasMaximum(more.topicAliasMaximum));
     peer.send(build.connect({
       version, clientId, cleanStart: more.cleanStart ?? false, keepAlive: 0, properties: list,

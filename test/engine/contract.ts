@@ -26,7 +26,8 @@ export function message(number: number, fields: Partial<StoredMessage> = {}): St
 export function entry(sessionId: number, number: number, fields: Partial<QueueEntry> = {}): QueueEntry {
   return {
     sessionId, number, qos: 1, retain: false,
-    packetIdentifier: (number / NUMBER_STEP % 65_535) + 1, subscriptionIdentifiers: EMPTY, ...fields,
+    packetIdentifier: (number / NUMBER_STEP % 65_535) + 1, subscriptionIdentifiers: EMPTY,
+    group: EMPTY, ...fields,
   };
 }
 export function session(sessionId: number, fields: Partial<SessionRecord> = {}): SessionRecord {

@@ -10,7 +10,9 @@ import {
   GroupCommit, checkDirectory, createFileEngine, restoreSnapshot,
 } from '../../lib/engine/index.js';
 import { classRange, numberKey, storeKey, KEY_BATCH, KEY_RETAINED } from '../../lib/engine/keys.js';
-import { establishIdentity, readIdentity } from '../../lib/engine/identity.js';
+import {
+  FORMAT_VERSION, MIGRATIONS, establishIdentity, readIdentity,
+} from '../../lib/engine/identity.js';
 import { LevelStore } from '../../lib/engine/level-store.js';
 import { OperationLog } from '../../lib/engine/operation-log.js';
 import { sealValue } from '../../lib/engine/checksum.js';
@@ -144,13 +146,13 @@ describe('file engine: whose directory it is', () => {
       await store.write([log], { sync: 'yes' });
       if (runs++ === 0) throw new Error('the process died here');
     };
-    const migrations = new Map([[0, migrate]]);
+    const migrations = new Map([...MIGRATIONS, [0, migrate]]);
     await expect(establishIdentity(store, migrations)).rejects.toThrow('died here');
-    expect(await establishIdentity(store, migrations)).toMatchObject({ formatVersion: 1 });
+    expect(await establishIdentity(store, migrations)).toMatchObject({ formatVersion: FORMAT_VERSION });
     expect(runs).toBe(2);
-    expect(await establishIdentity(store, migrations)).toMatchObject({ formatVersion: 1 });
+    expect(await establishIdentity(store, migrations)).toMatchObject({ formatVersion: FORMAT_VERSION });
     expect(runs).toBe(2); // and never again
-    await expect(readIdentity(store)).resolves.toMatchObject({ formatVersion: 1 });
+    await expect(readIdentity(store)).resolves.toMatchObject({ formatVersion: FORMAT_VERSION });
     await store.close();
     expect((await loaded(await start())).sessions.size).toBe(2);
   });

@@ -89,6 +89,7 @@ function publish() {
       const entry = {
         sessionId, number, qos: message.qos, retain: false,
         packetIdentifier: (number % 65_535) + 1, subscriptionIdentifiers: EMPTY,
+        group: EMPTY,
       };
       batch.putQueueEntry(entry);
       queues.get(sessionId).push(entry);
