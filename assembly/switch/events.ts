@@ -11,21 +11,31 @@ import {
 } from '../shared/abi';
 import { pinGroup, unpinGroup } from '../index/shared-group';
 import { unpinTopicName } from '../index/topic-intern';
+import { allocateUrgent, release } from '../memory/blocks';
 import { count, limitOf } from '../session/limits';
 import {
   createMessage, holdMessage, messageAt, releaseMessage, topicOf,
 } from '../session/message-block';
+import { MEMORY_RECORD } from '../shared/memory-class';
 
 const ROWS_MAX: u32 = 16384;
 /** Rows that only control events may use: a flood of deliveries cannot push out a failure. */
 const ROWS_RESERVED: u32 = 1024;
 /** `ingest` stops here and lets the host read. */
 const ROWS_COMFORTABLE: u32 = 2048;
-const ROWS_BYTES: u32 = ROWS_MAX * ROW_WORDS * 4;
+const ROW_BYTES: u32 = ROW_WORDS * 4;
+const ROWS_BYTES: u32 = ROWS_MAX * ROW_BYTES;
+const NEXT_BYTES: u32 = 4;
 
 let rowsAt: u32 = 0;
 export let rowCount: u32 = 0;
 let dropRows: u32 = 0;
+/**
+ * Rows that found the table full, oldest first, each in a block of its own with the address of the
+ * next behind it. They move up as the host reads; while there are any, the table is full.
+ */
+let spareHead: u32 = 0;
+let spareTail: u32 = 0;
 
 export function initialiseRows(at: u32): u32 {
   rowsAt = at;
@@ -51,16 +61,42 @@ export function setColumn(row: u32, column: u32, value: u32): void {
 }
 
 /**
- * A new row for a control event. The reserve makes this practically certain; 0 when even that is
- * gone.
+ * A new row for a control event: one call can cause any number of them, and somebody waits for
+ * each. 0 when the last memory is gone.
  */
 export function addRow(kind: u32, handle: u32): u32 {
-  if (rowCount >= ROWS_MAX) return 0;
-  const row = rowsAt + rowCount * ROW_WORDS * 4;
-  rowCount++;
+  let row: u32;
+  if (rowCount < ROWS_MAX) {
+    row = rowsAt + rowCount * ROW_BYTES;
+    rowCount++;
+  } else {
+    row = addSpareRow();
+    if (row == 0) return 0;
+  }
   setColumn(row, 0, kind);
   setColumn(row, 1, handle);
   return row;
+}
+
+function addSpareRow(): u32 {
+  const row = allocateUrgent(MEMORY_RECORD, ROW_BYTES + NEXT_BYTES);
+  if (row == 0) return 0;
+  store<u32>(row + ROW_BYTES, 0);
+  if (spareTail != 0) store<u32>(spareTail + ROW_BYTES, row);
+  else spareHead = row;
+  spareTail = row;
+  return row;
+}
+
+function takeSpareRows(): void {
+  while (spareHead != 0 && rowCount < ROWS_MAX) {
+    const row = spareHead;
+    memory.copy(rowsAt + rowCount * ROW_BYTES, row, ROW_BYTES);
+    rowCount++;
+    spareHead = load<u32>(row + ROW_BYTES);
+    if (spareHead == 0) spareTail = 0;
+    release(MEMORY_RECORD, row);
+  }
 }
 
 /** A new row for a delivery; 0 when the host must read first. */
@@ -174,10 +210,10 @@ export function clearRows(): void {
 /** The host has read the first rows: what they hold is let go, the others move up. */
 export function clearFirstRows(read: u32): void {
   const rows = min(read, rowCount);
-  for (let i: u32 = 0; i < rows; i++) letGo(rowsAt + i * ROW_WORDS * 4);
+  for (let i: u32 = 0; i < rows; i++) letGo(rowsAt + i * ROW_BYTES);
   rowCount -= rows;
-  const bytes = rows * ROW_WORDS * 4;
-  if (rowCount != 0) memory.copy(rowsAt, rowsAt + bytes, rowCount * ROW_WORDS * 4);
+  if (rowCount != 0) memory.copy(rowsAt, rowsAt + rows * ROW_BYTES, rowCount * ROW_BYTES);
+  if (spareHead != 0) takeSpareRows();
 }
 
 function letGo(row: u32): void {
