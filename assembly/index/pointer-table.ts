@@ -35,6 +35,7 @@ export class PointerTable {
 }
 export const POINTER_TABLE_BYTES: u32 = 20;
 const SLOT_SHIFT: u32 = 3;
+export const SLOT_BYTES: u32 = 1 << SLOT_SHIFT;
 const CAPACITY_MIN: u32 = 64;
 const noSlots: usize = memory.data(8);
 
@@ -62,6 +63,17 @@ export function tagAt(slot: u32): u32 {
 @inline
 export function pointerAt(slot: u32): u32 {
   return load<u32>(slot, 4);
+}
+
+/** The address behind the last slot. */
+export function tableEnd(table: PointerTable): u32 {
+  return table.slots + ((table.mask + 1) << SLOT_SHIFT);
+}
+
+/** Gives back the block of an empty table. */
+export function releaseTable(table: PointerTable): void {
+  if (table.limit != 0) release(table.memoryClass, table.slots);
+  initialiseTable(table, table.memoryClass);
 }
 
 /** Makes room for one more pointer. False: out of memory, and nothing has changed. */
@@ -121,12 +133,12 @@ function resize(table: PointerTable, capacity: u32): bool {
   const block = allocateZeroed(table.memoryClass, capacity << SLOT_SHIFT);
   if (block == 0) return false;
   const oldSlots = table.slots;
-  const oldEnd = oldSlots + ((table.mask + 1) << SLOT_SHIFT);
+  const oldEnd = tableEnd(table);
   const owned = table.limit != 0;
   table.slots = block;
   table.mask = capacity - 1;
   table.limit = capacity - (capacity >> 3);
-  for (let slot = oldSlots; slot < oldEnd; slot += 1 << SLOT_SHIFT) {
+  for (let slot = oldSlots; slot < oldEnd; slot += SLOT_BYTES) {
     if (pointerAt(slot) != 0) place(table, tagAt(slot), pointerAt(slot));
   }
   if (owned) release(table.memoryClass, oldSlots);

@@ -16,7 +16,8 @@ import { addRow, setColumn, tellPublished } from '../switch/events';
 import { writeAcknowledgement } from '../codec/acknowledgement';
 import { Connection, STATE_OPEN, connectionAt } from './connection';
 import { clock, limitOf } from './limits';
-import { Session, removeInbound, sessionAt } from './session';
+import { addOrphan, findOrphan, removeOrphan } from './orphans';
+import { removeInbound, sessionAt } from './session';
 import { allowHoldingWithinBound, releaseReceiverHolds } from './withholding';
 import { failConnection } from './failure';
 import { reserve } from './slab';
@@ -39,7 +40,7 @@ const HOLD_BYTES: u32 = 48;
  */
 @unmanaged
 export class Hold {
-  next: u32; // in the connection's row of acknowledgements, or among the session's orphans
+  next: u32; // in the connection's row of acknowledgements
   connection: u32; // 0 = gone
   session: u32; // the publisher's; 0 = none or ended
   waiting: u32; // how many are still to agree
@@ -139,7 +140,7 @@ export function releaseHold(pointer: u32, reasonCode: u32): void {
     return;
   }
   if (hold.session != 0) {
-    unlinkOrphan(sessionAt(hold.session), pointer);
+    removeOrphan(sessionAt(hold.session), pointer);
     forgetUntaken(hold);
   }
   release(MEMORY_RECORD, pointer);
@@ -236,10 +237,8 @@ export function orphanHolds(connection: Connection): void {
     if (hold.waiting == 0) {
       if (hold.session != 0) forgetUntaken(hold);
       release(MEMORY_RECORD, pointer);
-    } else if (hold.session != 0) {
-      const session = sessionAt(hold.session);
-      hold.next = session.orphanHead;
-      session.orphanHead = pointer;
+    } else if (hold.session != 0 && !addOrphan(sessionAt(hold.session), pointer)) {
+      forgetUnknown(hold);
     }
     pointer = next;
   }
@@ -248,16 +247,10 @@ export function orphanHolds(connection: Connection): void {
   connection.heldBytes = 0;
 }
 
-function unlinkOrphan(session: Session, pointer: u32): void {
-  let before: u32 = 0;
-  let at = session.orphanHead;
-  while (at != 0 && at != pointer) {
-    before = at;
-    at = holdAt(at).next;
-  }
-  if (at == 0) return;
-  if (before == 0) session.orphanHead = holdAt(pointer).next;
-  else holdAt(before).next = holdAt(pointer).next;
+/** No memory to know it by: the DUP that will come is routed again, which loses nothing. */
+function forgetUnknown(hold: Hold): void {
+  if (<u32>hold.kind == PUBREC) removeInbound(sessionAt(hold.session), hold.packetIdentifier);
+  hold.session = 0;
 }
 
 /**
@@ -266,27 +259,9 @@ function unlinkOrphan(session: Session, pointer: u32): void {
  */
 export function adoptOrphan(connection: Connection, kind: u32, packetIdentifier: u32): bool {
   const session = sessionAt(connection.session);
-  let pointer = session.orphanHead;
-  while (pointer != 0) {
-    const hold = holdAt(pointer);
-    if (<u32>hold.packetIdentifier == packetIdentifier && <u32>hold.kind == kind) {
-      unlinkOrphan(session, pointer);
-      enqueueHold(connection, pointer);
-      return true;
-    }
-    pointer = hold.next;
-  }
-  return false;
-}
-
-/** The session ends: its orphans answer to nobody. */
-export function forgetOrphans(session: Session): void {
-  let pointer = session.orphanHead;
-  while (pointer != 0) {
-    const hold = holdAt(pointer);
-    hold.session = 0;
-    pointer = hold.next;
-    hold.next = 0;
-  }
-  session.orphanHead = 0;
+  const pointer = findOrphan(session, kind, packetIdentifier);
+  if (pointer == 0) return false;
+  removeOrphan(session, pointer);
+  enqueueHold(connection, pointer);
+  return true;
 }

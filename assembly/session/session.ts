@@ -50,7 +50,8 @@ export class Session {
   identifierNext: u32;
   inbound: u32; // directory of QoS 2 identifiers received and not released, see inbound.ts
   inboundCount: u32;
-  orphanHead: u32; // acknowledgements that still wait for somebody while their connection is gone
+  // table: acknowledgements that still wait while their connection is gone, see orphans.ts
+  orphans: u32;
 
   replayHead: u32; // retained replays that are under way, see replay.ts
   replayTail: u32;

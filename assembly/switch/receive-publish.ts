@@ -168,14 +168,14 @@ function isRepeated(connection: Connection): bool {
     }
     // 3.1.1 [MQTT-4.3.2-2], 5.0 [MQTT-4.3.2-5]: once answered, the identifier is free again
     if (
-      !(qos == 1 && dup && session.orphanHead != 0 && adoptOrphan(connection, kind, identifier))
+      !(qos == 1 && dup && session.orphans != 0 && adoptOrphan(connection, kind, identifier))
     ) {
       return false;
     }
     connection.inboundOpen++;
     return true;
   }
-  if (session.orphanHead != 0 && adoptOrphan(connection, kind, identifier)) return true;
+  if (session.orphans != 0 && adoptOrphan(connection, kind, identifier)) return true;
   // 3.1.1 [MQTT-4.3.3-2], 5.0 [MQTT-4.3.3-8]
   acknowledge(connection, kind, identifier, SUCCESS);
   return true;

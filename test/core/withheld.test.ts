@@ -215,3 +215,45 @@ describe('topics that are in use', () => {
     expect(receiver.words()).toHaveLength(10);
   });
 });
+
+describe('a publisher that is gone while very many of its messages are held', () => {
+  const HELD = 40_000;
+  const limits = {
+    memoryBytes: 64 << 20, queueMessagesMax: 2, withholdMsMax: 60_000, heldBytesMax: 16 << 20,
+    receiveMaximum: 65_535,
+  };
+
+  /** Identifiers from 1 on, in pieces as a socket brings them. */
+  function publishAll(lab: Lab, dup: boolean): Peer {
+    const publisher = lab.client('publisher', { version: 4 });
+    for (let n = 1; n <= HELD; n += 1000) {
+      publisher.send(...Array.from({ length: 1000 }, (_, k) => {
+        return publisher.publish('t', 'x', { qos: 1, packetId: n + k, dup });
+      }));
+    }
+    return publisher;
+  }
+
+  it('stops nobody when they all end at once', () => {
+    const lab = new Lab(limits);
+    const receiver = full(lab, 2);
+    publishAll(lab, false).cut();
+    const began = performance.now();
+    receiver.cut();
+    expect(performance.now() - began).toBeLessThan(1000);
+  });
+
+  it('comes back, and every DUP waits for the message that was there before', () => {
+    const lab = new Lab(limits);
+    const receiver = full(lab, 2);
+    publishAll(lab, false).cut();
+    const queued = lab.core.stats().queuedMessages;
+    const began = performance.now();
+    const again = publishAll(lab, true);
+    expect(lab.core.stats().queuedMessages).toBe(queued);
+    expect(again.words()).toEqual([]);
+    receiver.cut();
+    expect(again.take()).toHaveLength(HELD);
+    expect(performance.now() - began).toBeLessThan(5000);
+  });
+});
