@@ -9,7 +9,7 @@ export {
 } from './abi/core';
 export {
   rxWindowAt, exchangeAt, exchangeBytes, rowsAt, rows, releaseRows, releaseFirstRows, ingest,
-  resume, park, ingestCarry, flushAt, flush, written, advance, needsFlush,
+  resume, park, ingestCarry, flushAt, flush, hasUnflushed, written, advance, needsFlush,
 } from './abi/bytes';
 export {
   openConnection, dropConnection, acceptConnection, pumpSession, clearWaiting, isWaiting,

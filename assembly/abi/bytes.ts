@@ -14,7 +14,7 @@ import {
 } from '../switch/ingest';
 import { EXCHANGE_BYTES, exchangeArea } from './exchange';
 
-const FLUSH_ROWS: u32 = 4096;
+const FLUSH_ROWS: u32 = 256;
 const FLUSH_ROW_BYTES: u32 = 16;
 let flushTable: u32 = 0;
 
@@ -82,6 +82,11 @@ export function flushAt(): u32 {
 /** Writes flush rows; call until it answers 0. */
 export function flush(): u32 {
   return collectFlush(flushTable, FLUSH_ROWS);
+}
+/** True while bytes of this connection have not been in a flush row. */
+export function hasUnflushed(handle: u32): bool {
+  const pointer = connectionOf(handle);
+  return pointer != 0 && connectionAt(pointer).chunkFlush != 0;
 }
 /** The transport no longer needs the memory of this chunk. Whoever waited for room goes on. */
 export function written(handle: u32, chunk: u32, now: f64): void {

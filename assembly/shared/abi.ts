@@ -149,6 +149,8 @@ export const INGEST_DONE: u32 = 0;
 export const INGEST_STOPPED: u32 = 1;
 /** The peer is to be closed. */
 export const INGEST_FAILED: u32 = 2;
+/** It was much work: `ingestCarry` reads the rest when others had their turn. */
+export const INGEST_LATER: u32 = 3;
 
 export const ROLE_SERVER: u32 = 0; // the peer is a client
 export const ROLE_CLIENT: u32 = 1; // the peer is a server

@@ -21,7 +21,8 @@ import { MEMORY_CARRY } from '../shared/memory-class';
 import {
   COUNT_BYTES_RECEIVED, COUNT_PACKETS_RECEIVED, DETAIL_ACKNOWLEDGEMENT, DETAIL_FIRST_PACKET,
   DETAIL_MALFORMED, DETAIL_MEMORY, DETAIL_PACKET_TOO_LARGE, DETAIL_SECOND_CONNECT,
-  DETAIL_UNEXPECTED_PACKET, DETAIL_VERSION, INGEST_DONE, INGEST_FAILED, INGEST_STOPPED,
+  DETAIL_UNEXPECTED_PACKET, DETAIL_VERSION, INGEST_DONE, INGEST_FAILED, INGEST_LATER,
+  INGEST_STOPPED,
   LIMIT_PACKET_BYTES, LIMIT_SLAB_BYTES, LIMIT_UNAUTHENTICATED_BYTES, ROLE_CLIENT, ROW_NOTICE,
   ROW_PACKET,
 } from '../shared/abi';
@@ -54,6 +55,7 @@ import { clock, count, limitOf } from '../session/limits';
 import { receivePuback, receivePubcomp, receivePubrec } from '../session/receiver-answers';
 import { removeInbound, sessionAt } from '../session/session';
 import { reserve } from '../session/slab';
+import { beginWork, isSpent } from './budget';
 import { addRow, rowsAreMany, setColumn, tellPubrel } from './events';
 import { PUBLISH_ASK, receivePublish } from './receive-publish';
 
@@ -90,6 +92,7 @@ export function windowAddress(): u32 {
 function begin(pointer: u32): void {
   if (retired != 0) release(MEMORY_CARRY, retired);
   retired = 0;
+  beginWork();
   current = pointer;
   windowAt = 0;
   windowEnd = 0;
@@ -204,6 +207,11 @@ export function ingestCarried(pointer: u32): u32 {
   return run(connection);
 }
 
+function keepForLater(connection: Connection): u32 {
+  const kept = keepRest(connection);
+  return kept == INGEST_DONE && connection.carryLength != 0 ? INGEST_LATER : kept;
+}
+
 function keep(connection: Connection, from: u32, to: u32): u32 {
   if (from == to) return INGEST_DONE;
   const limit = connection.state == STATE_OPEN
@@ -245,6 +253,7 @@ function run(connection: Connection): u32 {
     windowAt = end;
     if (connection.state == STATE_CLOSED) return INGEST_FAILED;
     if (connection.waiting || rowsAreMany()) return INGEST_STOPPED;
+    if (isSpent()) return keepForLater(connection);
   }
   const kept = keep(connection, windowAt, windowEnd);
   windowAt = windowEnd;

@@ -26,6 +26,7 @@ import { Session, sessionAt, takeIdentifier } from '../session/session';
 import { appendTemplate, hasTemplate, layoutOf, templateBytes } from '../session/templates';
 import { VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN } from '../session/verdict-table';
 import { isAtBound } from '../session/withholding';
+import { spend } from './budget';
 import { deliverQos0, deliverToHandler, pumpAside } from './deliver-qos0';
 import { tellDropped } from './events';
 import { freezeEntry } from './gate';
@@ -64,6 +65,7 @@ export function deliverRouted(): void {
     deliver(changetype<Receiver>(at));
     at += RECEIVER_BYTES;
   }
+  spend(receivers);
   unpinTopic(routedTopic);
 }
 

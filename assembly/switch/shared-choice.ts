@@ -13,6 +13,7 @@ import { TopicEntry } from '../index/topic-intern';
 import { limitOf } from '../session/limits';
 import { sessionAt } from '../session/session';
 import { isAtBound } from '../session/withholding';
+import { spend } from './budget';
 
 const RANK_OFFLINE: u32 = 1;
 const RANK_FULL: u32 = 2;
@@ -48,8 +49,9 @@ export function chooseMember(group: Group, topic: u32, publisher: u32): u32 {
   let best: u32 = 0;
   let bestRank: u32 = 0;
   let bestIndex: u32 = 0;
-  for (let i: u32 = 0; i < members && bestRank < RANK_READY; i++) {
-    let index = first + i;
+  let looked: u32 = 0;
+  for (; looked < members && bestRank < RANK_READY; looked++) {
+    let index = first + looked;
     if (index >= members) index -= members;
     const subscription = memberOf(group, index);
     const rank = rankOf(subscription);
@@ -59,6 +61,7 @@ export function chooseMember(group: Group, topic: u32, publisher: u32): u32 {
       bestIndex = index;
     }
   }
+  spend(looked);
   const sticky = limitOf(LIMIT_SHARED_STRATEGY) == STRATEGY_STICKY;
   group.cursor = sticky ? bestIndex : (bestIndex + 1) % members;
   return best;

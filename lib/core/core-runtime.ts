@@ -7,7 +7,9 @@
  * rows are read appends rows behind those being read; the outermost `drain` reads them too. A trap
  * inside the core is our bug: the instance is never called again (`broken`).
  */
-import { COUNTERS, FLUSH_WORDS, INGEST_STOPPED, ROW_WORDS } from '../../assembly/shared/abi.js';
+import {
+  COUNTERS, FLUSH_WORDS, INGEST_LATER, INGEST_STOPPED, ROW_WORDS,
+} from '../../assembly/shared/abi.js';
 import type { Transport } from '../listener/transport.js';
 import type { ConnectionHandle, CoreEvents, CoreOptions } from './contract.js';
 import { DurableSide } from './durable.js';
@@ -24,8 +26,12 @@ import { RowReader } from './rows.js';
 const SLOT_MASK = 0xfffff;
 const WINDOW_BYTES = 262_144;
 const END_DEADLINE_MS = 5000;
+/** Flush rows of one round; as in assembly/abi/bytes.ts. */
+const FLUSH_ROWS = 256;
 /** Rounds of one flush: a receiver that drains as fast as it is filled must not keep the loop. */
 const FLUSH_ROUNDS_MAX = 32;
+/** Time of one flush: a message for very many receivers must not keep the loop either. */
+const FLUSH_MS_MAX = 8;
 /** Event rows that are read before their places are used again. */
 const ROWS_READ_MAX = 4096;
 /** Event rows that are read between two looks at the clock. */
@@ -90,7 +96,7 @@ export abstract class CoreRuntime implements PortOwner {
     const memory = this.x.memory.buffer;
     this.heap = Buffer.from(memory);
     this.counters = new Float64Array(memory, this.x.countersAt(), COUNTERS);
-    this.flushRows = new Uint32Array(memory, this.x.flushAt(), 4096 * FLUSH_WORDS);
+    this.flushRows = new Uint32Array(memory, this.x.flushAt(), FLUSH_ROWS * FLUSH_WORDS);
     this.rxWindow = this.x.rxWindowAt() >>> 0;
     const rowWords = new Uint32Array(memory, this.x.rowsAt(), 16_384 * ROW_WORDS);
     this.rows = new RowReader(this.x, this.heap, rowWords, events, this);
@@ -154,7 +160,7 @@ export abstract class CoreRuntime implements PortOwner {
     const { pieceBytes } = this;
     for (let at = 0; at < chunk.length && port.state === PORT_OPEN; at += pieceBytes) {
       const piece = chunk.length > pieceBytes ? chunk.subarray(at, at + pieceBytes) : chunk;
-      if (port.held) {
+      if (port.held || port.behind) {
         (port.late ??= []).push(Uint8Array.prototype.slice.call(piece));
         continue;
       }
@@ -199,6 +205,7 @@ export abstract class CoreRuntime implements PortOwner {
     let status = first;
     for (;;) {
       this.drain();
+      if (status === INGEST_LATER) this.readLater(port);
       if (status !== INGEST_STOPPED || port.state === PORT_CLOSED) return;
       if (this.x.isWaiting(port.handle)) {
         this.x.park();
@@ -208,6 +215,13 @@ export abstract class CoreRuntime implements PortOwner {
       }
       status = this.x.resume(this.now());
     }
+  }
+
+  private readLater(port: Port): void {
+    port.behind = true;
+    port.parked = true;
+    port.pauseReading();
+    this.deferTurn(() => this.unpark(port));
   }
 
   /** An answer has come. Within the events of a chunk `follow` goes on by itself. */
@@ -225,6 +239,7 @@ export abstract class CoreRuntime implements PortOwner {
   private unpark(port: Port): void {
     if (!port.parked || port.state === PORT_CLOSED) return;
     port.parked = false;
+    port.behind = false;
     this.readOn(port);
     this.afterwards();
   }
@@ -333,13 +348,16 @@ export abstract class CoreRuntime implements PortOwner {
     const more = this.x.advance(now) !== 0;
     this.drain();
     let rounds = 0;
+    let isCut = false;
     for (let rows = this.x.flush(); rows !== 0; rows = this.x.flush()) {
       for (let row = 0; row < rows; row++) this.writeRow(row * FLUSH_WORDS, now);
-      if (++rounds === FLUSH_ROUNDS_MAX) break;
+      isCut = ++rounds === FLUSH_ROUNDS_MAX ||
+        (rows === FLUSH_ROWS && this.now() - now >= FLUSH_MS_MAX);
+      if (isCut) break;
     }
     this.endPorts();
     this.afterwards();
-    if (!this.flushScheduled && (more || rounds === FLUSH_ROUNDS_MAX)) this.scheduleFlush();
+    if (!this.flushScheduled && (more || isCut)) this.scheduleFlush();
   }
 
   private writeRow(word: number, now: number): void {
@@ -362,6 +380,10 @@ export abstract class CoreRuntime implements PortOwner {
     this.ending = [];
     for (const port of ports) {
       if (port.state !== PORT_ENDING) continue;
+      if (this.x.hasUnflushed(port.handle)) { // the flush was cut before its turn
+        this.ending.push(port);
+        continue;
+      }
       port.state = PORT_ENDED;
       port.transport.end(END_DEADLINE_MS);
     }

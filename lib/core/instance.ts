@@ -66,6 +66,7 @@ export interface CoreExports {
   written(handle: number, chunk: number, now: number): void;
   advance(now: number): number;
   needsFlush(): number;
+  hasUnflushed(handle: number): number;
   openSession(kind: number, credit: number, queueMessagesMax: number, owner: number): number;
   closeSession(handle: number, now: number): void;
   detachSession(handle: number): void;

@@ -33,8 +33,10 @@ export class Port implements TransportOwner {
   parked = false;
   /** Reading is paused because too many messages of this publisher are held. */
   held = false;
-  /** What the transport gave while `held`: it had it before it heard of the pause. */
+  /** What the transport gave while `held` or `behind`: it had it before it heard of the pause. */
   late: Uint8Array[] | undefined = undefined;
+  /** The rest of what came was put off, so that others have their turn; more waits in `late`. */
+  behind = false;
   /** Reading is paused because this peer came or published faster than it may. */
   slowed = false;
   /** How fast it may publish; undefined = as fast as it can. */
