@@ -15,7 +15,7 @@ export {
   openConnection, dropConnection, acceptConnection, pumpSession, clearWaiting, isWaiting,
   hasCarry, closeForReading, versionOf, maximumPacketSizeOf, lastReceivedAt, bytesReceived,
   publishesReceived, isPaused, sessionOfConnection, setPolicy, answerPublish, invalidateVerdicts,
-  beginPacket,
+  setInterceptors, passIntercepted, replaceIntercepted, dropIntercepted, beginPacket,
 } from './abi/connections';
 export {
   openSession, closeSession, detachSession, restartSession, connectionOfSession, queuedMessages,

@@ -7,6 +7,7 @@ import {
 import { pump } from '../session/delivery';
 import { closeConnection, leave } from '../session/ending';
 import { setClock } from '../session/limits';
+import { messageAt, releaseMessage } from '../session/message-block';
 import { wakeReplay } from '../session/replay';
 import { attach } from '../session/resume';
 import { sessionAt, sessionOf } from '../session/session';
@@ -15,7 +16,11 @@ import { forgetVerdicts, invalidateVerdicts as dropVerdicts } from '../session/v
 import { releaseReceiverHolds } from '../session/withholding';
 import { PAUSE_OFF, ROLE_CLIENT } from '../shared/abi';
 import { forgetCurrent } from '../switch/ingest';
+import {
+  dropPublish, isIntercepted, passPublish, receivedAt, replacePublish, setInterceptionFilters,
+} from '../switch/interception';
 import { answerPublish as answerForPublish } from '../switch/receive-publish';
+import { expiryFrom } from '../switch/routed';
 
 /**
  * A handle, 0 when memory or the table is exhausted. In the client role `version` is what CONNECT
@@ -143,6 +148,41 @@ export function answerPublish(handle: u32, reasonCode: u32, keep: u32): void {
   if (pointer == 0) return;
   if (!connectionAt(pointer).waiting) return; // answers nothing that is asked now
   answerForPublish(connectionAt(pointer), reasonCode, keep);
+  connectionAt(pointer).waiting = 0;
+}
+/** Filters whose messages are shown to the host before they are routed. Before the first topic. */
+export function setInterceptors(matcher: u32): void {
+  setInterceptionFilters(matcher);
+}
+/** The PUBLISH that waits goes on as it came. */
+export function passIntercepted(handle: u32): void {
+  const pointer = connectionOf(handle);
+  if (pointer == 0 || !isIntercepted(connectionAt(pointer))) return;
+  passPublish(connectionAt(pointer));
+  connectionAt(pointer).waiting = 0;
+}
+/** This block is routed instead of it, which it takes over. */
+export function replaceIntercepted(
+  handle: u32, message: u32, retain: u32, expirySeconds: f64, now: f64,
+): void {
+  setClock(now);
+  const pointer = connectionOf(handle);
+  if (pointer == 0 || !isIntercepted(connectionAt(pointer))) {
+    releaseMessage(message);
+    return;
+  }
+  const connection = connectionAt(pointer);
+  const block = messageAt(message);
+  block.retain = <u8>retain;
+  block.expiresAt = expiryFrom(receivedAt(connection), expirySeconds);
+  replacePublish(connection, message);
+  connection.waiting = 0;
+}
+/** It is acknowledged with this Reason Code and goes to nobody. */
+export function dropIntercepted(handle: u32, reasonCode: u32): void {
+  const pointer = connectionOf(handle);
+  if (pointer == 0 || !isIntercepted(connectionAt(pointer))) return;
+  dropPublish(connectionAt(pointer), reasonCode);
   connectionAt(pointer).waiting = 0;
 }
 export function invalidateVerdicts(): void {

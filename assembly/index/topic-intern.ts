@@ -22,10 +22,10 @@ import {
 
 /**
  * ```
- *  0      8       12       14           16     20     24       28      32          36   40
- *  +------+-------+--------+------------+------+------+--------+-------+-----------+----+----------
- *  | hash | bytes | length | referenced | pins | slot | serial | epoch | receivers |    | the bytes
- *  +------+-------+--------+------------+------+------+--------+-------+-----------+----+----------
+ *  0      8       12       14           16     20     24       28      32          36            40
+ *  +------+-------+--------+------------+------+------+--------+-------+-----------+-------------+
+ *  | hash | bytes | length | referenced | pins | slot | serial | epoch | receivers | intercepted |
+ *  +------+-------+--------+------------+------+------+--------+-------+-----------+-------------+
  * ```
  */
 @unmanaged
@@ -39,6 +39,7 @@ export class TopicEntry {
   serial: u32; // never reused (until 2^32 names later)
   epoch: u32;
   receivers: u32; // pointer to Receivers, or 0
+  intercepted: u32; // see switch/interception.ts; 0 = not looked at yet
 }
 const TOPIC_HEADER_BYTES: u32 = 40;
 if (offsetof<TopicEntry>() > TOPIC_HEADER_BYTES) ERROR('layout drift: TopicEntry');
@@ -160,6 +161,7 @@ function addTopic(at: u32, length: u32, hash: u64): u32 {
   entry.serial = lastSerial;
   entry.epoch = EPOCH_NONE;
   entry.receivers = 0;
+  entry.intercepted = 0;
   memory.copy(block + TOPIC_HEADER_BYTES, at, length);
   store<u32>(slots + (entry.slot << 2), block);
   insertPointer(table, <u32>hash, block);

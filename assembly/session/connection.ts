@@ -70,6 +70,7 @@ export class Connection {
   aliasIn: u32; // block: one TopicEntry per alias, made with the first alias
   aliasOut: u32; // block: see topic-alias.ts
   verdicts: u32; // table: see verdict-table.ts
+  interception: u32; // of the PUBLISH in hand: see switch/interception.ts
 }
 
 const connectionTable: HandleTable = changetype<HandleTable>(memory.data(16));

@@ -8,6 +8,7 @@ import { Subscription } from '../index/subscription';
 import { unsubscribe } from '../index/subscription-index';
 import { chooseHeir, chooseLastHeir } from '../switch/shared-choice';
 import { hasRoomForRows, tellDropped, tellEnded } from '../switch/events';
+import { endInterception } from '../switch/interception';
 import { Connection, STATE_CLOSED, connectionAt, freeConnection } from './connection';
 import { pump } from './delivery';
 import { orphanHolds } from './holds';
@@ -34,6 +35,7 @@ export function closeConnection(connection: Connection): void {
   orphanHolds(connection);
   if (connection.session != 0) leave(sessionAt(connection.session));
   dropSlab(connection);
+  endInterception(connection);
   freeConnection(connection);
 }
 

@@ -5,8 +5,8 @@
 import { COUNTERS, LIMIT_COUNT } from '../shared/abi';
 
 const limits: usize = memory.data(72); // one u32 per LIMIT_*
-const counters: usize = memory.data(144, 8); // one f64 per COUNT_*
-if (LIMIT_COUNT * 4 > 72 || COUNTERS * 8 > 144) ERROR('layout drift: limits');
+const counters: usize = memory.data(160, 8); // one f64 per COUNT_*
+if (LIMIT_COUNT * 4 > 72 || COUNTERS * 8 > 160) ERROR('layout drift: limits');
 
 @inline
 export function limitOf(id: u32): u32 {

@@ -90,6 +90,12 @@ export const ROW_MOVED: u32 = 15;
 export const ROW_RECEIVE: u32 = 16;
 /** ROW_HANDLE: a stored session that was ended; the last of its queue has moved or is let go. */
 export const ROW_ENDED: u32 = 17;
+/**
+ * An interceptor wants this PUBLISH: DELIVER_* columns up to DELIVER_FLAGS, and DELIVER_EXPIRY.
+ * ROW_HANDLE is the connection. Waits. Answer with `passIntercepted`, `replaceIntercepted` or
+ * `dropIntercepted`.
+ */
+export const ROW_INTERCEPT: u32 = 18;
 export const GATE_RETAINED: u32 = 1; // the message is the retained one of its topic now
 export const GATE_RETAINED_DELETED: u32 = 2;
 export const GATE_TAKEN: u32 = 4; // somebody who is not stored has it already
@@ -178,7 +184,9 @@ export const DROP_NO_RECEIVER_ROOM: u32 = 6;
 export const DROP_SESSION_ENDED: u32 = 7;
 export const DROP_RETAINED_FULL: u32 = 8;
 export const DROP_REFUSED_BY_RECEIVER: u32 = 9;
-export const DROP_REASONS: u32 = 10;
+export const DROP_INTERCEPTED: u32 = 10; // counted by the host
+export const DROP_INTERCEPTOR_FAILED: u32 = 11; // counted by the host
+export const DROP_REASONS: u32 = 12;
 
 /** `published` tells this when a message expired in the queue of an uplink: MQTT has no code. */
 export const PUBLISHED_EXPIRED: u32 = 0xfe;
@@ -236,4 +244,4 @@ export const COUNT_PACKETS_RECEIVED: u32 = 5;
 export const COUNT_CONNECTIONS: u32 = 6;
 export const COUNT_SESSIONS: u32 = 7;
 export const COUNT_DROPPED: u32 = 8; // DROP_REASONS of them
-export const COUNTERS: u32 = 18;
+export const COUNTERS: u32 = 20;

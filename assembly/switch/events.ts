@@ -5,7 +5,7 @@
  */
 import {
   COUNT_DROPPED, LIMIT_DROP_ROWS, ROW_DELIVER, ROW_DONE, ROW_DROPPED, ROW_ENDED, ROW_FAILED,
-  ROW_MOVED, ROW_PUBLISHED, ROW_PUBREL, ROW_RECEIVE, ROW_RELEASE, ROW_RETAINED,
+  ROW_INTERCEPT, ROW_MOVED, ROW_PUBLISHED, ROW_PUBREL, ROW_RECEIVE, ROW_RELEASE, ROW_RETAINED,
   ROW_WORDS,
   DELIVER_MESSAGE, DELIVER_TOPIC_AT, ROW_AUTHORIZE,
 } from '../shared/abi';
@@ -218,8 +218,8 @@ export function clearFirstRows(read: u32): void {
 
 function letGo(row: u32): void {
   const kind = load<u32>(row);
-  if (kind == ROW_AUTHORIZE) {
-    unpinTopicName(load<u32>(row + (AUTHORIZE_TOPIC << 2)));
+  if (kind == ROW_AUTHORIZE || kind == ROW_INTERCEPT) {
+    unpinTopicName(load<u32>(row + (ASKED_TOPIC << 2)));
     return;
   }
   let message: u32 = 0;
@@ -234,4 +234,5 @@ function letGo(row: u32): void {
   }
   if (message != 0) releaseMessage(message);
 }
-const AUTHORIZE_TOPIC: u32 = 4;
+const ASKED_TOPIC: u32 = 4;
+if (ASKED_TOPIC != DELIVER_TOPIC_AT) ERROR('layout drift: topic of a question');

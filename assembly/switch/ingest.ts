@@ -57,6 +57,7 @@ import { removeInbound, sessionAt } from '../session/session';
 import { reserve } from '../session/slab';
 import { beginWork, isSpent } from './budget';
 import { addRow, rowsAreMany, setColumn, tellPubrel } from './events';
+import { endInterception } from './interception';
 import { PUBLISH_ASK, receivePublish } from './receive-publish';
 
 const HEADROOM_BYTES: u32 = 65536;
@@ -325,6 +326,7 @@ function receivePacket(
       connection.waiting = WAITING_ANSWER;
       return false;
     }
+    if (connection.interception != 0) endInterception(connection);
   } else if (type >= PUBACK && type <= PUBCOMP) {
     receiveAcknowledgement(connection, type, bodyAt, end);
   } else if (type == PINGREQ) {

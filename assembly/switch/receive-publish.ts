@@ -7,17 +7,19 @@
  *  4. QoS 2 seen before                     -> answered again, not routed again
  *  5. may it?                               -> asked once per topic; refused with 0x87
  *  6. payload format, when that is checked  -> 0x99
- *  7. retained message stored or deleted    -> 0x97 when there is no room
- *  8. routed                                -> 0x97 when no receiver has room, 0x10 when there is
- *  none
- *  9. acknowledged, now or when all have agreed
+ *  7. an interceptor may change or drop it  -> asked; dropped with its Reason Code; another topic
+ *                                              goes through 5 again
+ *  8. retained message stored or deleted    -> 0x97 when there is no room
+ *  9. routed                                -> 0x97 when no receiver has room, 0x10 when there is
+ *                                              none
+ * 10. acknowledged, now or when all have agreed
  */
 import {
   COUNT_PUBLISH_RECEIVED, DETAIL_MEMORY, DETAIL_PAYLOAD_FORMAT, DETAIL_QOS, DETAIL_QUOTA,
   DETAIL_RECEIVE_MAXIMUM, DETAIL_RETAIN, DETAIL_TOPIC_ALIAS, DETAIL_TOPIC_LEVELS,
-  DROP_NOT_AUTHORIZED, DROP_NO_RECEIVER_ROOM, EXPIRY_NONE, LIMIT_MAXIMUM_QOS,
-  LIMIT_RECEIVE_MAXIMUM, LIMIT_RETAIN_AVAILABLE, LIMIT_TOPIC_LEVELS, LIMIT_VALIDATE_PAYLOAD,
-  POLICY_ALLOW, POLICY_DENY, ROLE_CLIENT, ROW_AUTHORIZE,
+  DROP_EXPIRED, DROP_MEMORY, DROP_NOT_AUTHORIZED, DROP_NO_RECEIVER_ROOM, EXPIRY_NONE,
+  LIMIT_MAXIMUM_QOS, LIMIT_RECEIVE_MAXIMUM, LIMIT_RETAIN_AVAILABLE, LIMIT_TOPIC_LEVELS,
+  LIMIT_VALIDATE_PAYLOAD, POLICY_ALLOW, POLICY_DENY, ROLE_CLIENT, ROW_AUTHORIZE,
 } from '../shared/abi';
 import {
   PUBACK, PUBLISH_DUP, PUBLISH_QOS_MASK, PUBLISH_QOS_SHIFT, PUBLISH_RETAIN, PUBREC,
@@ -39,9 +41,12 @@ import { TopicEntry, internTopic, pinTopic } from '../index/topic-intern';
 import { topicLevelsOf } from '../topic/topic-filter';
 import { Connection } from '../session/connection';
 import { failConnection } from '../session/failure';
-import { acknowledge, adoptOrphan } from '../session/holds';
-import { count, limitOf } from '../session/limits';
-import { setSource } from '../session/publish-writer';
+import { REASON_FAILURE, acknowledge, adoptOrphan } from '../session/holds';
+import { clock, count, limitOf } from '../session/limits';
+import { messageAt, remainingExpiry, topicOf } from '../session/message-block';
+import {
+  setSource, setSourceFromMessage, sourcePayloadLength, sourceTopicAt, sourceTopicLength,
+} from '../session/publish-writer';
 import { addInbound, hasInbound, removeInbound, sessionAt } from '../session/session';
 import { adoptTemplate, clearTemplates, layoutOf } from '../session/templates';
 import { bindAlias, topicOfAlias } from '../session/topic-alias';
@@ -49,6 +54,10 @@ import { VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN } from '../session/ver
 import { cachedVerdict, rememberVerdict } from '../session/verdicts';
 import { addRow, setColumn, tellDropped } from './events';
 import { closeGate, isDurable, retainedBits, tellRetained } from './gate';
+import {
+  INTERCEPT_ASK, INTERCEPT_DROP, intercept, interceptReason, receivedAt, replacementFor,
+  somebodyIntercepts, takeReplacement,
+} from './interception';
 import { beginHostPublish, beginPeerPublish, endPublish } from './publisher';
 import { storeRetained } from './retain';
 import { deliverRouted, discardRouted, prepareRoute } from './route';
@@ -92,22 +101,33 @@ export function receivePublish(
   if (!fromServer && !keepsPromises(connection)) return PUBLISH_DONE;
   if (qos != 0 && isRepeated(connection)) return PUBLISH_DONE;
   if (!fromServer) {
+    if (replacementFor(connection) != 0 && !useReplacement(connection)) return PUBLISH_DONE;
     const verdict = verdictFor(connection);
     if (verdict == VERDICT_UNKNOWN) return PUBLISH_ASK;
-    connection.publishes++;
     if (verdict != VERDICT_ALLOWED) {
+      connection.publishes++;
       refuse(connection, connection.answerReason);
       return PUBLISH_DONE;
     }
   }
-  count(COUNT_PUBLISH_RECEIVED, 1);
-  if (limitOf(LIMIT_VALIDATE_PAYLOAD) && publishPayloadFormat == 1 && !isPayloadFormatValid()) {
-    refusePayload(connection);
-    return PUBLISH_DONE;
+  const isValid = hasValidPayload();
+  if (somebodyIntercepts() && isValid && !fromServer) {
+    const flags = qos | (retain ? DELIVERED_RETAIN : 0);
+    const answer = intercept(connection, topic, flags);
+    if (answer == INTERCEPT_ASK) return PUBLISH_ASK;
+    if (answer == INTERCEPT_DROP) {
+      connection.publishes++;
+      answerRefused(connection, interceptReason);
+      return PUBLISH_DONE;
+    }
   }
-  routePublish(connection, packetAt, bodyAt, end);
+  connection.publishes++;
+  count(COUNT_PUBLISH_RECEIVED, 1);
+  if (isValid) routePublish(connection, packetAt, bodyAt, end);
+  else refusePayload(connection);
   return PUBLISH_DONE;
 }
+const DELIVERED_RETAIN: u32 = 4; // in DELIVER_FLAGS
 
 // --- steps -------------------------------------------------------------------------------------
 
@@ -137,6 +157,21 @@ function topicOfPacket(connection: Connection): u32 {
     return 0;
   }
   return entry;
+}
+
+/** What an interceptor made of the message: its topic and RETAIN are those that are judged. */
+function useReplacement(connection: Connection): bool {
+  const message = replacementFor(connection);
+  const block = messageAt(message);
+  topic = internTopic(topicOf(message), block.topicLength);
+  retain = block.retain;
+  if (topic != 0) return true;
+  connection.publishes++;
+  tellDropped(
+    sessionHandle(connection), DROP_MEMORY, qos, topicOf(message), block.topicLength,
+  );
+  answerRefused(connection, QUOTA_EXCEEDED);
+  return false;
 }
 
 /** What CONNACK announced holds for the client. */
@@ -240,10 +275,16 @@ function answerRefused(connection: Connection, reasonCode: u32): void {
   if (qos == 0) return;
   connection.inboundOpen++;
   const kind: u32 = qos == 1 ? PUBACK : PUBREC;
-  if (connection.version != 5 && kind == PUBREC) {
+  // A PUBREC that says no failure is followed by PUBREL, and so is every one of 3.x.
+  if (kind == PUBREC && (connection.version != 5 || reasonCode < REASON_FAILURE)) {
     addInbound(sessionAt(connection.session), publishPacketIdentifier);
   }
   acknowledge(connection, kind, publishPacketIdentifier, reasonCode);
+}
+
+function hasValidPayload(): bool {
+  if (!limitOf(LIMIT_VALIDATE_PAYLOAD)) return true;
+  return publishPayloadFormat != 1 || isPayloadFormatValid();
 }
 
 function refusePayload(connection: Connection): void {
@@ -256,21 +297,21 @@ function sessionHandle(connection: Connection): u32 {
 }
 
 function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u32): void {
-  const entry = changetype<TopicEntry>(topic);
-  const expiry: u32 = publishExpiry < 0 ? EXPIRY_NONE : <u32>publishExpiry;
-  setSource(
-    entry.bytes, entry.length, publishForwardAt, publishForwardLength, publishPayloadAt,
-    publishPayloadLength, expiry,
-  );
-  clearTemplates();
-  const isPlain = connection.version != 5 || publishPropertiesLength == publishForwardLength;
-  if (publishTopicAlias == 0 && isPlain) {
-    // As it came is as it leaves: flags and identifier are set per receiver.
-    const identifierAt = bodyAt + 2 + publishTopicLength - packetAt;
-    adoptTemplate(layoutOf(connection.version, qos), packetAt, end - packetAt, identifierAt);
-  }
   const from = connection.session;
-  setRouted(topic, from, sessionHandle(connection), qos, retain, expiryFrom(publishExpiry), 0);
+  if (hasChanged(connection)) {
+    if (!setRoutedByInterceptor(connection)) return;
+  } else {
+    setSourceFromPacket(publishExpiry < 0 ? EXPIRY_NONE : <u32>publishExpiry);
+    clearTemplates();
+    const isPlain = connection.version != 5 || publishPropertiesLength == publishForwardLength;
+    if (publishTopicAlias == 0 && isPlain) {
+      // As it came is as it leaves: flags and identifier are set per receiver.
+      const identifierAt = bodyAt + 2 + publishTopicLength - packetAt;
+      adoptTemplate(layoutOf(connection.version, qos), packetAt, end - packetAt, identifierAt);
+    }
+    const expiresAt = expiryFrom(clock, publishExpiry);
+    setRouted(topic, from, sessionHandle(connection), qos, retain, expiresAt, 0);
+  }
   if (connection.role == ROLE_CLIENT) {
     setRoutedOwner(from);
     clearOnlyIdentifiers();
@@ -281,7 +322,7 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
   // [MQTT-3.3.4-1]: QoS 0 has no answer, QoS 1 PUBACK, QoS 2 PUBREC
   if (qos == 0) beginHostPublish(0);
   else acceptQos(connection);
-  const bytes = publishPayloadLength + publishTopicLength;
+  const bytes = sourcePayloadLength + sourceTopicLength;
   const reason = routeAndRetain(connection);
   releaseRouted();
   clearOnlyIdentifiers();
@@ -292,6 +333,49 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
     if (qos == 2) removeInbound(sessionAt(from), publishPacketIdentifier);
   }
   endPublish(connection.version == 5 ? reason : SUCCESS, bytes);
+}
+
+function setSourceFromPacket(expiry: u32): void {
+  const entry = changetype<TopicEntry>(topic);
+  setSource(
+    entry.bytes, entry.length, publishForwardAt, publishForwardLength, publishPayloadAt,
+    publishPayloadLength, expiry,
+  );
+}
+
+/** By an interceptor, or by the time that it took. */
+function hasChanged(connection: Connection): bool {
+  if (connection.interception == 0) return false;
+  return publishExpiry >= 0 || replacementFor(connection) != 0;
+}
+
+/**
+ * The message that interceptors let pass or made. False when it has expired meanwhile: nobody gets
+ * it, its publisher is answered as if somebody had [MQTT-3.3.2-5].
+ */
+function setRoutedByInterceptor(connection: Connection): bool {
+  const came = receivedAt(connection);
+  const message = takeReplacement(connection);
+  const expiresAt = message == 0
+    ? expiryFrom(came, publishExpiry)
+    : messageAt(message).expiresAt;
+  if (message == 0) setSourceFromPacket(remainingExpiry(expiresAt));
+  else setSourceFromMessage(message);
+  clearTemplates();
+  const publisher = sessionHandle(connection);
+  if (message != 0) fillReplacement(message, publisher);
+  setRouted(topic, connection.session, publisher, qos, retain, expiresAt, message);
+  if (expiresAt == 0 || expiresAt > clock || came == clock) return true;
+  tellDropped(publisher, DROP_EXPIRED, qos, sourceTopicAt, sourceTopicLength);
+  releaseRouted();
+  answerRefused(connection, SUCCESS);
+  return false;
+}
+
+function fillReplacement(message: u32, publisher: u32): void {
+  const block = messageAt(message);
+  block.qos = <u8>qos;
+  block.publisher = publisher;
 }
 
 /**
@@ -336,7 +420,7 @@ function routeAndRetain(connection: Connection): u32 {
 function storeBeforeAnswer(connection: Connection): bool {
   const entry = changetype<TopicEntry>(topic);
   const session = sessionAt(connection.session);
-  const retained = retain ? retainedBits(publishPayloadLength) : 0;
+  const retained = retain ? retainedBits(sourcePayloadLength) : 0;
   if (qos == 0) {
     if (retain) tellRetained(retainedFind(entry.bytes, entry.length), entry.bytes, entry.length);
     return true;

@@ -2,7 +2,6 @@
  * The message that is being routed, and what became of it. Its bytes stand in the source
  * (publish-writer.ts) until somebody needs a block of its own.
  */
-import { clock } from '../session/limits';
 import {
   createMessage, forwardOf, messageAt, payloadOf, releaseMessage, topicOf,
 } from '../session/message-block';
@@ -109,7 +108,10 @@ export function releaseRouted(): void {
   routedMessage = 0;
 }
 
-/** Milliseconds on the core's clock at which a message with this interval expires; 0 = never. */
-export function expiryFrom(seconds: f64): f64 {
-  return seconds < 0 ? 0 : clock + seconds * 1000;
+/**
+ * Milliseconds on the core's clock at which a message expires that came at `receivedAt` with this
+ * interval; 0 = never.
+ */
+export function expiryFrom(receivedAt: f64, seconds: f64): f64 {
+  return seconds < 0 ? 0 : receivedAt + seconds * 1000;
 }

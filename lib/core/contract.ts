@@ -162,7 +162,8 @@ export interface Delivery {
 export type DropReason =
   | 'queue-full' | 'slab-full' | 'memory' | 'expired' | 'packet-too-large' | 'not-authorized'
   | 'no-receiver-room'
-  | 'session-ended' | 'retained-full' | 'refused-by-receiver';
+  | 'session-ended' | 'retained-full' | 'refused-by-receiver' | 'intercepted'
+  | 'interceptor-failed';
 
 /** What the core tells. */
 export interface CoreEvents {
@@ -185,6 +186,11 @@ export interface CoreEvents {
   authorizePublish(
     connection: ConnectionHandle, topicName: string, qos: Qos, retain: boolean,
   ): void;
+  /**
+   * Waits. One of the filters of `setInterceptors` wants this PUBLISH, which is allowed and not yet
+   * routed: answer with `passIntercepted`, `replaceIntercepted` or `dropIntercepted`.
+   */
+  intercept?(connection: ConnectionHandle, message: Delivery): void;
   /**
    * A session whose receive policy is `ask` has a message of this topic: it waits. Answer with
    * `answerReceive`, naming `serial` and `rules`.
@@ -332,6 +338,18 @@ export interface CoreControl {
   slowDown(connection: ConnectionHandle, delayMs: number): void;
   /** Forgets every cached verdict. */
   invalidateVerdicts(): void;
+
+  /** Topic Filters of what is shown to `intercept`. Once, before the first connection. */
+  setInterceptors(topicFilters: readonly string[]): void;
+  /** The PUBLISH that waits goes on as it came. */
+  passIntercepted(connection: ConnectionHandle): void;
+  /**
+   * This is routed instead; its topic is authorised, and not intercepted again. QoS stays that of
+   * the PUBLISH; `messageExpiryInterval` counts from when it came.
+   */
+  replaceIntercepted(connection: ConnectionHandle, message: Omit<OutgoingMessage, 'qos'>): void;
+  /** Nobody gets it. `reasonCode` is for PUBACK or PUBREC, as in `answerPublish`. */
+  dropIntercepted(connection: ConnectionHandle, reasonCode: number): void;
 
   createSession(): SessionHandle;
   createHandlerSession(options: HandlerSessionOptions): SessionHandle;

@@ -120,7 +120,7 @@ export class Core extends ControlPackets implements CoreControl {
   // --- messages --------------------------------------------------------------------------------
 
   /** Writes a message block; 0 when there is no memory. */
-  private messageFrom(message: OutgoingMessage): number {
+  private messageFrom(message: Omit<OutgoingMessage, 'qos'>): number {
     const { topicName, payload: given } = message;
     const payload = typeof given === 'string' ? Buffer.from(given) : given;
     const forwarded = encodeForwarded(message.properties);
@@ -194,6 +194,37 @@ export class Core extends ControlPackets implements CoreControl {
   setServerPromises(server: ServerPromises): void {
     this.x.setLimit(LIMIT_MAXIMUM_QOS, server.maximumQos);
     this.x.setLimit(LIMIT_RETAIN_AVAILABLE, server.retainAvailable ? 1 : 0);
+  }
+
+  setInterceptors(topicFilters: readonly string[]): void {
+    if (topicFilters.length === 0) return;
+    const { x, heap } = this;
+    const matcher = x.createMatcher() >>> 0;
+    topicFilters.forEach((topicFilter, at) => {
+      const length = heap.write(topicFilter, x.exchangeAt() >>> 0, 'utf8');
+      if (matcher !== 0 && x.addToMatcher(matcher, length, at) === 0) return;
+      throw new CoreError('NIDO_CORE_MEMORY', 'no memory for the filters of the interceptors');
+    });
+    x.setInterceptors(matcher);
+  }
+  passIntercepted(connection: ConnectionHandle): void {
+    this.x.passIntercepted(connection);
+    this.answered(connection);
+  }
+  replaceIntercepted(connection: ConnectionHandle, message: Omit<OutgoingMessage, 'qos'>): void {
+    const block = this.messageFrom(message);
+    if (block === 0) {
+      this.countDropped('memory');
+      this.dropIntercepted(connection, QUOTA_EXCEEDED);
+      return;
+    }
+    const expiry = message.properties?.messageExpiryInterval ?? -1;
+    this.x.replaceIntercepted(connection, block, Number(message.retain), expiry, this.now());
+    this.answered(connection);
+  }
+  dropIntercepted(connection: ConnectionHandle, reasonCode: number): void {
+    this.x.dropIntercepted(connection, reasonCode);
+    this.answered(connection);
   }
 
   settle(session: SessionHandle, token: number, reasonCode: number): void {

@@ -60,6 +60,12 @@ export interface CoreExports {
   setPolicy(handle: number, policy: number): void;
   answerPublish(handle: number, reasonCode: number, keep: number): void;
   invalidateVerdicts(): void;
+  setInterceptors(matcher: number): void;
+  passIntercepted(handle: number): void;
+  replaceIntercepted(
+    handle: number, message: number, retain: number, expirySeconds: number, now: number,
+  ): void;
+  dropIntercepted(handle: number, reasonCode: number): void;
   beginPacket(handle: number, firstByte: number, length: number): number;
   flushAt(): number;
   flush(): number;

@@ -17,7 +17,7 @@ import type { CoreExports } from './instance.js';
 export const DROP_REASONS: readonly DropReason[] = [
   'queue-full', 'slab-full', 'memory', 'expired', 'packet-too-large', 'not-authorized',
   'no-receiver-room',
-  'session-ended', 'retained-full', 'refused-by-receiver',
+  'session-ended', 'retained-full', 'refused-by-receiver', 'intercepted', 'interceptor-failed',
 ];
 
 const STRATEGIES = {

@@ -3,8 +3,8 @@ import {
   DELIVER_EXPIRY, DELIVER_FLAGS, DELIVER_IDENTIFIER, DELIVER_PAYLOAD_AT, DELIVER_PAYLOAD_LENGTH,
   DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER, DELIVER_TOKEN,
   DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, DELIVER_TOPIC_SLOT, PAUSE_ON,
-  ROW_AUTHORIZE, ROW_DELIVER, ROW_DROPPED, ROW_FAILED, ROW_HANDLE, ROW_KIND, ROW_NOTICE,
-  ROW_PACKET, ROW_PAUSE, ROW_PUBLISHED, ROW_RECEIVE, ROW_WITHHELD, ROW_WORDS,
+  ROW_AUTHORIZE, ROW_DELIVER, ROW_DROPPED, ROW_FAILED, ROW_HANDLE, ROW_KIND, ROW_INTERCEPT,
+  ROW_NOTICE, ROW_PACKET, ROW_PAUSE, ROW_PUBLISHED, ROW_RECEIVE, ROW_WITHHELD, ROW_WORDS,
 } from '../../assembly/shared/abi.js';
 import {
   AUTH, CONNACK, CONNECT, DISCONNECT, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
@@ -82,6 +82,7 @@ export class RowReader implements PayloadSource {
           words[row + 3] === 1,
         );
         break;
+      case ROW_INTERCEPT: this.tellIntercepted(row, handle); break;
       case ROW_RECEIVE:
         this.events.authorizeReceive?.(
           handle, this.text(words[row + 4], words[row + 5]), words[row + 2], words[row + 3],
@@ -108,11 +109,27 @@ export class RowReader implements PayloadSource {
     return this.heap.toString('utf8', at, at + length);
   }
   private tellDelivery(row: number, session: number): void {
+    const delivery = this.readDelivery(row);
+    try {
+      this.events.deliver(session, delivery);
+    } finally {
+      delivery.leaveRow();
+    }
+  }
+  private tellIntercepted(row: number, connection: ConnectionHandle): void {
+    const message = this.readDelivery(row);
+    try {
+      this.events.intercept?.(connection, message);
+    } finally {
+      message.leaveRow();
+    }
+  }
+  private readDelivery(row: number): HandlerDelivery {
     const words = this.words;
     const propertiesLength = words[row + DELIVER_PROPERTIES_LENGTH];
     this.payloadAt = words[row + DELIVER_PAYLOAD_AT];
     this.payloadLength = words[row + DELIVER_PAYLOAD_LENGTH];
-    const delivery = new HandlerDelivery(
+    return new HandlerDelivery(
       this.topicNames.read(
         words[row + DELIVER_TOPIC_AT], words[row + DELIVER_TOPIC_LENGTH],
         words[row + DELIVER_TOPIC_SERIAL], words[row + DELIVER_TOPIC_SLOT],
@@ -127,11 +144,6 @@ export class RowReader implements PayloadSource {
       words[row + DELIVER_PUBLISHER],
       words[row + DELIVER_TOKEN],
     );
-    try {
-      this.events.deliver(session, delivery);
-    } finally {
-      delivery.leaveRow();
-    }
   }
   payloadText(): string {
     const end = this.payloadAt + this.payloadLength;

@@ -85,6 +85,18 @@ export class RecordingCore implements CoreControl {
   slowDown(connection: ConnectionHandle, delayMs: number): void {
     this.calls.push(`slow ${connection} ${delayMs}`);
   }
+  setInterceptors(topicFilters: readonly string[]): void {
+    this.calls.push(`intercept ${topicFilters.join(' ')}`);
+  }
+  passIntercepted(connection: ConnectionHandle): void {
+    this.calls.push(`pass ${connection}`);
+  }
+  replaceIntercepted(connection: ConnectionHandle, message: { readonly topicName: string }): void {
+    this.calls.push(`replace ${connection} ${message.topicName}`);
+  }
+  dropIntercepted(connection: ConnectionHandle, reasonCode: number): void {
+    this.calls.push(`drop ${connection} ${hex(reasonCode)}`);
+  }
   invalidateVerdicts(): void {
     this.calls.push('invalidate');
   }
