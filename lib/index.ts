@@ -19,6 +19,7 @@ export type {
   MessageHandler, ReceivedMessage, SubscribeHandlerOptions, Subscription,
 } from './broker/handlers.js';
 export type * from './broker/hooks.js';
+export type { MessageProperties } from './core/contract.js';
 export type { BrokerLogger } from './broker/logger.js';
 export { OPTION_TABLE, resolveOptions } from './broker/options.js';
 export type { OptionSpec } from './broker/options.js';

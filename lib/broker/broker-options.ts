@@ -58,6 +58,8 @@ export interface LimitSettings {
   readonly subscriptionsPerSessionMax: number;
   readonly handlerConcurrency: number;
   readonly handlerTimeoutMs: number;
+  readonly interceptTimeoutMs: number;
+  readonly interceptWaitingMax: number;
   readonly dropEventsPerTurnMax: number;
   readonly closeDeadlineMs: number;
 }

@@ -41,6 +41,7 @@ import { Durability } from './durability.js';
 import { DurabilityRules } from './durability-rules.js';
 import { HandlerSubscription } from './handler-subscription.js';
 import { Handlers } from './handlers.js';
+import { InterceptFlow } from './intercept-flow.js';
 import { Publisher } from './publisher.js';
 import { NOT_AUTHORIZED, QUOTA_EXCEEDED, SUCCESS } from './reason-codes.js';
 import { ClientConnection, IdentityExpiry, Session } from './records.js';
@@ -106,6 +107,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   readonly #authorization: Authorization;
   readonly #subscribeFlow: SubscribeFlow;
   readonly #review: SubscriptionReview;
+  readonly #interception: InterceptFlow;
   readonly #receive: ReceiveFlow;
   readonly #wheel: TimerWheel;
   readonly #parts: ControlPlaneParts;
@@ -142,10 +144,11 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     this.#context = context;
     this.#authentication = new Authentication(context);
     this.#authorization = new Authorization(context, () => this.rulesChanged());
-    this.sessions = new SessionRegistry(context, this.#authorization);
+    this.#interception = new InterceptFlow(context);
+    this.sessions = new SessionRegistry(context, this.#authorization, this.#interception);
     this.connections = new Connections(context, this.sessions);
     this.handlers = new Handlers(context, this.sessions);
-    this.publisher = new Publisher(context);
+    this.publisher = new Publisher(context, this.#interception);
     this.#subscribeFlow = new SubscribeFlow(context, this.#authorization);
     this.#review = new SubscriptionReview(context, this.#authorization, this.sessions);
     this.#receive = new ReceiveFlow(context, {
@@ -254,6 +257,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     this.durability?.bind(undefined);
     this.#pulse?.cancel();
     this.publisher.abandon();
+    this.#interception.close();
     this.core.close();
   }
 
@@ -301,6 +305,10 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
       },
       (error) => reportProblem(this.#context, 'authorizer', error),
     );
+  }
+
+  intercept(handle: ConnectionHandle, message: Delivery): void {
+    this.#with(handle, (connection) => this.#interception.asked(connection, message));
   }
 
   authorizeReceive(
@@ -420,6 +428,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     reportProblem(this.#context, 'core', error);
     this.#context.log.error('the core has failed: sessions, queues and retained messages are lost');
     this.publisher.abandon();
+    this.#interception.close();
     this.#parts.broken();
   }
 

@@ -55,13 +55,15 @@ export interface SessionEndedEvent {
 }
 export interface MessageDroppedEvent {
   /**
-   * Whose message it was to be; `''` for a handler of this process or when nobody in particular
-   * loses it.
+   * Whose message it was to be, or who published what was refused; `''` for a handler of this
+   * process or when nobody in particular loses it.
    */
   readonly clientId: string;
   readonly topicName: string;
   readonly qos: Qos;
   readonly reason: DropReason;
+  /** The reason that an interceptor gave. */
+  readonly detail?: string;
 }
 export interface HandlerFailedEvent {
   readonly topicFilter: string;

@@ -3,6 +3,7 @@
  * answer at once or with a promise, and only the promise pays. A hook that throws or rejects denies
  * (fail closed) and is logged.
  */
+import type { MessageProperties } from '../core/contract.js';
 import type { TransportIdentity, TransportKind } from '../listener/transport.js';
 
 /** Who a connection is, once authentication has said so. Frozen for the life of the connection. */
@@ -114,20 +115,56 @@ export interface Authorizer {
   onChange?(invalidate: () => void): void;
 }
 
-/** What an interceptor sees and may answer. */
+/** What an interceptor sees: a message that may be published and is not yet stored or routed. */
 export interface InterceptedMessage {
+  /**
+   * `client`: a PUBLISH. `will`: the Will Message of a client that is gone. `broker`: this process
+   * publishes.
+   */
+  readonly origin: 'client' | 'will' | 'broker';
+  /** `''` when this process publishes. */
   readonly clientId: string;
+  /** undefined when this process publishes. */
+  readonly identity?: Identity;
   readonly topicName: string;
+  /** A copy. Writing into it changes nothing: answer `replace`. */
   readonly payload: Uint8Array;
   readonly qos: 0 | 1 | 2;
   readonly retain: boolean;
+  readonly properties: MessageProperties;
 }
 export type Interception =
   | { readonly kind: 'pass' }
+  /**
+   * Nobody gets it. `reasonCode` goes into PUBACK or PUBREC of MQTT 5: a failure that these may
+   * carry, or 0 to let the publisher believe that it was taken. Default 0x83 (Implementation
+   * specific error). `reason` is for the log and the event `messageDropped`.
+   */
   | { readonly kind: 'drop'; readonly reason: string; readonly reasonCode?: number }
-  | { readonly kind: 'replace'; readonly topicName?: string; readonly payload?: Uint8Array };
+  /**
+   * What is left out stays as it came. Another `topicName` or `retain` must be allowed to the
+   * publisher as if it had sent them; no interceptor is asked because of the new topic.
+   * `properties` take the place of all that there were; the expiry counts from when the message
+   * came.
+   */
+  | {
+      readonly kind: 'replace';
+      readonly topicName?: string;
+      readonly payload?: Uint8Array | string;
+      readonly retain?: boolean;
+      readonly properties?: MessageProperties;
+    };
+/**
+ * Sees messages before they are stored and routed. Nothing behind a message of the same client is
+ * read until it is answered, so order is kept; who needs time makes only that client wait, at most
+ * `limits.interceptTimeoutMs`. What throws, rejects, takes longer or answers nonsense refuses the
+ * message (0x80, drop reason `interceptor-failed`).
+ */
 export interface MessageInterceptor {
-  /** Only messages that match one of these Topic Filters are shown. */
+  /**
+   * Only messages whose Topic Name matches one of these Topic Filters are shown; what matches none
+   * costs nothing. Without `$share`, and not `$SYS`, which is the broker's own.
+   */
   readonly topicFilters: readonly string[];
   intercept(message: InterceptedMessage): Interception | Promise<Interception>;
 }

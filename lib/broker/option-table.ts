@@ -194,7 +194,7 @@ const GENERAL: readonly OptionSpec[] = [
     source: 'code',
     description: 'Counts who comes and goes: bans, rates, connections per address and user',
   },
-  hooks('interceptors', 'Message interceptors; not available with this version, must be empty'),
+  hooks('interceptors', 'Look at messages before they are routed: change or drop them'),
   {
     path: 'logger',
     type: 'any',
@@ -388,6 +388,20 @@ const LIMITS: readonly OptionSpec[] = [
     'ms',
     [0, 86_400_000],
     'Time for a handler in this process, then its message counts as failed; 0 means no limit',
+  ),
+  integer(
+    'limits.interceptTimeoutMs',
+    5_000,
+    'ms',
+    [1, 3_600_000],
+    'Time for the interceptors of a message, then it is refused with 0x80',
+  ),
+  integer(
+    'limits.interceptWaitingMax',
+    10_000,
+    'messages',
+    [1, 10_000_000],
+    'Wills and messages of this process that wait for interceptors; beyond, 0x97',
   ),
   integer(
     'limits.dropEventsPerTurnMax',

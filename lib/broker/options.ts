@@ -12,7 +12,7 @@ import type {
   ResolvedBrokerOptions,
   SysSettings,
 } from './broker-options.js';
-import type { ConnectionGatekeeper } from './hooks.js';
+import type { ConnectionGatekeeper, MessageInterceptor } from './hooks.js';
 import { OPTION_TABLE } from './option-table.js';
 import type { OptionSpec } from './option-table.js';
 import { BrokerError, OptionError, messageOf } from './errors.js';
@@ -89,7 +89,7 @@ export function resolveOptions(input: BrokerOptions = {}): ResolvedBrokerOptions
     enhancedAuthentication: hooks('enhancedAuthentication', ['begin']),
     authorization: hooks('authorization', AUTHORIZER_METHODS),
     gate: gate(value('gate')),
-    interceptors: hooks('interceptors', ['intercept']),
+    interceptors: interceptors(hooks('interceptors', ['intercept'])),
     logger: logger(value('logger')),
     limits: group('limits', value) as unknown as LimitSettings,
     mqtt: group('mqtt', value) as unknown as MqttSettings,
@@ -336,6 +336,22 @@ function checkRuleFilter(path: string, topicFilter: unknown): void {
   }
 }
 
+/** One that names no filter would never be asked, and nobody would know why. */
+function interceptors(list: MessageInterceptor[]): MessageInterceptor[] {
+  list.forEach(({ topicFilters }: { topicFilters: unknown }, position) => {
+    const path = `interceptors[${position}].topicFilters`;
+    if (!Array.isArray(topicFilters) || topicFilters.length === 0) {
+      throw new OptionError(path, 'a list of Topic Filters', `is ${shown(topicFilters)}`);
+    }
+    topicFilters.forEach((topicFilter: unknown, at) => {
+      checkRuleFilter(`${path}[${at}]`, topicFilter);
+      if (!/^\$SYS(\/|$)/.test(topicFilter as string)) return;
+      throw new OptionError(`${path}[${at}]`, 'not $SYS: it is the broker\'s own', 'is refused');
+    });
+  });
+  return list;
+}
+
 function gate(value: unknown): ConnectionGatekeeper | undefined {
   if (value === undefined) return undefined;
   const methods = value as Record<string, unknown>;
@@ -364,12 +380,6 @@ function checkTogether(options: ResolvedBrokerOptions): void {
       'limits.slabWatermarkBytes',
       `at most limits.slabBytesMax (${limits.slabBytesMax})`,
       `is ${limits.slabWatermarkBytes}`,
-    );
-  }
-  if (options.interceptors.length > 0) {
-    throw new BrokerError(
-      'NIDO_HOOK_UNSUPPORTED',
-      'interceptors: messages cannot be intercepted yet; leave the list empty',
     );
   }
 }

@@ -2,7 +2,9 @@
 import type { MessageProperties, OutgoingMessage, Qos } from '../core/contract.js';
 import type { BrokerContext } from './context.js';
 import { BrokerError, PublishError } from './errors.js';
-import { hexCode } from './reason-codes.js';
+import { checkMessageProperties, invalidMessage } from './message-properties.js';
+import type { InterceptFlow } from './intercept-flow.js';
+import { QUOTA_EXCEEDED, hexCode } from './reason-codes.js';
 import { checkTopicName } from './topic-text.js';
 
 export interface PublishOptions {
@@ -20,16 +22,18 @@ interface Waiting {
 }
 
 const FAILURE = 0x80;
-const EXPIRY_SECONDS_MAX = 0xffff_ffff;
 
 export class Publisher {
   readonly #context: BrokerContext;
+  readonly #interception: InterceptFlow;
   /** QoS 1 and 2: by token, until every receiver that must be waited for has taken the message. */
   readonly #waiting = new Map<number, Waiting>();
   #lastToken = 0;
+  #isAbandoned = false;
 
-  constructor(context: BrokerContext) {
+  constructor(context: BrokerContext, interception: InterceptFlow) {
     this.#context = context;
+    this.#interception = interception;
   }
 
   publish(topicName: string, payload: Uint8Array | string, options: PublishOptions): Promise<void> {
@@ -39,6 +43,30 @@ export class Publisher {
     } catch (error) {
       return Promise.reject(error as Error);
     }
+    return this.#interception.isInUse ? this.#ask(message) : this.#route(message);
+  }
+
+  #ask(message: OutgoingMessage): Promise<void> {
+    const { topicName, payload, qos, retain, properties = {} } = message;
+    const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
+    return new Promise((resolve, reject) => {
+      const isAsked = this.#interception.ask(
+        { origin: 'broker', clientId: '', topicName, payload: bytes, qos, retain, properties },
+        (outcome) => {
+          if (this.#isAbandoned) reject(closedError());
+          else if (outcome.kind === 'pass') this.#route(message).then(resolve, reject);
+          else if (outcome.kind === 'replace') {
+            this.#route({ ...message, ...outcome.message }).then(resolve, reject);
+          } else if (outcome.reasonCode < FAILURE) resolve();
+          else reject(refused(topicName, outcome.reasonCode));
+        },
+      );
+      if (!isAsked) reject(refused(topicName, QUOTA_EXCEEDED));
+    });
+  }
+
+  #route(message: OutgoingMessage): Promise<void> {
+    const { topicName } = message;
     if (message.qos === 0) {
       const reasonCode = this.#context.core.publish(message);
       return reasonCode < FAILURE
@@ -64,17 +92,22 @@ export class Publisher {
 
   /** Nobody will answer any more. */
   abandon(): void {
-    const error = new BrokerError(
-      'NIDO_BROKER_CLOSED',
-      'the broker was closed before the message was taken',
-    );
+    this.#isAbandoned = true;
+    const error = closedError();
     for (const { reject } of this.#waiting.values()) reject(error);
     this.#waiting.clear();
   }
 }
 
+function closedError(): BrokerError {
+  return new BrokerError(
+    'NIDO_BROKER_CLOSED',
+    'the broker was closed before the message was taken',
+  );
+}
+
 function refused(topicName: string, reasonCode: number): PublishError {
-  const why = reasonCode === 0x97 ? 'no receiver has room for it' : 'it was refused';
+  const why = reasonCode === QUOTA_EXCEEDED ? 'no receiver has room for it' : 'it was refused';
   return new PublishError(
     reasonCode,
     `${JSON.stringify(topicName)}: ${why} (${hexCode(reasonCode)})`,
@@ -89,28 +122,10 @@ function checked(
   checkTopicName(topicName);
   const { qos = 0, retain = false, properties } = options;
   if (qos !== 0 && qos !== 1 && qos !== 2)
-    throw invalid(topicName, `qos is ${String(qos)}; allowed: 0, 1, 2`);
+    throw invalidMessage(topicName, `qos is ${String(qos)}; allowed: 0, 1, 2`);
   if (typeof payload !== 'string' && !ArrayBuffer.isView(payload)) {
-    throw invalid(topicName, 'the payload is neither a string nor bytes');
+    throw invalidMessage(topicName, 'the payload is neither a string nor bytes');
   }
-  if (properties !== undefined) checkProperties(topicName, properties);
+  checkMessageProperties(topicName, properties);
   return { topicName, payload, qos, retain, properties };
-}
-
-function checkProperties(topicName: string, properties: MessageProperties): void {
-  const { messageExpiryInterval: expiry, responseTopic } = properties;
-  if (
-    expiry !== undefined &&
-    !(Number.isInteger(expiry) && expiry >= 0 && expiry <= EXPIRY_SECONDS_MAX)
-  ) {
-    throw invalid(
-      topicName,
-      `messageExpiryInterval is ${expiry}; allowed: whole seconds from 0 to 4294967295`,
-    );
-  }
-  if (responseTopic !== undefined) checkTopicName(responseTopic); // [MQTT-3.3.2-14]
-}
-
-function invalid(topicName: string, what: string): BrokerError {
-  return new BrokerError('NIDO_PUBLISH_INVALID', `publish ${JSON.stringify(topicName)}: ${what}`);
 }

@@ -8,26 +8,33 @@
  *        +------------ resumed ------+---------------------+
  */
 import { ByHandle } from '../core/by-handle.js';
-import type { SessionHandle } from '../core/contract.js';
+import type { SessionHandle, WillMessage } from '../core/contract.js';
 import type { Authorization } from './authorization.js';
 import type { BrokerContext } from './context.js';
 import { reportProblem } from './context.js';
 import { whenDecided } from './decision.js';
 import type { SessionEndedEvent } from './events.js';
 import type { Identity } from './hooks.js';
+import type { InterceptFlow } from './intercept-flow.js';
 import { EXPIRES_NEVER, Session } from './records.js';
 
 const MS_PER_SECOND = 1_000;
 
+type PublishedWill = Omit<WillMessage, 'willDelayIntervalSeconds'>;
+
 export class SessionRegistry {
   readonly #context: BrokerContext;
   readonly #authorization: Authorization;
+  readonly #interception: InterceptFlow;
   readonly #byClientId = new Map<string, Session>();
   readonly #byHandle = new ByHandle<Session>();
 
-  constructor(context: BrokerContext, authorization: Authorization) {
+  constructor(
+    context: BrokerContext, authorization: Authorization, interception: InterceptFlow,
+  ) {
     this.#context = context;
     this.#authorization = authorization;
+    this.#interception = interception;
   }
 
   get size(): number {
@@ -139,18 +146,47 @@ export class SessionRegistry {
     session.willDue = Infinity;
     this.#context.store.willGone(session);
     const { identity, handle, clientId } = session;
-    const verdict = this.#authorization.canPublish(identity, will.topicName, will);
+    const route = (message: PublishedWill) => this.#routeWill(clientId, handle, message);
+    this.#whenGranted(identity, will, () => {
+      if (this.#interception.isInUse) this.#interceptWill(identity, will, route);
+      else route(will);
+    });
+  }
+
+  #whenGranted(identity: Identity, will: PublishedWill, granted: () => void): void {
     whenDecided(
-      verdict,
-      (granted) => {
-        if (granted) this.#routeWill(clientId, handle, will);
-        else this.#context.log.warn('will refused', { client: clientId, topic: will.topicName });
+      this.#authorization.canPublish(identity, will.topicName, will),
+      (verdict) => {
+        if (verdict) granted();
+        else this.#refuseWill(identity.clientId, will.topicName);
       },
       (error) => reportProblem(this.#context, 'will', error),
     );
   }
 
-  #routeWill(clientId: string, publisher: SessionHandle, will: NonNullable<Session['will']>): void {
+  #refuseWill(clientId: string, topicName: string): void {
+    this.#context.log.warn('will refused', { client: clientId, topic: topicName });
+  }
+
+  /** What an interceptor makes of it must be allowed, too. */
+  #interceptWill(
+    identity: Identity, will: PublishedWill, route: (message: PublishedWill) => void,
+  ): void {
+    const { clientId } = identity;
+    const { topicName, payload, qos, retain, properties } = will;
+    const isAsked = this.#interception.ask(
+      { origin: 'will', clientId, identity, topicName, payload, qos, retain, properties },
+      (outcome) => {
+        if (outcome.kind === 'pass') route(will);
+        if (outcome.kind !== 'replace') return;
+        const message = { ...outcome.message, qos };
+        this.#whenGranted(identity, message, () => route(message));
+      },
+    );
+    if (!isAsked) this.#refuseWill(clientId, topicName);
+  }
+
+  #routeWill(clientId: string, publisher: SessionHandle, will: PublishedWill): void {
     const { core, events, counters, log } = this.#context;
     const { topicName, payload, qos, retain, properties } = will;
     const reasonCode = core.publish({

@@ -69,9 +69,12 @@ export function hasWildcard(filter: string): boolean {
   return filter.includes('+') || filter.includes('#');
 }
 
-function problemOfText(text: unknown): string | undefined {
+/** What a UTF-8 string of MQTT must not be. */
+export function problemOfText(
+  text: unknown, ifEmpty: 'may be empty' | 'is empty' = 'is empty',
+): string | undefined {
   if (typeof text !== 'string') return 'is not a string';
-  if (text === '') return 'is empty';
+  if (text === '') return ifEmpty === 'is empty' ? ifEmpty : undefined;
   if (text.includes('\0')) return 'holds U+0000';
   if (/\p{Surrogate}/u.test(text)) return 'holds a lone surrogate';
   return Buffer.byteLength(text) > TOPIC_BYTES_MAX

@@ -1,7 +1,7 @@
 /** Every limit is reached by a test that carries its name; the last test compares with the table. */
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { Broker } from '../../lib/broker/broker.js';
-import type { LimitSettings } from '../../lib/broker/broker-options.js';
+import type { BrokerOptions, LimitSettings } from '../../lib/broker/broker-options.js';
 import type { MessageDroppedEvent } from '../../lib/broker/events.js';
 import { OPTION_TABLE } from '../../lib/broker/options.js';
 import type { Client } from './support/clients.js';
@@ -21,7 +21,9 @@ function limit(name: keyof LimitSettings, does: string, test: () => Promise<void
   });
 }
 
-const withLimits = (limits: Partial<LimitSettings>): Promise<Broker> => stage.broker({ limits });
+const withLimits = (
+  limits: Partial<LimitSettings>, options: BrokerOptions = {},
+): Promise<Broker> => stage.broker({ ...options, limits });
 const persistent = { clean: true, properties: { sessionExpiryInterval: 100 } };
 
 /** CONNECT of MQTT 5 with an identifier of three characters, Keep Alive 0. */
@@ -340,6 +342,24 @@ describe('handlers of this process', () => {
     await broker.subscribe('t', () => new Promise(() => {}));
     const publishing = broker.publish('t', 'x', { qos: 1 });
     await expect(within(publishing, 'the timeout')).rejects.toMatchObject({ reasonCode: 0x80 });
+  });
+
+  limit('interceptTimeoutMs', 'an interceptor that takes longer has failed', async () => {
+    const intercept = (): Promise<never> => new Promise(() => {});
+    const broker = await withLimits(
+      { interceptTimeoutMs: 50 }, { interceptors: [{ topicFilters: ['t'], intercept }] });
+    const publishing = broker.publish('t', 'x', { qos: 1 });
+    await expect(within(publishing, 'the timeout')).rejects.toMatchObject({ reasonCode: 0x80 });
+  });
+
+  limit('interceptWaitingMax', 'no more messages of this process wait for them', async () => {
+    const intercept = (): Promise<never> => new Promise(() => {});
+    const broker = await withLimits(
+      { interceptWaitingMax: 1, interceptTimeoutMs: 50 },
+      { interceptors: [{ topicFilters: ['t'], intercept }] });
+    const first = broker.publish('t', 'x');
+    await expect(broker.publish('t', 'y')).rejects.toMatchObject({ reasonCode: 0x97 });
+    await expect(within(first, 'the timeout')).rejects.toMatchObject({ reasonCode: 0x80 });
   });
 
   limit('closeDeadlineMs', 'close() waits no longer for them', async () => {
