@@ -36,7 +36,9 @@ describe('abuse 15: a fuzzer of every packet type and property', () => {
       expect(pair.slowest.rounds).toBeLessThan(STALL_ROUNDS_MAX);
       covered(fuzzer);
       await until('its memory to be given back', () => leftBytes(broker) < LEFT_BYTES_MAX, 60_000);
-      if (process.env.NIDOMQ_FUZZ_CASES !== undefined) console.log(summary(fuzzer, pair, broker));
+      if (process.env.NIDOMQ_FUZZ_CASES !== undefined) {
+        process.stdout.write(`${summary(fuzzer, pair, broker)}\n`);
+      }
     } finally {
       await pair.stop().catch(() => undefined);
       await broker.close({ deadlineMs: 500 });

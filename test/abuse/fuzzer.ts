@@ -162,7 +162,8 @@ export class Fuzzer {
         replies.push(await peer.next(REPLY_MS));
       } catch (error) {
         if (peer.closed) return replies;
-        throw new Error(`${(error as Error).message}: ${peer.transcript.join(' | ')}`);
+        const transcript = peer.transcript.join(' | ');
+        throw new Error(`${(error as Error).message}: ${transcript}`, { cause: error });
       }
       const last = replies.at(-1)!;
       if (last.name === 'PINGRESP') return replies;

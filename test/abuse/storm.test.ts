@@ -73,10 +73,10 @@ async function storm(options: BrokerOptions): Promise<{ readonly broker: Broker;
     await until('its memory to be given back', () => left() < LEFT_BYTES_MAX, 60_000);
     if (process.env.NIDOMQ_STORM_CLIENTS !== undefined) {
       const { publishReceived } = broker.stats();
-      console.log(JSON.stringify({
+      process.stdout.write(`${JSON.stringify({
         clients: CLIENTS, publishReceived, pairMessages: pair.messages,
         slowestMs: Math.round(pair.slowestMs), slowest: pair.slowest, leftBytes: left(), rssBytes: process.memoryUsage().rss,
-      }));
+      })}\n`);
     }
     return { broker, banned };
   } finally {
