@@ -66,7 +66,7 @@ function mayLeaveAtOnce(session: Session): bool {
 function publishNow(connection: Connection, message: u32, retain: u32, token: u32): u32 {
   setSourceFromMessage(message);
   setFrameIdentifiers(0, 0);
-  const serial = chooseAlias(connection, topicOf(message), messageAt(message).topicLength);
+  const serial = chooseAlias(connection, topicOf(message), messageAt(message).topicLength, 0);
   const bytes = frameBytes(connection.version, 0);
   if (connection.maximumPacketSize != 0 && bytes > connection.maximumPacketSize) {
     return PACKET_TOO_LARGE; // [MQTT-3.2.2-15]

@@ -165,7 +165,7 @@ function sendNext(session: Session, connection: Connection): bool {
     setFrameIdentifier(entry.identifiers);
   }
   const serial = chooseAlias(
-    connection, topicOf(entry.message), messageAt(entry.message).topicLength,
+    connection, topicOf(entry.message), messageAt(entry.message).topicLength, entry.qos,
   );
   const bytes = frameBytes(connection.version, entry.qos);
   if (connection.maximumPacketSize != 0 && bytes > connection.maximumPacketSize) {

@@ -74,7 +74,7 @@ function dropTooLarge(session: Session): void {
 /** A QoS 0 packet with an alias or Subscription Identifiers: made for this receiver alone. */
 function sendOwnFrame(session: Session, connection: Connection): void {
   setFrameIdentifiers(toIdentifiersAt, connection.version == 5 ? toIdentifiersLength : 0);
-  const serial = chooseAlias(connection, sourceTopicAt, sourceTopicLength);
+  const serial = chooseAlias(connection, sourceTopicAt, sourceTopicLength, 0);
   const bytes = frameBytes(connection.version, 0);
   // 5.0 [MQTT-3.1.2-24] [MQTT-3.1.2-25]
   if (connection.maximumPacketSize != 0 && bytes > connection.maximumPacketSize) {
