@@ -30,6 +30,8 @@ import { isAtBound } from './withholding';
 
 /** Steps of the walk that one piece may take. */
 const STEPS_PER_PIECE: u32 = 512;
+/** Steps that all walks together may take in one turn; who is left over is first in the next. */
+const STEPS_PER_TURN: u32 = 8192;
 /** Messages that may wait in a handler's queue before its replay pauses. */
 const QUEUED_MAX: u32 = 64;
 
@@ -52,8 +54,10 @@ class Replay {
   qos: u32;
 }
 
-/** Sessions whose replay can go on; each turn serves every one of them with a piece. */
+/** Sessions whose replay can go on, in the order in which they are served with a piece. */
 let readyHead: u32 = 0;
+let readyTail: u32 = 0;
+let stepsLeft: u32 = 0;
 let retainedOrder: f64 = 0;
 
 /** The place of the next retained message in the order of storing. */
@@ -118,6 +122,7 @@ export function endReplays(session: Session): void {
   }
   if (before == 0) readyHead = session.replayNext;
   else sessionAt(before).replayNext = session.replayNext;
+  if (readyTail == self) readyTail = before;
   session.replayListed = 0;
 }
 
@@ -138,20 +143,27 @@ function endReplay(session: Session, pointer: u32): void {
 export function wakeReplay(session: Session): void {
   if (session.replayHead == 0 || session.replayListed || !hasRoom(session)) return;
   session.replayListed = 1;
-  session.replayNext = readyHead;
-  readyHead = changetype<u32>(session);
+  session.replayNext = 0;
+  if (readyTail != 0) sessionAt(readyTail).replayNext = changetype<u32>(session);
+  else readyHead = changetype<u32>(session);
+  readyTail = changetype<u32>(session);
 }
 
-/** A piece of every replay that can go on. True when some could go on at once. */
+/**
+ * A piece of every replay that can go on, as far as the steps of this turn reach. True when some
+ * could go on at once.
+ */
 export function advanceReplays(): bool {
-  let at = readyHead;
-  readyHead = 0;
-  while (at != 0) {
+  const last = readyTail; // who is listed meanwhile waits for the next turn
+  let at: u32 = 0;
+  stepsLeft = STEPS_PER_TURN;
+  while (readyHead != 0 && at != last && stepsLeft != 0) {
+    at = readyHead;
     const session = sessionAt(at);
-    const next = session.replayNext;
+    readyHead = session.replayNext;
+    if (readyHead == 0) readyTail = 0;
     session.replayListed = 0;
     if (hasRoom(session) && advance(session)) wakeReplay(session);
-    at = next;
   }
   return readyHead != 0;
 }
@@ -174,7 +186,7 @@ function hasRoom(session: Session): bool {
 
 /** One piece; true when it ended for its budget and not for the receiver. */
 function advance(session: Session): bool {
-  let budget = STEPS_PER_PIECE;
+  let budget = min(STEPS_PER_PIECE, stepsLeft);
   while (session.replayHead != 0) {
     if (budget == 0) return true;
     const pointer = session.replayHead;
@@ -184,7 +196,9 @@ function advance(session: Session): bool {
       return false;
     }
     const message = replay.held != 0 ? takeHeld(replay) : walkNext(replay.walk, budget);
-    budget -= min(budget, max<u32>(walkSpent, 1));
+    const spent = min(budget, max<u32>(walkSpent, 1));
+    budget -= spent;
+    stepsLeft -= spent;
     if (message == 0) {
       if (walkDone) endReplay(session, pointer);
       continue;

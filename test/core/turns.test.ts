@@ -4,6 +4,8 @@
  */
 import { describe, expect, it } from '@jest/globals';
 import { Core } from '../../lib/core/core.js';
+import type { CoreOptions, SessionHandle } from '../../lib/core/contract.js';
+import type { Transport } from '../../lib/listener/transport.js';
 import { Lab, build } from './lab.js';
 import type { Peer } from './lab.js';
 import { Hub } from './simulation/hub.js';
@@ -59,47 +61,81 @@ describe('a chunk of messages that have very many receivers each', () => {
   });
 });
 
+/** A core whose turns the test makes, with clients that take everything at once. */
+class Turns {
+  readonly core: Core;
+  writes = 0;
+  private now = 0;
+  private readonly waiting: (() => void)[] = [];
+
+  constructor(options: Partial<CoreOptions>, private readonly writeMs: number) {
+    this.core = new Core({ ...ROOMY, ...options }, new Hub(new Schedule(() => 0), ROOMY), {
+      now: () => this.now, defer: (fn) => this.waiting.push(fn),
+    });
+  }
+
+  client(): SessionHandle {
+    const { core } = this;
+    const connection = core.open({
+      open: () => undefined, pause: () => undefined, resume: () => undefined,
+      write: () => {
+        this.writes++;
+        this.now += this.writeMs;
+        return true;
+      },
+    } as unknown as Transport);
+    const session = core.createSession();
+    core.accept(connection, session, {
+      keepAliveMs: 0, receiveMaximum: 10, maximumPacketSize: 0, topicAliasMaximum: 0,
+      publishPolicy: 'allow', connack: { reasonCode: 0, sessionPresent: false },
+    });
+    return session;
+  }
+
+  /** Turns until nothing is left to do; what `measure` grew by in each of them. */
+  run(measure: () => number): number[] {
+    const grown: number[] = [];
+    while (this.waiting.length !== 0) {
+      const before = measure();
+      for (const fn of this.waiting.splice(0)) fn();
+      grown.push(measure() - before);
+    }
+    return grown;
+  }
+}
+
 describe('one message for very many receivers', () => {
-  /** What a write takes here. */
-  const WRITE_MS = 0.05;
   const RECEIVERS = 1500;
 
   it('is written in pieces, and every one of them gets it', () => {
-    const turns: (() => void)[] = [];
-    let now = 0;
-    let writes = 0;
-    const core = new Core({ ...ROOMY, ...LIMITS }, new Hub(new Schedule(() => 0), ROOMY), {
-      now: () => now, defer: (fn) => turns.push(fn),
-    });
-    for (let n = 0; n < RECEIVERS; n++) {
-      const connection = core.open({
-        kind: 'memory', remoteAddress: '', remotePort: 0, open: () => undefined,
-        write: () => {
-          writes++;
-          now += WRITE_MS;
-          return true;
-        },
-        pause: () => undefined, resume: () => undefined, end: () => undefined,
-        destroy: () => undefined,
-      } as unknown as Parameters<Core['open']>[0]);
-      const session = core.createSession();
-      core.accept(connection, session, {
-        keepAliveMs: 0, receiveMaximum: 10, maximumPacketSize: 0, topicAliasMaximum: 0,
-        publishPolicy: 'allow', connack: { reasonCode: 0, sessionPresent: false },
-      });
-      core.subscribe(session, 't', { qos: 0 });
-    }
-    const turn = (): number => {
-      const before = writes;
-      for (const fn of turns.splice(0)) fn();
-      return writes - before;
-    };
-    while (turns.length !== 0) turn(); // CONNACK
-    writes = 0;
+    const turns = new Turns(LIMITS, 0.05);
+    const { core } = turns;
+    for (let n = 0; n < RECEIVERS; n++) core.subscribe(turns.client(), 't', { qos: 0 });
+    turns.run(() => 0); // CONNACK
+    turns.writes = 0;
     core.publish({ topicName: 't', payload: 'x', qos: 0, retain: false });
-    const perTurn: number[] = [];
-    while (turns.length !== 0) perTurn.push(turn());
-    expect(writes).toBe(RECEIVERS);
+    const perTurn = turns.run(() => turns.writes);
+    expect(turns.writes).toBe(RECEIVERS);
     expect(Math.max(...perTurn)).toBeLessThan(500);
+  });
+});
+
+describe('replays of very many subscriptions at once', () => {
+  const [RECEIVERS, RETAINED] = [60, 3000];
+
+  it('go on in turns, each to its end', () => {
+    const turns = new Turns({ ...LIMITS, retainedMessagesMax: RETAINED }, 0);
+    const { core } = turns;
+    for (let n = 0; n < RETAINED; n++) {
+      core.publish({ topicName: `r/${n}`, payload: 'x', qos: 0, retain: true });
+    }
+    const receivers = Array.from({ length: RECEIVERS }, () => turns.client());
+    turns.run(() => 0);
+    const sent = (): number => core.stats().publishSent;
+    const before = sent();
+    for (const session of receivers) core.subscribe(session, 'r/#', { qos: 0 });
+    const perTurn = turns.run(sent);
+    expect(sent() - before).toBe(RECEIVERS * RETAINED);
+    expect(Math.max(...perTurn)).toBeLessThanOrEqual(8192);
   });
 });
