@@ -20,7 +20,7 @@ export {
 export {
   openSession, closeSession, detachSession, restartSession, connectionOfSession, queuedMessages,
   queuedBytes, inflightMessages, setReceivePolicy, answerReceive, sessionExists, subscribe,
-  unsubscribe, replayRetained, subscriptionsOf, nextSubscription, describeSubscription,
+  unsubscribe, isSubscribed, replayRetained, subscriptionsOf, nextSubscription, describeSubscription,
   subscriptionOptions, subscriptionIdentifier, checkTopicFilter, checkTopicName,
 } from './abi/sessions';
 export {

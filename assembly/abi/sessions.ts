@@ -96,6 +96,13 @@ export function unsubscribe(handle: u32, filterLength: u32, shareNameLength: u32
   sessionAt(pointer).subscriptions--;
   return true;
 }
+/** Whether the session has a subscription to the filter at the exchange area; as in `subscribe`. */
+export function isSubscribed(handle: u32, filterLength: u32, shareNameLength: u32): bool {
+  const pointer = sessionOf(handle);
+  return pointer != 0 && findSubscription(
+    exchangeArea, filterLength, exchangeArea + filterLength, shareNameLength, pointer,
+  ) != 0;
+}
 /** Starts the replay of retained messages for the subscription to the filter in the exchange. */
 export function replayRetained(handle: u32, filterLength: u32, qos: u32): bool {
   const pointer = sessionOf(handle);

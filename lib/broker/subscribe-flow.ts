@@ -16,7 +16,7 @@ import type { BrokerContext } from './context.js';
 import { reportProblem } from './context.js';
 import { isLater, whenDecided } from './decision.js';
 import type { Soon } from './decision.js';
-import { BrokerError, messageOf } from './errors.js';
+import { messageOf } from './errors.js';
 import type { Identity } from './hooks.js';
 import {
   NOT_AUTHORIZED,
@@ -40,6 +40,9 @@ const RETAINED_NONE = 2;
 export class SubscribeFlow {
   readonly #context: BrokerContext;
   readonly #authorization: Authorization;
+  /** Filters of the packet in hand that there was no room for, and why: one line in the log. */
+  #refused = 0;
+  #refusal = '';
 
   constructor(context: BrokerContext, authorization: Authorization) {
     this.#context = context;
@@ -116,6 +119,7 @@ export class SubscribeFlow {
     const { core, store } = this.#context;
     const { session } = connection;
     if (session === undefined || connection.state !== 'connected') return;
+    this.#refused = 0;
     const codes = packet.subscriptions.map((request, position) => {
       // [MQTT-3.8.4-5] [MQTT-3.9.3-1]
       const code = decided[position];
@@ -141,6 +145,9 @@ export class SubscribeFlow {
   ): number {
     const { core, options } = this.#context;
     const { filter, shareName, noLocal, retainAsPublished } = request;
+    if (this.#isFull(session) && !core.isSubscribed(session.handle, filter, shareName)) {
+      return this.#refuse('limits.subscriptionsPerSessionMax is reached');
+    }
     const wanted: SubscribeOptions = {
       qos: granted as Qos,
       noLocal,
@@ -150,38 +157,24 @@ export class SubscribeFlow {
       subscriptionIdentifier: packet.subscriptionIdentifier,
     };
     try {
-      if (this.#isFull(session) && !this.#replaces(session, filter, wanted)) {
-        throw new BrokerError(
-          'NIDO_SUBSCRIBE_REFUSED',
-          'limits.subscriptionsPerSessionMax is reached',
-        );
-      }
       core.subscribe(session.handle, filter, wanted);
       this.#context.store.subscribed(session, request.topicFilter, wanted);
       return granted;
     } catch (error) {
-      this.#context.log.warn('subscription refused', {
-        client: session.clientId,
-        filter: request.topicFilter,
-        reason: messageOf(error),
-      });
-      return QUOTA_EXCEEDED;
+      return this.#refuse(messageOf(error));
     }
+  }
+
+  #refuse(reason: string): number {
+    this.#refused += 1;
+    this.#refusal = reason;
+    return QUOTA_EXCEEDED;
   }
 
   #isFull(session: Session): boolean {
     const { core, options } = this.#context;
     const held = core.sessionInfo(session.handle)?.subscriptions ?? 0;
     return held >= options.limits.subscriptionsPerSessionMax;
-  }
-
-  /** Whether this is a subscription that the session has already; without a list of all it has. */
-  #replaces(session: Session, filter: string, wanted: SubscribeOptions): boolean {
-    const { core } = this.#context;
-    const quiet = { ...wanted, retainHandling: RETAINED_NONE } as const;
-    const { existed } = core.subscribe(session.handle, filter, quiet);
-    if (!existed) core.unsubscribe(session.handle, filter, wanted.shareName);
-    return existed;
   }
 
   #tell(
@@ -191,6 +184,13 @@ export class SubscribeFlow {
   ): void {
     const { log, events } = this.#context;
     const { clientId } = session;
+    if (this.#refused !== 0) {
+      log.warn('subscriptions refused', {
+        client: clientId,
+        filters: this.#refused,
+        reason: this.#refusal,
+      });
+    }
     requests.forEach(({ topicFilter }, position) => {
       const code = codes[position];
       log.debug(code < FAILURE ? 'subscribed' : 'subscription refused', {

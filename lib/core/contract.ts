@@ -372,6 +372,7 @@ export interface CoreControl {
     session: SessionHandle, filter: string, options: SubscribeOptions,
   ): { readonly existed: boolean };
   unsubscribe(session: SessionHandle, filter: string, shareName?: string): boolean;
+  isSubscribed(session: SessionHandle, filter: string, shareName?: string): boolean;
   /** Filters as sent (with `$share/...`) and options. */
   subscriptionsOf(session: SessionHandle): { topicFilter: string; options: SubscribeOptions }[];
 

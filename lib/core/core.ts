@@ -106,6 +106,9 @@ export class Core extends ControlPackets implements CoreControl {
   unsubscribe(session: SessionHandle, filter: string, shareName?: string): boolean {
     return this.filters.unsubscribe(session, filter, shareName);
   }
+  isSubscribed(session: SessionHandle, filter: string, shareName?: string): boolean {
+    return this.filters.has(session, filter, shareName);
+  }
   subscriptionsOf(session: SessionHandle): { topicFilter: string; options: SubscribeOptions }[] {
     return this.filters.list(session);
   }

@@ -91,6 +91,7 @@ export interface CoreExports {
     identifier: number,
   ): number;
   unsubscribe(handle: number, filterLength: number, shareNameLength: number): number;
+  isSubscribed(handle: number, filterLength: number, shareNameLength: number): number;
   replayRetained(handle: number, filterLength: number, qos: number): number;
   subscriptionsOf(handle: number): number;
   nextSubscription(handle: number, after: number): number;

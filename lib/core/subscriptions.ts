@@ -65,6 +65,12 @@ export class Subscriptions {
     return this.x.unsubscribe(session, length, shareLength) !== 0;
   }
 
+  has(session: SessionHandle, filter: string, shareName?: string): boolean {
+    const length = this.put(filter);
+    const shareLength = shareName === undefined ? 0 : this.put(shareName, length);
+    return this.x.isSubscribed(session, length, shareLength) !== 0;
+  }
+
   list(session: SessionHandle): { topicFilter: string; options: SubscribeOptions }[] {
     const found: { topicFilter: string; options: SubscribeOptions }[] = [];
     let at = 0;

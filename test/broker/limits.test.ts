@@ -166,6 +166,31 @@ describe('connections and sessions', () => {
     subscribe('b');
     await peer.answer('90 04 0001 00 01');
   });
+
+  it('one packet with very many filters beyond it is one line in the log', async () => {
+    const filters = 20_000;
+    const lines: string[] = [];
+    const log = (level: string) => (...said: unknown[]) => {
+      lines.push(`${level} ${said.map(String).join(' ')}`);
+    };
+    await stage.broker({
+      limits: { subscriptionsPerSessionMax: 10 },
+      logger: { error: log('error'), warn: log('warn'), log: log('log') },
+    });
+    const peer = await rawClient('sub');
+    const list = Array.from({ length: filters }, (_, n) => Buffer.from(`${10_000 + n}`));
+    const body = Buffer.concat([
+      Buffer.from('000100', 'hex'),
+      ...list.map((filter) => Buffer.concat([Buffer.from([0, 5]), filter, Buffer.from([1])])),
+    ]);
+    const length = [(body.length & 127) | 128, ((body.length >> 7) & 127) | 128, body.length >> 14];
+    const codes = `${'01'.repeat(10)}${'97'.repeat(filters - 10)}`;
+    peer.send(`82${Buffer.from(length).toString('hex')}${body.toString('hex')}`);
+    await peer.answer(`90 a39c01 0001 00 ${codes}`);
+    const told = lines.filter((line) => line.includes('refused'));
+    expect(told).toHaveLength(1);
+    expect(told[0]).toContain('19990');
+  });
 });
 
 describe('queues', () => {

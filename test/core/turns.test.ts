@@ -139,3 +139,22 @@ describe('replays of very many subscriptions at once', () => {
     expect(Math.max(...perTurn)).toBeLessThanOrEqual(8192);
   });
 });
+
+describe('a session with very many subscriptions', () => {
+  it('may name a filter that very many others have again and again', () => {
+    const [OWN, OTHERS, AGAIN] = [10_000, 4000, 20_000];
+    const { core } = new Turns(LIMITS, 0);
+    const session = core.createSession();
+    core.subscribe(session, 'alone', { qos: 0 });
+    core.subscribe(session, 'alerts', { qos: 0 });
+    for (let n = 0; n < OTHERS; n++) core.subscribe(core.createSession(), 'alerts', { qos: 0 });
+    for (let n = 0; n < OWN; n++) core.subscribe(session, `own/${n}`, { qos: 0 });
+    const time = (filter: string): number => {
+      const began = performance.now();
+      for (let n = 0; n < AGAIN; n++) core.subscribe(session, filter, { qos: 0 });
+      return performance.now() - began;
+    };
+    time('alone');
+    expect(time('alerts')).toBeLessThan(10 * time('alone') + 20);
+  });
+});

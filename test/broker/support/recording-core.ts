@@ -141,6 +141,11 @@ export class RecordingCore implements CoreControl {
       .get(session)!
       .subscriptions.delete(shareName === undefined ? filter : `$share/${shareName}/${filter}`);
   }
+  isSubscribed(session: SessionHandle, filter: string, shareName?: string): boolean {
+    return this.sessions
+      .get(session)!
+      .subscriptions.has(shareName === undefined ? filter : `$share/${shareName}/${filter}`);
+  }
   subscriptionsOf(session: SessionHandle): { topicFilter: string; options: SubscribeOptions }[] {
     return [...this.sessions.get(session)!.subscriptions].map(([topicFilter, options]) => ({
       topicFilter,
