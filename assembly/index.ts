@@ -18,10 +18,11 @@ export {
   setInterceptors, passIntercepted, replaceIntercepted, dropIntercepted, beginPacket,
 } from './abi/connections';
 export {
-  openSession, closeSession, detachSession, restartSession, connectionOfSession, queuedMessages,
-  queuedBytes, inflightMessages, setReceivePolicy, answerReceive, sessionExists, subscribe,
-  unsubscribe, isSubscribed, replayRetained, subscriptionsOf, nextSubscription, describeSubscription,
-  subscriptionOptions, subscriptionIdentifier, checkTopicFilter, checkTopicName,
+  openSession, openMountedSession, closeSession, detachSession, restartSession,
+  connectionOfSession, queuedMessages, queuedBytes, inflightMessages, setReceivePolicy,
+  answerReceive, sessionExists, subscribe, unsubscribe, isSubscribed, replayRetained,
+  subscriptionsOf, nextSubscription, describeSubscription, subscriptionOptions,
+  subscriptionIdentifier, checkTopicFilter, checkTopicName,
 } from './abi/sessions';
 export {
   allocateMessage, messageBody, freeMessage, publish, settle, grant,

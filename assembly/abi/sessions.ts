@@ -4,10 +4,12 @@ import {
   findSubscription, subscribe as indexSubscribe, subscribeExisted,
   unsubscribe as indexUnsubscribe, writeTopicFilter,
 } from '../index/subscription-index';
+import { unpinTopic } from '../index/topic-intern';
 import { connectionAt } from '../session/connection';
 import { pump } from '../session/delivery';
 import { endSession, leave, restartExchanges } from '../session/ending';
 import { limitOf, setClock } from '../session/limits';
+import { pinMountPoint } from '../session/mount-point';
 import { forgetReceiveVerdicts, rememberReceive } from '../session/receive-verdicts';
 import { cancelReplay, startReplay } from '../session/replay';
 import { createSession, sessionAt, sessionOf } from '../session/session';
@@ -25,6 +27,15 @@ export function openSession(kind: u32, credit: u32, queueMessagesMax: u32, owner
   const session = sessionAt(pointer);
   if (owner != 0) session.owner = sessionOf(owner);
   return session.handle;
+}
+/** As `openSession`, for a client behind the mount point at the exchange area. */
+export function openMountedSession(kind: u32, mountLength: u32): u32 {
+  const mount = pinMountPoint(exchangeArea, mountLength);
+  if (mount == 0) return 0;
+  const handle = openSession(kind, 0, 0, 0);
+  if (handle == 0) unpinTopic(mount);
+  else sessionAt(sessionOf(handle)).mount = mount;
+  return handle;
 }
 export function closeSession(handle: u32, now: f64): void {
   setClock(now);

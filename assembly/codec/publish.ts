@@ -47,8 +47,16 @@ export let publishPayloadFormat: u32 = 0;
 export let publishForwardAt: u32 = 0;
 export let publishForwardLength: u32 = 0;
 let publishHasForwardable: bool = false;
+/** It has no other properties than those that are forwarded. */
+export let publishIsPlain: bool = true;
 /** How many u32 `subscriptionIdentifiers` (properties.ts) holds; only a server sends them. */
 export let publishSubscriptionIdentifierCount: u32 = 0;
+
+/** What is forwarded stands elsewhere, and is not what came. */
+export function setForwarded(at: u32, length: u32): void {
+  publishForwardAt = at;
+  publishForwardLength = length;
+}
 
 /** Parses a PUBLISH that a client sent; `header` is the first byte of the packet. */
 export function parsePublish(header: u8, at: u32, end: u32, version: u32): u32 {
@@ -117,6 +125,7 @@ function forgetProperties(at: u32): void {
   publishPayloadFormat = 0;
   publishForwardLength = 0;
   publishHasForwardable = false;
+  publishIsPlain = true;
   publishSubscriptionIdentifierCount = 0;
 }
 
@@ -131,6 +140,7 @@ function parsePublishProperties(at: u32, end: u32): u32 {
   publishForwardAt = properties.forwardedAt;
   publishForwardLength = properties.forwardedLength;
   publishHasForwardable = publishForwardLength != 0;
+  publishIsPlain = publishForwardLength == publishPropertiesLength;
   publishSubscriptionIdentifierCount = properties.lengthOf(SUBSCRIPTION_IDENTIFIER);
   return SUCCESS;
 }

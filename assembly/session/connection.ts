@@ -71,6 +71,7 @@ export class Connection {
   aliasOut: u32; // block: see topic-alias.ts
   verdicts: u32; // table: see verdict-table.ts
   interception: u32; // of the PUBLISH in hand: see switch/interception.ts
+  mount: u32; // of its session: see mount-point.ts
 }
 
 const connectionTable: HandleTable = changetype<HandleTable>(memory.data(16));

@@ -19,8 +19,10 @@ import { deliverEntryToHandler } from './handler-delivery';
 import { holdAt } from './holds';
 import { count, limitOf } from './limits';
 import { isExpired, messageAt, messageBytes, topicOf } from './message-block';
+import { isBelowMount } from './mount-point';
 import {
-  frameBytes, setFrameIdentifier, setFrameIdentifiers, setSourceFromMessage, writeFrame,
+  frameBytes, lookThrough, setFrameIdentifier, setFrameIdentifiers, setSourceFromMessage,
+  sourceTopicAt, sourceTopicLength, writeFrame,
 } from './publish-writer';
 import { finishEntry, removeEntry } from './queue-end';
 import {
@@ -159,6 +161,14 @@ function sendNext(session: Session, connection: Connection): bool {
     }
   }
   setSourceFromMessage(entry.message);
+  if (session.mount != 0) {
+    if (!isBelowMount(session.mount, sourceTopicAt, sourceTopicLength)) {
+      // From a member of its group that sees more than it does.
+      finishEntry(session, pointer, SUCCESS, DROP_NOT_AUTHORIZED);
+      return true;
+    }
+    lookThrough(session.mount);
+  }
   if (entry.flags & FLAG_IDENTIFIERS) {
     setFrameIdentifiers(keptIdentifiersAt(entry), keptIdentifiersLength(entry));
   } else {

@@ -5,11 +5,15 @@
  */
 import { EXPIRY_NONE } from '../shared/abi';
 import { PUBLISH } from '../shared/control-packet';
+import { findResponseTopic } from '../codec/forwarded';
 import { vbiSize, writeVbi } from '../codec/variable-byte-integer';
-import { copyWithSlack, storeFourBytes, storeTwoBytes } from '../memory/bytes';
+import {
+  copyWithSlack, loadTwoBytes, storeFourBytes, storeTwoBytes,
+} from '../memory/bytes';
 import {
   forwardOf, messageAt, payloadOf, remainingExpiry, topicOf,
 } from './message-block';
+import { isBelowMount, mountedBytes } from './mount-point';
 
 const PROPERTY_MESSAGE_EXPIRY: u8 = 2;
 const PROPERTY_TOPIC_ALIAS: u8 = 35;
@@ -37,6 +41,7 @@ export function setSource(
   sourcePayloadAt = payloadAt;
   sourcePayloadLength = payloadLength;
   sourceExpiry = expiry;
+  viewMount = 0;
 }
 
 export function setSourceFromMessage(message: u32): void {
@@ -46,6 +51,36 @@ export function setSourceFromMessage(message: u32): void {
     payloadOf(message), block.payloadLength, remainingExpiry(block.expiresAt),
   );
 }
+
+/**
+ * The mount point that the source is written for; 0 = names are written as they are. With it hold:
+ */
+export let viewMount: u32 = 0;
+/** Bytes of the Topic Name that the receiver does not see. */
+let viewSkip: u32 = 0;
+/** Its Response Topic property, when that changes; else 0. */
+let viewResponseAt: u32 = 0;
+/** Bytes that are taken from behind the property's length, or all of it when it is left out. */
+let viewResponseCut: u32 = 0;
+let viewLeavesOut: bool = false;
+
+/** Writes for receivers behind `mount` from here on, until the next source is set. */
+export function lookThrough(mount: u32): void {
+  viewMount = mount;
+  if (mount == 0) return;
+  viewSkip = mountedBytes(mount, sourceTopicAt, sourceTopicLength);
+  viewResponseAt = sourceForwardLength == 0
+    ? 0 : findResponseTopic(sourceForwardAt, sourceForwardAt + sourceForwardLength);
+  viewResponseCut = 0;
+  if (viewResponseAt == 0) return;
+  const at = viewResponseAt + STRING_PROPERTY_HEADER_BYTES;
+  const length = loadTwoBytes(viewResponseAt + 1);
+  // A topic outside of the mount point is none that the receiver could answer to.
+  viewLeavesOut = !isBelowMount(mount, at, length);
+  viewResponseCut = viewLeavesOut
+    ? STRING_PROPERTY_HEADER_BYTES + length : mountedBytes(mount, at, length);
+}
+const STRING_PROPERTY_HEADER_BYTES: u32 = 3; // id and length
 
 // What differs from receiver to receiver.
 /** Topic Alias to write; 0 = none. With `aliasKnown` the Topic Name is left empty. */
@@ -76,11 +111,13 @@ export function setFrameIdentifier(identifier: u32): void {
 
 @inline
 function frameTopicLength(): u32 {
-  return frameAliasKnown ? 0 : sourceTopicLength;
+  if (frameAliasKnown) return 0;
+  return viewMount == 0 ? sourceTopicLength : sourceTopicLength - viewSkip;
 }
 
 function propertyBytes(): u32 {
   let bytes = sourceForwardLength + frameIdentifiersLength;
+  if (viewMount != 0) bytes -= viewResponseCut;
   if (sourceExpiry != EXPIRY_NONE) bytes += EXPIRY_PROPERTY_BYTES;
   if (frameAlias != 0) bytes += ALIAS_PROPERTY_BYTES;
   return bytes;
@@ -113,7 +150,7 @@ export function writeFrameHead(
   const topicLength = frameTopicLength();
   storeTwoBytes(at, topicLength);
   at += 2;
-  copyWithSlack(at, sourceTopicAt, topicLength);
+  copyWithSlack(at, sourceTopicAt + (viewMount == 0 ? 0 : viewSkip), topicLength);
   at += topicLength;
   if (qos != 0) {
     frameIdentifierOffset = at - to;
@@ -142,11 +179,30 @@ function writeProperties(start: u32): u32 {
   }
   // [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]:
   // unaltered, in order
-  copyWithSlack(at, sourceForwardAt, sourceForwardLength);
-  at += sourceForwardLength;
+  at = writeForwarded(at);
   // [MQTT-3.3.4-3] [MQTT-3.3.4-4] [MQTT-3.3.4-5]: the identifiers of all subscriptions that matched
   copyWithSlack(at, frameIdentifiersAt, frameIdentifiersLength);
   return at + frameIdentifiersLength;
+}
+
+function writeForwarded(to: u32): u32 {
+  if (viewMount == 0 || viewResponseCut == 0) {
+    copyWithSlack(to, sourceForwardAt, sourceForwardLength);
+    return to + sourceForwardLength;
+  }
+  let from = viewResponseAt;
+  let at = to + (from - sourceForwardAt);
+  memory.copy(to, sourceForwardAt, from - sourceForwardAt);
+  if (!viewLeavesOut) {
+    store<u8>(at, load<u8>(from));
+    storeTwoBytes(at + 1, loadTwoBytes(from + 1) - viewResponseCut);
+    at += STRING_PROPERTY_HEADER_BYTES;
+    from += STRING_PROPERTY_HEADER_BYTES;
+  }
+  from += viewResponseCut;
+  const rest = sourceForwardAt + sourceForwardLength - from;
+  memory.copy(at, from, rest);
+  return at + rest;
 }
 
 /** Writes a whole packet to `to`, which has `frameBytes` and slack. */

@@ -22,6 +22,7 @@ import { STATE_OPEN, WAITING_SUBACK, connectionAt } from './connection';
 import { pump } from './delivery';
 import { limitOf } from './limits';
 import { holdMessage, isExpired, messageAt, releaseMessage, topicOf } from './message-block';
+import { isBelowMount } from './mount-point';
 import { FLAG_RETAIN, createEntry, entryAt } from './queue-entry';
 import { Session, sessionAt } from './session';
 import { offerStored } from './resume';
@@ -203,7 +204,7 @@ function advance(session: Session): bool {
       if (walkDone) endReplay(session, pointer);
       continue;
     }
-    if (isExpired(message)) continue;
+    if (isExpired(message) || !isSeen(session, message)) continue;
     if (!give(session, replay, message)) {
       holdMessage(message);
       replay.held = message;
@@ -213,6 +214,12 @@ function advance(session: Session): bool {
     if (!hasRoom(session)) return false;
   }
   return false;
+}
+
+/** A wildcard in the first level reaches what is above the mount point of the session, too. */
+function isSeen(session: Session, message: u32): bool {
+  return session.mount == 0 ||
+    isBelowMount(session.mount, topicOf(message), messageAt(message).topicLength);
 }
 
 function beginWalk(replay: Replay): bool {

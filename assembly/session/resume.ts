@@ -43,6 +43,7 @@ export function rewind(session: Session): void {
 export function attach(session: Session, connection: Connection): void {
   session.connection = changetype<u32>(connection);
   connection.session = changetype<u32>(session);
+  connection.mount = session.mount;
   session.noHold = 0;
   forgetReceive(session);
 }
@@ -50,6 +51,7 @@ export function attach(session: Session, connection: Connection): void {
 export function detach(session: Session): void {
   if (session.connection == 0) return;
   connectionAt(session.connection).session = 0;
+  connectionAt(session.connection).mount = 0;
   session.connection = 0;
   rewind(session);
 }

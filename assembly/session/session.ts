@@ -9,6 +9,7 @@
 import { MEMORY_RECORD } from '../shared/memory-class';
 import { allocateZeroed, release } from '../memory/blocks';
 import { COUNT_SESSIONS } from '../shared/abi';
+import { unpinTopic } from '../index/topic-intern';
 import { count } from './limits';
 import { HandleTable, giveHandle, handleTableBytes, resolveHandle, takeHandle } from './handles';
 import { freeVerdicts } from './verdict-table';
@@ -30,6 +31,12 @@ export class Session {
   handle: u32;
   connection: u32; // 0 = offline
   kind: u32; // SESSION_* bits
+  // What routing asks of every receiver stands together.
+  mount: u32; // mount-point.ts; 0 = it sees all topics
+  // client role: the session of the uplink whose messages this handler gets; 0 = the broker's
+  owner: u32;
+  // POLICY_ASK: every topic is asked about before it leaves (receive-verdicts.ts)
+  receivePolicy: u32;
   queueHead: u32;
   queueTail: u32;
   pendingHead: u32;
@@ -58,8 +65,6 @@ export class Session {
   replayNext: u32; // list of sessions whose replay can go on
   replayListed: u32;
   credit: u32; // handler session: deliveries it may still take
-  // client role: the session of the uplink whose messages this handler gets; 0 = the broker's
-  owner: u32;
   endNext: u32; // list of sessions whose end is under way
   starved: u32; // 1 = stands in the list of starving.ts
   starvedNext: u32;
@@ -68,8 +73,6 @@ export class Session {
   gated: u32; // entries that wait for their commit
   storing: u32; // those of them that the host has been told about
   endedHandle: u32; // what `handle` was before the end of a durable session
-  // POLICY_ASK: every topic is asked about before it leaves (receive-verdicts.ts)
-  receivePolicy: u32;
   receiveVerdicts: u32; // table: see verdict-table.ts
   asking: u32; // serial number of the topic that the control plane was asked about, 0 = none
 }
@@ -292,6 +295,7 @@ export function releaseInbound(session: Session): void {
 export function freeSession(session: Session): void {
   if (session.identifiers != 0) release(MEMORY_RECORD, session.identifiers);
   freeVerdicts(session.receiveVerdicts);
+  if (session.mount != 0) unpinTopic(session.mount);
   releaseInbound(session);
   release(MEMORY_RECORD, changetype<u32>(session));
 }

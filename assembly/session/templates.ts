@@ -4,14 +4,16 @@
  * layout that leaves is its own template.
  *
  * Four layouts: 3.x or 5.0, without or with a Packet Identifier. A template is made when the first
- * receiver needs it.
+ * receiver needs it. There are two sets of four: for receivers that see all names, and for those
+ * behind the mount point that was looked through last.
  */
 import { copyWithSlack, storeTwoBytes } from '../memory/bytes';
 import { PUBLISH } from '../shared/control-packet';
 import { Connection } from './connection';
 import {
-  frameBytes, frameIdentifierOffset, setFrameAlias, setFrameIdentifiers, sourceForwardLength,
-  sourcePayloadAt, sourcePayloadLength, sourceTopicLength, writeFrameHead,
+  frameBytes, frameIdentifierOffset, lookThrough, setFrameAlias, setFrameIdentifiers,
+  sourceForwardLength, sourcePayloadAt, sourcePayloadLength, sourceTopicLength, viewMount,
+  writeFrameHead,
 } from './publish-writer';
 import { reserveForPublish } from './slab';
 
@@ -25,14 +27,17 @@ const WHOLE_BYTES_MAX: u32 = 2048;
 const HEAD_OVERHEAD_BYTES: u32 = 32; // fixed header, lengths, identifier, expiry: generous
 const TEMPLATE_STRIDE: u32 = 3072 + 64;
 
-const scratch: usize = memory.data(12544, 16);
-if (LAYOUTS * TEMPLATE_STRIDE > 12544) ERROR('layout drift: templates');
+const scratch: usize = memory.data(25088, 16);
+if (2 * LAYOUTS * TEMPLATE_STRIDE > 25088) ERROR('layout drift: templates');
 
 /**
  * Per layout: `at` (0 = not made), `length` (of the part in one piece), `identifierOffset`, `tail`
  * (payload bytes that follow).
  */
-const table: usize = memory.data(64);
+const table: usize = memory.data(128);
+const SET_BYTES: u32 = 64;
+/** Whose templates the second set has; 0 = it is empty. */
+let mountOfSet: u32 = 0;
 
 @inline
 export function layoutOf(version: u32, qos: u32): u32 {
@@ -40,16 +45,29 @@ export function layoutOf(version: u32, qos: u32): u32 {
 }
 @inline
 function rowOf(layout: u32): u32 {
-  return <u32>table + (layout << 4);
+  return <u32>table + (viewMount == 0 ? 0 : SET_BYTES) + (layout << 4);
 }
 
 /** Forgets the templates of the last message. */
 @inline
 export function clearTemplates(): void {
-  v128.store(table, i64x2.splat(0), 0);
-  v128.store(table, i64x2.splat(0), 16);
-  v128.store(table, i64x2.splat(0), 32);
-  v128.store(table, i64x2.splat(0), 48);
+  clearSet(<u32>table);
+  mountOfSet = 0;
+}
+@inline
+function clearSet(at: u32): void {
+  v128.store(at, i64x2.splat(0), 0);
+  v128.store(at, i64x2.splat(0), 16);
+  v128.store(at, i64x2.splat(0), 32);
+  v128.store(at, i64x2.splat(0), 48);
+}
+
+/** Templates are for receivers behind `mount` from here on. */
+export function lookThroughTemplates(mount: u32): void {
+  lookThrough(mount);
+  if (mount == 0 || mount == mountOfSet) return;
+  clearSet(<u32>table + SET_BYTES);
+  mountOfSet = mount;
 }
 
 /**
@@ -71,7 +89,8 @@ function makeTemplate(layout: u32): bool {
   const qos = layout & 1; // stands for any QoS above 0; the first byte is set per receiver
   setFrameAlias(0, 0);
   setFrameIdentifiers(0, 0);
-  const at = <u32>scratch + layout * TEMPLATE_STRIDE;
+  const place = viewMount == 0 ? layout : LAYOUTS + layout;
+  const at = <u32>scratch + place * TEMPLATE_STRIDE;
   const end = writeFrameHead(at, version, 0, qos, 0);
   let length = end - at;
   let tail = sourcePayloadLength;

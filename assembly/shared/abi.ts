@@ -207,6 +207,7 @@ export const DETAIL_TOPIC_LEVELS: u32 = 11;
 export const DETAIL_PAYLOAD_FORMAT: u32 = 12;
 export const DETAIL_ACKNOWLEDGEMENT: u32 = 13;
 export const DETAIL_VERSION: u32 = 14;
+export const DETAIL_TOPIC_LENGTH: u32 = 15;
 
 /** Limits and settings of the core: `setLimit(id, value)`. */
 export const LIMIT_PACKET_BYTES: u32 = 0;

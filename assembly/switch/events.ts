@@ -16,7 +16,7 @@ import { count, limitOf } from '../session/limits';
 import {
   createMessage, holdMessage, messageAt, releaseMessage, topicOf,
 } from '../session/message-block';
-import { MEMORY_RECORD } from '../shared/memory-class';
+import { MEMORY_MESSAGE, MEMORY_RECORD } from '../shared/memory-class';
 
 const ROWS_MAX: u32 = 16384;
 /** Rows that only control events may use: a flood of deliveries cannot push out a failure. */
@@ -200,6 +200,32 @@ export function tellDropped(
   setColumn(row, 6, message);
 }
 const DROPPED_MESSAGE: u32 = 6;
+
+/**
+ * Blocks that rows may point into, chained by their first word: what belongs to no message and
+ * must outlive the packet that it was made for.
+ */
+let keptHead: u32 = 0;
+export const KEPT_HEADER_BYTES: u32 = 4;
+
+/**
+ * Takes a block (MEMORY_MESSAGE) until the rows that may point into it have been read; answers
+ * where its content begins.
+ */
+export function releaseAfterRows(block: u32): u32 {
+  if (rowCount == 0) releaseKept();
+  store<u32>(block, keptHead);
+  keptHead = block;
+  return block + KEPT_HEADER_BYTES;
+}
+
+function releaseKept(): void {
+  while (keptHead != 0) {
+    const block = keptHead;
+    keptHead = load<u32>(block);
+    release(MEMORY_MESSAGE, block);
+  }
+}
 
 /** The host has read every row. */
 export function clearRows(): void {

@@ -17,9 +17,10 @@
 import {
   COUNT_PUBLISH_RECEIVED, DETAIL_MEMORY, DETAIL_PAYLOAD_FORMAT, DETAIL_QOS, DETAIL_QUOTA,
   DETAIL_RECEIVE_MAXIMUM, DETAIL_RETAIN, DETAIL_TOPIC_ALIAS, DETAIL_TOPIC_LEVELS,
-  DROP_EXPIRED, DROP_MEMORY, DROP_NOT_AUTHORIZED, DROP_NO_RECEIVER_ROOM, EXPIRY_NONE,
-  LIMIT_MAXIMUM_QOS, LIMIT_RECEIVE_MAXIMUM, LIMIT_RETAIN_AVAILABLE, LIMIT_TOPIC_LEVELS,
-  LIMIT_VALIDATE_PAYLOAD, POLICY_ALLOW, POLICY_DENY, ROLE_CLIENT, ROW_AUTHORIZE,
+  DROP_EXPIRED, DROP_MEMORY, DROP_NOT_AUTHORIZED, DROP_NO_RECEIVER_ROOM,
+  EXPIRY_NONE, LIMIT_MAXIMUM_QOS, LIMIT_RECEIVE_MAXIMUM, LIMIT_RETAIN_AVAILABLE,
+  LIMIT_TOPIC_LEVELS, LIMIT_VALIDATE_PAYLOAD, POLICY_ALLOW, POLICY_DENY, ROLE_CLIENT,
+  ROW_AUTHORIZE,
 } from '../shared/abi';
 import {
   PUBACK, PUBLISH_DUP, PUBLISH_QOS_MASK, PUBLISH_QOS_SHIFT, PUBLISH_RETAIN, PUBREC,
@@ -33,22 +34,25 @@ import { subscriptionIdentifiers } from '../codec/properties';
 import {
   isPayloadFormatValid, parsePublish, parsePublishFromServer, publishExpiry, publishForwardAt,
   publishForwardLength, publishPacketIdentifier, publishPayloadAt, publishPayloadFormat,
-  publishPayloadLength, publishPropertiesLength, publishSubscriptionIdentifierCount,
+  publishIsPlain, publishPayloadLength, publishSubscriptionIdentifierCount,
   publishTopicAlias, publishTopicAt, publishTopicLength,
 } from '../codec/publish';
 import { retainedFind } from '../index/retained-index';
 import { TopicEntry, internTopic, pinTopic } from '../index/topic-intern';
 import { topicLevelsOf } from '../topic/topic-filter';
-import { Connection } from '../session/connection';
+import { Connection, STATE_CLOSED } from '../session/connection';
 import { failConnection } from '../session/failure';
 import { REASON_FAILURE, acknowledge, adoptOrphan } from '../session/holds';
 import { clock, count, limitOf } from '../session/limits';
+import { isBelowMount, mountedBytes } from '../session/mount-point';
 import { messageAt, remainingExpiry, topicOf } from '../session/message-block';
 import {
   setSource, setSourceFromMessage, sourcePayloadLength, sourceTopicAt, sourceTopicLength,
 } from '../session/publish-writer';
 import { addInbound, hasInbound, removeInbound, sessionAt } from '../session/session';
-import { adoptTemplate, clearTemplates, layoutOf } from '../session/templates';
+import {
+  adoptTemplate, clearTemplates, layoutOf, lookThroughTemplates,
+} from '../session/templates';
 import { bindAlias, topicOfAlias } from '../session/topic-alias';
 import { VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN } from '../session/verdict-table';
 import { cachedVerdict, rememberVerdict } from '../session/verdicts';
@@ -59,6 +63,7 @@ import {
   somebodyIntercepts, takeReplacement,
 } from './interception';
 import { beginHostPublish, beginPeerPublish, endPublish } from './publisher';
+import { mountForwarded, mountTopicName } from './mounted-publish';
 import { storeRetained } from './retain';
 import { deliverRouted, discardRouted, prepareRoute } from './route';
 import {
@@ -74,6 +79,7 @@ const PUBLISH_DONE: u32 = 0;
 export const PUBLISH_ASK: u32 = 1;
 
 const SYS: u32 = 0x53595324; // "$SYS", little-endian
+const SYS_BYTES: u32 = 4;
 
 // The packet in hand.
 let qos: u32 = 0;
@@ -98,6 +104,7 @@ export function receivePublish(
   }
   topic = topicOfPacket(connection);
   if (topic == 0 || connection.session == 0) return PUBLISH_DONE;
+  if (connection.mount != 0 && !mountForwarded(connection)) return PUBLISH_DONE;
   if (!fromServer && !keepsPromises(connection)) return PUBLISH_DONE;
   if (qos != 0 && isRepeated(connection)) return PUBLISH_DONE;
   if (!fromServer) {
@@ -151,7 +158,9 @@ function topicOfPacket(connection: Connection): u32 {
     failConnection(connection, TOPIC_NAME_INVALID, DETAIL_TOPIC_LEVELS);
     return 0;
   }
-  const entry = internTopic(publishTopicAt, length);
+  const entry = connection.mount == 0
+    ? internTopic(publishTopicAt, length) : mountTopicName(connection);
+  if (connection.state == STATE_CLOSED) return 0;
   if (entry == 0 || (alias != 0 && !bindAlias(connection, alias, entry))) {
     failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
     return 0;
@@ -220,8 +229,7 @@ function isRepeated(connection: Connection): bool {
 function verdictFor(connection: Connection): u32 {
   const answered = connection.answered;
   connection.answered = 0; // it is for this packet and no other
-  const name = changetype<TopicEntry>(topic);
-  if (name.length >= 4 && load<u32>(name.bytes) == SYS) {
+  if (isSys(connection)) {
     connection.answerReason = <u8>NOT_AUTHORIZED; // $SYS is the server's own [MQTT-4.7.2-1]
     return VERDICT_DENIED;
   }
@@ -250,6 +258,18 @@ function verdictFor(connection: Connection): u32 {
   setColumn(row, 4, entry.bytes);
   setColumn(row, 5, entry.length);
   return VERDICT_UNKNOWN;
+}
+
+/** By the name that the client gave, or that an interceptor did. */
+@inline
+function isSys(connection: Connection): bool {
+  const name = changetype<TopicEntry>(topic);
+  const mount = connection.mount;
+  if (name.length < SYS_BYTES) return false;
+  if (load<u32>(name.bytes) == SYS) return true;
+  if (mount == 0 || !isBelowMount(mount, name.bytes, name.length)) return false;
+  const skip = mountedBytes(mount, name.bytes, name.length);
+  return name.length >= SYS_BYTES + skip && load<u32>(name.bytes + skip) == SYS;
 }
 
 /**
@@ -303,8 +323,8 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
   } else {
     setSourceFromPacket(publishExpiry < 0 ? EXPIRY_NONE : <u32>publishExpiry);
     clearTemplates();
-    const isPlain = connection.version != 5 || publishPropertiesLength == publishForwardLength;
-    if (publishTopicAlias == 0 && isPlain) {
+    if (connection.mount != 0) lookThroughTemplates(connection.mount);
+    if (publishTopicAlias == 0 && (connection.version != 5 || publishIsPlain)) {
       // As it came is as it leaves: flags and identifier are set per receiver.
       const identifierAt = bodyAt + 2 + publishTopicLength - packetAt;
       adoptTemplate(layoutOf(connection.version, qos), packetAt, end - packetAt, identifierAt);

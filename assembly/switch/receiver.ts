@@ -8,7 +8,9 @@ import {
   localReceiver,
 } from '../index/match-cache';
 import { OPTION_QOS, OPTION_RETAIN_AS_PUBLISHED, Subscription } from '../index/subscription';
-import { sessionAt } from '../session/session';
+import { TopicEntry } from '../index/topic-intern';
+import { isBelowMount } from '../session/mount-point';
+import { Session, sessionAt } from '../session/session';
 import {
   isWanted, routedOwner, routedPublisher, routedQos, routedRetain, routedTopic,
 } from './routed';
@@ -39,6 +41,7 @@ export function resolve(found: Receiver): bool {
   }
   const session = sessionAt(receiver.session);
   if (session.owner != routedOwner) return false;
+  if (session.mount != 0 && !isSeen(session)) return false;
   const subscription = changetype<Subscription>(receiver.subscription);
   if (!isWanted(subscription.identifier)) return false;
   toSession = receiver.session;
@@ -52,11 +55,19 @@ export function resolve(found: Receiver): bool {
   return true;
 }
 
+/** The filter `#` of a client behind a mount point also matches what is right above that. */
+function isSeen(session: Session): bool {
+  const name = changetype<TopicEntry>(routedTopic);
+  return isBelowMount(session.mount, name.bytes, name.length);
+}
+
 /** The same for the chosen member of a group. */
 export function resolveMember(group: u32, member: u32): bool {
   if (member == 0) return false;
   const subscription = changetype<Subscription>(member);
-  if (sessionAt(subscription.session).owner != routedOwner) return false;
+  const session = sessionAt(subscription.session);
+  if (session.owner != routedOwner) return false;
+  if (session.mount != 0 && !isSeen(session)) return false;
   toSession = subscription.session;
   // [MQTT-4.8.2-3]
   toQos = min<u32>(subscription.options & OPTION_QOS, routedQos);

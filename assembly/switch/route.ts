@@ -19,11 +19,15 @@ import { STATE_OPEN, Connection, connectionAt } from '../session/connection';
 import { OFFER_TAKEN, entryWasSent, offerEntry } from '../session/delivery';
 import { count, limitOf } from '../session/limits';
 import { holdMessage } from '../session/message-block';
-import { sourcePayloadLength, sourceTopicAt, sourceTopicLength } from '../session/publish-writer';
+import {
+  sourcePayloadLength, sourceTopicAt, sourceTopicLength, viewMount,
+} from '../session/publish-writer';
 import { FLAG_RETAIN, entryAt, freeEntry } from '../session/queue-entry';
 import { receiveVerdict } from '../session/receive-verdicts';
 import { Session, sessionAt, takeIdentifier } from '../session/session';
-import { appendTemplate, hasTemplate, layoutOf, templateBytes } from '../session/templates';
+import {
+  appendTemplate, hasTemplate, layoutOf, lookThroughTemplates, templateBytes,
+} from '../session/templates';
 import { VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN } from '../session/verdict-table';
 import { isAtBound } from '../session/withholding';
 import { spend } from './budget';
@@ -111,6 +115,7 @@ function deliver(receiver: Receiver): void {
     deliverEntry(session, entry, verdict);
   } else {
     countTaken();
+    if (session.mount != viewMount) lookThroughTemplates(session.mount);
     if (session.kind & SESSION_HANDLER) deliverToHandler(session);
     else deliverQos0(session, verdict);
   }
@@ -170,6 +175,7 @@ function sendAtOnce(session: Session, connection: Connection, pointer: u32): boo
     session.inflightCount >= connection.sendQuota ||
       connection.txBytes >= limitOf(LIMIT_SLAB_WATERMARK)
   ) return false;
+  if (session.mount != viewMount) lookThroughTemplates(session.mount);
   const layout = layoutOf(connection.version, entry.qos);
   if (connection.maximumPacketSize != 0 && templateBytes(layout) > connection.maximumPacketSize) {
     return false;

@@ -28,6 +28,12 @@ export interface ListenerSettings extends ListenerOptions {
    * their topic. The engine's durability when left out.
    */
   readonly durability?: Durability;
+  /**
+   * A prefix for the topics of all clients that come in here, for example `tenant-a/`: they see
+   * what is below it and nothing else. `%c` and `%u` stand for the client's identifier and user
+   * name, which then may not hold `/` or wildcards. Sessions belong to their mount point.
+   */
+  readonly mountPoint?: string;
 }
 
 export interface LimitSettings {

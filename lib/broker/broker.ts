@@ -17,6 +17,7 @@ import { ControlPlane } from './control-plane.js';
 import type { CoreFactory } from './control-plane.js';
 import { Doors, anonymousRule } from './doors.js';
 import { DurabilityRules } from './durability-rules.js';
+import { UNMOUNTED } from './mount-point.js';
 import { BrokerError, messageOf } from './errors.js';
 import type { ClientDescription } from './events.js';
 import type { MessageHandler, SubscribeHandlerOptions, Subscription } from './handlers.js';
@@ -60,6 +61,8 @@ export interface DisconnectClientOptions {
   readonly reason?: string;
   /** Default `keep`: the client may come back to it. */
   readonly session?: 'keep' | 'end';
+  /** Of the client's listener, where that has one. */
+  readonly mountPoint?: string;
 }
 
 /** What comes in by `accept` is of this process: as good as a door on loopback. */
@@ -99,6 +102,7 @@ export class Broker {
     this.#attached = {
       name: 'attached',
       anonymous: anonymousRule(ATTACHED, this.options),
+      mountPoint: UNMOUNTED,
     };
     this.#emitter = new BrokerEmitter((name, error) => this.#listenerThrew(name, error));
     this.#internals = internals;
@@ -216,14 +220,15 @@ export class Broker {
     return clients;
   }
 
-  client(clientId: string): ClientInfo | undefined {
-    const connection = this.#plane.sessions.get(clientId)?.connection;
+  /** `mountPoint`: of its listener, where that has one. */
+  client(clientId: string, mountPoint = UNMOUNTED): ClientInfo | undefined {
+    const connection = this.#plane.sessions.get({ clientId, mountPoint })?.connection;
     return connection === undefined ? undefined : this.#clientInfo(connection);
   }
 
   /** What waits for a session, connected or not; undefined when there is none. */
-  session(clientId: string): SessionInfo | undefined {
-    const session = this.#plane.sessions.get(clientId);
+  session(clientId: string, mountPoint = UNMOUNTED): SessionInfo | undefined {
+    const session = this.#plane.sessions.get({ clientId, mountPoint });
     return session === undefined ? undefined : this.#plane.core.sessionInfo(session.handle);
   }
 
@@ -231,11 +236,12 @@ export class Broker {
   disconnectClient(clientId: string, options: DisconnectClientOptions = {}): boolean {
     const { reasonCode = ADMINISTRATIVE_ACTION, reason = 'disconnected by the broker' } = options;
     checkDisconnectCode(reasonCode);
-    const session = this.#plane.sessions.get(clientId);
+    const owner = { clientId, mountPoint: options.mountPoint ?? UNMOUNTED };
+    const session = this.#plane.sessions.get(owner);
     if (session === undefined) return false;
     const { connection } = session;
     if (connection !== undefined) this.#plane.connections.cutOff(connection, reasonCode, reason);
-    const left = this.#plane.sessions.get(clientId);
+    const left = this.#plane.sessions.get(owner);
     if (options.session === 'end' && left !== undefined)
       this.#plane.sessions.end(left, 'administrative');
     return connection !== undefined || options.session === 'end';

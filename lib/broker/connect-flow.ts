@@ -8,7 +8,7 @@
  * ignored.
  */
 import { randomUUID } from 'node:crypto';
-import type { AuthPacket, ConnectPacket } from '../core/contract.js';
+import type { AuthPacket, ConnectPacket, WillMessage } from '../core/contract.js';
 import type { Authentication, Decided } from './authentication.js';
 import type { Authorization } from './authorization.js';
 import {
@@ -24,6 +24,7 @@ import type { BrokerContext } from './context.js';
 import { reportProblem } from './context.js';
 import { whenDecided } from './decision.js';
 import type { ConnectRequest, EnhancedAuthenticator, EnhancedStep, Identity } from './hooks.js';
+import { mountConnect, named } from './mount-point.js';
 import {
   BAD_AUTHENTICATION_METHOD,
   CONTINUE_AUTHENTICATION,
@@ -277,14 +278,21 @@ export class ConnectFlow {
     // [MQTT-3.1.3-6]
     const assigned = packet.clientIdentifier === '' ? `nido-${randomUUID()}` : undefined;
     if (assigned !== undefined) connection.clientId = assigned; // [MQTT-3.2.2-16]
+    const mount = mountConnect(connection, packet, result.username ?? packet.username);
+    if ('refused' in mount) {
+      this.#connections.refuse(connection, NOT_AUTHORIZED, mount.refused);
+      return;
+    }
+    connection.mountPoint = mount.mountPoint;
     this.#setIdentity(connection, result, packet.username);
-    const admission = { packet, assigned, data, endsStored: false };
-    if (packet.will === undefined) {
+    const { will } = mount;
+    const admission = { packet, will, assigned, data, endsStored: false };
+    if (will === undefined) {
       this.#admit(connection, admission);
       return;
     }
     whenDecided(
-      this.#authorization.canPublish(connection.identity!, packet.will.topicName, packet.will),
+      this.#authorization.canPublish(connection.identity!, will.topicName, will),
       (granted) => {
         if (granted) this.#admit(connection, admission);
         else
@@ -301,7 +309,7 @@ export class ConnectFlow {
   #setIdentity(connection: ClientConnection, result: Success, username: string | undefined): void {
     const { wheel, clock } = this.#context;
     const identity: Identity = {
-      clientId: connection.clientId,
+      ...named(connection),
       username: result.username ?? username,
       roles: result.roles,
       claims: result.claims,
@@ -316,7 +324,7 @@ export class ConnectFlow {
 
   #admit(connection: ClientConnection, admission: Admission): void {
     if (connection.state !== 'deciding') return;
-    const existing = this.#sessions.get(connection.clientId);
+    const existing = this.#sessions.get(connection);
     const refusal = this.#admissionRefusal(connection, existing);
     if (refusal !== undefined) {
       this.#connections.refuse(connection, refusal.reasonCode, refusal.reason);
@@ -331,12 +339,12 @@ export class ConnectFlow {
       );
     }
     // Taking over may have ended the session: its expiry was 0, and its connection has just closed.
-    const kept = this.#sessions.get(connection.clientId);
+    const kept = this.#sessions.get(connection);
     const endsStored = admission.packet.cleanStart && (kept?.storeId ?? 0) !== 0;
     // 3.1.1 [MQTT-3.1.2-6] [MQTT-3.1.4-3], 5.0 [MQTT-3.1.2-4] [MQTT-3.1.4-4]
     if (kept !== undefined && admission.packet.cleanStart) this.#sessions.end(kept, 'clean-start');
     else if (kept !== undefined) this.#sessions.resume(kept); // 5.0 [MQTT-3.1.2-5]
-    this.#accept(connection, { ...admission, endsStored }, this.#sessions.get(connection.clientId));
+    this.#accept(connection, { ...admission, endsStored }, this.#sessions.get(connection));
   }
 
   #admissionRefusal(
@@ -370,12 +378,11 @@ export class ConnectFlow {
 
   #accept(connection: ClientConnection, admission: Admission, resumed: Session | undefined): void {
     const { options, clock, counters } = this.#context;
-    const { packet } = admission;
-    const identity = connection.identity!;
-    const session = resumed ?? this.#sessions.create(connection.clientId, identity);
+    const { packet, will } = admission;
+    const session = resumed ?? this.#sessions.create(connection, connection.identity!);
     this.#changeIdentity(session, connection);
     session.connection = connection;
-    session.will = packet.will; // 3.1.1 [MQTT-3.1.2-8], 5.0 [MQTT-3.1.2-7]
+    session.will = will; // 3.1.1 [MQTT-3.1.2-8], 5.0 [MQTT-3.1.2-7]
     session.expirySeconds = grantedExpiry(packet, options.mqtt);
     session.protocolVersion = connection.protocolVersion;
     connection.session = session;
@@ -448,6 +455,7 @@ export class ConnectFlow {
     if (log.wantsInfo) {
       log.info('client connected', {
         client: connection.clientId,
+        mountPoint: named(connection).mountPoint,
         address: addressOf(connection.transport),
         user: connection.identity?.username,
         listener: connection.door.name,
@@ -474,6 +482,8 @@ export class ConnectFlow {
 /** A CONNECT that has come through authentication. */
 interface Admission {
   readonly packet: ConnectPacket;
+  /** By the broker's names. */
+  readonly will: WillMessage | undefined;
   readonly assigned: string | undefined;
   readonly data: Uint8Array | undefined;
   /** A stored session of this client was ended: the client is told once that is durable. */

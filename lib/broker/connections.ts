@@ -8,6 +8,7 @@ import type { Transport } from '../listener/transport.js';
 import { cappedExpiry, serverReference } from './connect-rules.js';
 import type { BrokerContext } from './context.js';
 import { messageOf } from './errors.js';
+import { named } from './mount-point.js';
 import type { ClientDescription, ClientDisconnectedEvent } from './events.js';
 import type { AdmittedClient } from './hooks.js';
 import {
@@ -324,7 +325,7 @@ export class Connections {
 export function describeClient(connection: ClientConnection): ClientDescription {
   const { transport } = connection;
   return {
-    clientId: connection.clientId,
+    ...named(connection),
     username: connection.identity?.username,
     protocolVersion: connection.protocolVersion,
     remoteAddress: transport.remoteAddress,

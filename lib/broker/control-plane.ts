@@ -34,6 +34,7 @@ import type { Clock, ScheduledTask } from './clock.js';
 import type { PublishPace } from './hooks.js';
 import { ConnectFlow } from './connect-flow.js';
 import { Connections } from './connections.js';
+import { UNMOUNTED, named } from './mount-point.js';
 import { emptyCounters, reportProblem } from './context.js';
 import type { BrokerContext, ControlCounters, EventTeller } from './context.js';
 import { whenDecided } from './decision.js';
@@ -331,10 +332,10 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
 
   dropped(session: SessionHandle, topicName: string, qos: Qos, reason: DropReason): void {
     const { log, events } = this.#context;
-    const clientId = this.sessions.byHandle(session)?.clientId ?? '';
-    log.debug('message dropped', { client: clientId, topic: topicName, qos, reason });
+    const owner = this.sessions.byHandle(session) ?? NOBODY;
+    log.debug('message dropped', { client: owner.clientId, topic: topicName, qos, reason });
     if (!events.hears('messageDropped')) return;
-    events.tell('messageDropped', { clientId, topicName, qos, reason });
+    events.tell('messageDropped', { ...named(owner), topicName, qos, reason });
   }
 
   withheldTooLong(handle: ConnectionHandle): void {
@@ -448,6 +449,8 @@ function rulesOf({ options, engine }: ControlPlaneParts): DurabilityRules {
   return new DurabilityRules({ ...options, engine: { file } });
 }
 
+/** Whose a message is that no client in particular loses. */
+const NOBODY = { clientId: '', mountPoint: UNMOUNTED } as const;
 /** The flag of the packet. */
 type RetainFlag = boolean;
 

@@ -5,6 +5,7 @@ import type { Listener, Refusal, Transport } from '../listener/index.js';
 import type { BrokerLog } from './broker-log.js';
 import type { ListenerSettings, ResolvedBrokerOptions } from './broker-options.js';
 import { BrokerError, messageOf } from './errors.js';
+import { UNMOUNTED } from './mount-point.js';
 import type { Door } from './records.js';
 
 const DEFAULT_HOST = '127.0.0.1';
@@ -33,6 +34,7 @@ export class Doors {
         door: {
           name: nameOf(settings),
           anonymous: anonymousRule(settings, options),
+          mountPoint: settings.mountPoint ?? UNMOUNTED,
           durability: settings.durability,
         },
       };

@@ -337,7 +337,7 @@ export class Durability implements DurableEvents, SessionStore {
     const { username, roles } = session.identity;
     this.#group.unit().putSession({
       sessionId: session.storeId,
-      clientIdentifier: session.clientId,
+      clientIdentifier: session.key,
       ...(username === undefined ? {} : { username }),
       epoch: session.epoch,
       protocolVersion: session.protocolVersion,

@@ -6,9 +6,14 @@ import type { DropReason, ProtocolVersion, Qos } from '../core/contract.js';
 import type { EngineError, EngineState } from '../engine/index.js';
 import type { TransportKind } from '../listener/transport.js';
 
-/** Who a client is and where it came from. */
-export interface ClientDescription {
+/** Whose it is: the same Client Identifier behind another mount point is somebody else. */
+export interface NamedClient {
   readonly clientId: string;
+  /** Left out for clients that see all topics. */
+  readonly mountPoint?: string;
+}
+/** Who a client is and where it came from. */
+export interface ClientDescription extends NamedClient {
   readonly username?: string;
   readonly protocolVersion: ProtocolVersion;
   readonly remoteAddress: string;
@@ -37,28 +42,25 @@ export interface ConnectionRefusedEvent {
   readonly reasonCode: number;
   readonly reason: string;
 }
-export interface SubscriptionEvent {
-  readonly clientId: string;
+export interface SubscriptionEvent extends NamedClient {
+  /** As the broker knows it: with the mount point. */
   readonly topicFilter: string;
   /** As granted. */
   readonly qos: Qos;
 }
-export interface WillEvent {
-  readonly clientId: string;
+export interface WillEvent extends NamedClient {
   readonly topicName: string;
   readonly qos: Qos;
   readonly retain: boolean;
 }
-export interface SessionEndedEvent {
-  readonly clientId: string;
+export interface SessionEndedEvent extends NamedClient {
   readonly reason: 'expired' | 'clean-start' | 'connection-closed' | 'administrative';
 }
-export interface MessageDroppedEvent {
-  /**
-   * Whose message it was to be, or who published what was refused; `''` for a handler of this
-   * process or when nobody in particular loses it.
-   */
-  readonly clientId: string;
+/**
+ * `clientId` is whose message it was to be, or who published what was refused; `''` for a handler
+ * of this process or when nobody in particular loses it.
+ */
+export interface MessageDroppedEvent extends NamedClient {
   readonly topicName: string;
   readonly qos: Qos;
   readonly reason: DropReason;

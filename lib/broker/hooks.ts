@@ -9,6 +9,8 @@ import type { TransportIdentity, TransportKind } from '../listener/transport.js'
 /** Who a connection is, once authentication has said so. Frozen for the life of the connection. */
 export interface Identity {
   readonly clientId: string;
+  /** Of its listener; undefined = it sees all topics. Topics are always the broker's own names. */
+  readonly mountPoint?: string;
   /**
    * What the authenticator says, or the User Name of the CONNECT packet, or undefined for an
    * anonymous client.

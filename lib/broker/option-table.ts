@@ -155,6 +155,12 @@ const GENERAL: readonly OptionSpec[] = [
     undefined,
     'Lets clients in that no authenticator decided about; left out: as allowAnonymous',
   ),
+  text(
+    'listeners[].mountPoint',
+    undefined,
+    'Prefix of the topics of all clients of this listener, ending in /; %c and %u stand for the ' +
+      'Client Identifier and the User Name. Left out: they see every topic',
+  ),
   {
     path: 'listeners[].durability',
     type: 'enum',

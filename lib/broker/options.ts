@@ -13,6 +13,7 @@ import type {
   SysSettings,
 } from './broker-options.js';
 import type { ConnectionGatekeeper, MessageInterceptor } from './hooks.js';
+import { mountPointProblem, namesUser } from './mount-point.js';
 import { OPTION_TABLE } from './option-table.js';
 import type { OptionSpec } from './option-table.js';
 import { BrokerError, OptionError, messageOf } from './errors.js';
@@ -373,8 +374,29 @@ function logger(value: unknown): ResolvedBrokerOptions['logger'] {
   );
 }
 
+function checkMountPoints(options: ResolvedBrokerOptions): void {
+  const provesNames = options.authentication.length + options.enhancedAuthentication.length > 0;
+  options.listeners.forEach(({ mountPoint }, position) => {
+    if (mountPoint === undefined) return;
+    const path = `listeners[${position}].mountPoint`;
+    const wrong = mountPointProblem(mountPoint);
+    if (wrong !== undefined) throw new OptionError(path, MOUNT_POINT_FORM, wrong);
+    if (!namesUser(mountPoint) || provesNames) return;
+    throw new OptionError(
+      path,
+      'one without %u, or a broker with authentication',
+      'depends on User Names that nobody has proved',
+    );
+  });
+}
+
+const MOUNT_POINT_FORM =
+  'topic levels ending in / such as tenant-a/, without wildcards, $ in front, and more than one ' +
+  'of %c and %u in a level';
+
 function checkTogether(options: ResolvedBrokerOptions): void {
   const { limits } = options;
+  checkMountPoints(options);
   if (limits.slabWatermarkBytes > limits.slabBytesMax) {
     throw new OptionError(
       'limits.slabWatermarkBytes',

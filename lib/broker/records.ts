@@ -12,12 +12,15 @@ import type {
 import type { Durability } from '../engine/index.js';
 import type { Transport } from '../listener/transport.js';
 import type { EnhancedAuthenticator, EnhancedExchange, Identity } from './hooks.js';
+import { UNMOUNTED, sessionKey } from './mount-point.js';
 import { TimerEntry } from './timer-wheel.js';
 
 /** The door that a connection came through; one object for all connections of that door. */
 export interface Door {
   readonly name: string;
   anonymous: 'allowed' | 'refused';
+  /** Where its clients live in the tree of topics; '' = everywhere. `%c`, `%u`: see ADR 0016. */
+  readonly mountPoint: string;
   /** Of messages that come in here; undefined = as the engine. */
   readonly durability?: Durability;
 }
@@ -50,6 +53,8 @@ export class ClientConnection extends TimerEntry {
   /** Maximum Packet Size of the client; 0 = none. */
   maximumPacketSize = 0;
   clientId = '';
+  /** Known once it is known who the client is. */
+  mountPoint = UNMOUNTED;
   session: Session | undefined = undefined;
   identity: Identity | undefined = undefined;
   connectedAt = 0;
@@ -73,8 +78,15 @@ export class IdentityExpiry extends TimerEntry {
   }
 }
 
+/** A session belongs to a Client Identifier behind a mount point. */
+export interface SessionOwner {
+  readonly clientId: string;
+  readonly mountPoint: string;
+}
+
 export class Session extends TimerEntry {
   readonly clientId: string;
+  readonly mountPoint: string;
   readonly handle: SessionHandle;
   identity: Identity;
   connection: ClientConnection | undefined = undefined;
@@ -94,11 +106,17 @@ export class Session extends TimerEntry {
   /** When a delayed will is due (monotonic). */
   willDue = Infinity;
 
-  constructor(clientId: string, handle: SessionHandle, identity: Identity) {
+  constructor(whose: SessionOwner, handle: SessionHandle, identity: Identity) {
     super();
-    this.clientId = clientId;
+    this.clientId = whose.clientId;
+    this.mountPoint = whose.mountPoint;
     this.handle = handle;
     this.identity = identity;
+  }
+
+  /** No two sessions have the same. */
+  get key(): string {
+    return sessionKey(this.mountPoint, this.clientId);
   }
 }
 

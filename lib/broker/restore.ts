@@ -13,6 +13,7 @@ import type {
 import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
 import type { DurabilityRules } from './durability-rules.js';
+import { named, splitSessionKey } from './mount-point.js';
 import type { Session } from './records.js';
 import type { SessionRegistry } from './session-registry.js';
 import type { SpilledQueues } from './spilled-queues.js';
@@ -57,8 +58,9 @@ export class Restorer implements LoadVisitor {
 
   session(record: SessionRecord): void {
     const { sessions, durable } = this.#parts;
-    const session = sessions.create(record.clientIdentifier, {
-      clientId: record.clientIdentifier,
+    const owner = splitSessionKey(record.clientIdentifier);
+    const session = sessions.create(owner, {
+      ...named(owner),
       username: record.username,
       roles: rolesOf(record.attributes),
     });

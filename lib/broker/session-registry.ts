@@ -1,5 +1,5 @@
 /**
- * All sessions, by Client Identifier: who serves them, when they end, and their wills.
+ * All sessions, by Client Identifier and mount point: who serves them, when they end, their wills.
  *
  * A session that is offline has one deadline on the wheel, the earlier of its will and its expiry:
  *
@@ -16,7 +16,9 @@ import { whenDecided } from './decision.js';
 import type { SessionEndedEvent } from './events.js';
 import type { Identity } from './hooks.js';
 import type { InterceptFlow } from './intercept-flow.js';
+import { named, sessionKey } from './mount-point.js';
 import { EXPIRES_NEVER, Session } from './records.js';
+import type { SessionOwner } from './records.js';
 
 const MS_PER_SECOND = 1_000;
 
@@ -26,7 +28,7 @@ export class SessionRegistry {
   readonly #context: BrokerContext;
   readonly #authorization: Authorization;
   readonly #interception: InterceptFlow;
-  readonly #byClientId = new Map<string, Session>();
+  readonly #byKey = new Map<string, Session>();
   readonly #byHandle = new ByHandle<Session>();
 
   constructor(
@@ -38,11 +40,11 @@ export class SessionRegistry {
   }
 
   get size(): number {
-    return this.#byClientId.size;
+    return this.#byKey.size;
   }
 
-  get(clientId: string): Session | undefined {
-    return this.#byClientId.get(clientId); // [MQTT-3.1.3-2]
+  get({ mountPoint, clientId }: SessionOwner): Session | undefined {
+    return this.#byKey.get(sessionKey(mountPoint, clientId)); // [MQTT-3.1.3-2]
   }
 
   byHandle(handle: SessionHandle): Session | undefined {
@@ -50,13 +52,14 @@ export class SessionRegistry {
   }
 
   all(): IterableIterator<Session> {
-    return this.#byClientId.values();
+    return this.#byKey.values();
   }
 
-  create(clientId: string, identity: Identity): Session {
+  create(owner: SessionOwner, identity: Identity): Session {
     // 5.0 [MQTT-3.1.2-6]
-    const session = new Session(clientId, this.#context.core.createSession(), identity);
-    this.#byClientId.set(clientId, session);
+    const handle = this.#context.core.createSession(owner.mountPoint);
+    const session = new Session(owner, handle, identity);
+    this.#byKey.set(session.key, session);
     this.#byHandle.add(session);
     return session;
   }
@@ -66,7 +69,7 @@ export class SessionRegistry {
    * 0 the session ends too; else its will and its expiry begin to run.
    */
   goOffline(session: Session): void {
-    if (this.get(session.clientId) !== session) return;
+    if (this.get(session) !== session) return;
     const now = this.#context.clock.now();
     session.connection = undefined;
     session.offlineAt = now;
@@ -93,7 +96,7 @@ export class SessionRegistry {
     }
     const { clock, store } = this.#context;
     this.#settle(session, clock.now()); // time has passed while the broker was down
-    if (was === 'connected' && this.get(session.clientId) === session) store.detached(session);
+    if (was === 'connected' && this.get(session) === session) store.detached(session);
   }
 
   /** A client has come back in time: nothing is due any more. 5.0 [MQTT-3.1.3-9] */
@@ -127,12 +130,12 @@ export class SessionRegistry {
     if (session.will !== undefined) this.#publishWill(session); // 3.1.1 [MQTT-3.1.2-12]
     wheel.cancel(session);
     // A client may have begun a new session while what is left of this one is given to others.
-    if (this.get(session.clientId) === session) this.#byClientId.delete(session.clientId);
+    if (this.get(session) === session) this.#byKey.delete(session.key);
     this.#byHandle.delete(session.handle);
     this.#context.store.sessionEnded(session);
     core.endSession(session.handle);
     if (events.hears('sessionEnded'))
-      events.tell('sessionEnded', { clientId: session.clientId, reason });
+      events.tell('sessionEnded', { ...named(session), reason });
   }
 
   #arm(session: Session): void {
@@ -145,8 +148,8 @@ export class SessionRegistry {
     session.will = undefined; // [MQTT-3.1.2-10]
     session.willDue = Infinity;
     this.#context.store.willGone(session);
-    const { identity, handle, clientId } = session;
-    const route = (message: PublishedWill) => this.#routeWill(clientId, handle, message);
+    const { identity } = session;
+    const route = (message: PublishedWill) => this.#routeWill(session, message);
     this.#whenGranted(identity, will, () => {
       if (this.#interception.isInUse) this.#interceptWill(identity, will, route);
       else route(will);
@@ -186,7 +189,7 @@ export class SessionRegistry {
     if (!isAsked) this.#refuseWill(clientId, topicName);
   }
 
-  #routeWill(clientId: string, publisher: SessionHandle, will: PublishedWill): void {
+  #routeWill(session: Session, will: PublishedWill): void {
     const { core, events, counters, log } = this.#context;
     const { topicName, payload, qos, retain, properties } = will;
     const reasonCode = core.publish({
@@ -195,12 +198,13 @@ export class SessionRegistry {
       qos,
       retain, // 3.1.1 [MQTT-3.1.2-16] [MQTT-3.1.2-17], 5.0 [MQTT-3.1.2-14] [MQTT-3.1.2-15]
       properties,
-      publisher,
+      publisher: session.handle,
     });
     counters.willsPublished += 1;
+    const { clientId } = session;
     log.debug('will published', { client: clientId, topic: topicName, code: reasonCode });
     if (events.hears('willPublished'))
-      events.tell('willPublished', { clientId, topicName, qos, retain });
+      events.tell('willPublished', { ...named(session), topicName, qos, retain });
   }
 }
 

@@ -32,7 +32,8 @@ import {
 } from './reason-codes.js';
 import type { ClientConnection, Session } from './records.js';
 import type { SessionRegistry } from './session-registry.js';
-import { hasWildcard, splitShare } from './topic-text.js';
+import { UNMOUNTED, isTooLong, mounted, mountedRequest, named } from './mount-point.js';
+import { hasWildcard, joinShare, splitShare } from './topic-text.js';
 
 const FAILURE = 0x80;
 const RETAINED_NONE = 2;
@@ -49,12 +50,14 @@ export class SubscribeFlow {
     this.#authorization = authorization;
   }
 
-  subscribe(connection: ClientConnection, packet: SubscribePacket): void {
-    const { identity } = connection;
+  subscribe(connection: ClientConnection, sent: SubscribePacket): void {
+    const { identity, mountPoint } = connection;
     if (identity === undefined) return;
-    const decisions = packet.subscriptions.map((request) =>
-      this.#decide(identity, request, packet),
-    );
+    const packet = mountedPacket(mountPoint, sent);
+    const decisions = packet.subscriptions.map((request, position) => {
+      const { filter } = sent.subscriptions[position];
+      return this.#unfit(filter) ?? this.#decide(identity, request, packet);
+    });
     const codes = decisions.some(isLater) ? all(decisions) : (decisions as number[]);
     whenDecided(
       codes,
@@ -74,7 +77,10 @@ export class SubscribeFlow {
     const { core, events, store } = this.#context;
     const { session } = connection;
     if (session === undefined) return;
-    const codes = packet.topicFilters.map((topicFilter) => {
+    const topicFilters = packet.topicFilters.map((topicFilter) =>
+      mountedFilter(session.mountPoint, topicFilter),
+    );
+    const codes = topicFilters.map((topicFilter) => {
       store.unsubscribed(session, topicFilter);
       const { filter, shareName } = splitShare(topicFilter);
       // [MQTT-3.10.4-1]
@@ -86,18 +92,23 @@ export class SubscribeFlow {
       core.answerUnsubscribe(connection.handle, packet.packetIdentifier, codes); // [MQTT-3.10.4-4]
     });
     if (!events.hears('unsubscribed')) return;
-    const { clientId } = session;
-    packet.topicFilters.forEach((topicFilter, position) => {
+    topicFilters.forEach((topicFilter, position) => {
       if (codes[position] === SUCCESS)
-        events.tell('unsubscribed', { clientId, topicFilter, qos: 0 });
+        events.tell('unsubscribed', { ...named(session), topicFilter, qos: 0 });
     });
+  }
+
+  /** The levels are counted as the client sees them. */
+  #unfit(filter: string): number | undefined {
+    const { topicLevelsMax } = this.#context.options.limits;
+    return filter.split('/').length > topicLevelsMax ? TOPIC_FILTER_INVALID : undefined;
   }
 
   /** The QoS to grant, or the Reason Code of a refusal. */
   #decide(identity: Identity, request: SubscriptionRequest, packet: SubscribePacket): Soon<number> {
-    const { limits, mqtt } = this.#context.options;
+    const { mqtt } = this.#context.options;
     const { filter, shareName } = request;
-    if (filter.split('/').length > limits.topicLevelsMax) return TOPIC_FILTER_INVALID;
+    if (isTooLong(filter)) return TOPIC_FILTER_INVALID;
     if (shareName !== undefined && !mqtt.sharedSubscriptionAvailable)
       return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
     if (packet.subscriptionIdentifier !== undefined && !mqtt.subscriptionIdentifiersAvailable) {
@@ -199,10 +210,23 @@ export class SubscribeFlow {
         code,
       });
       if (code < FAILURE && events.hears('subscribed')) {
-        events.tell('subscribed', { clientId, topicFilter, qos: code as Qos });
+        events.tell('subscribed', { ...named(session), topicFilter, qos: code as Qos });
       }
     });
   }
+}
+
+/** As the broker names its filters. */
+function mountedPacket(mountPoint: string, packet: SubscribePacket): SubscribePacket {
+  if (mountPoint === UNMOUNTED) return packet;
+  const subscriptions = packet.subscriptions.map((one) => mountedRequest(mountPoint, one));
+  return { ...packet, subscriptions };
+}
+
+function mountedFilter(mountPoint: string, topicFilter: string): string {
+  if (mountPoint === UNMOUNTED) return topicFilter;
+  const { filter, shareName } = splitShare(topicFilter);
+  return joinShare({ filter: mounted(mountPoint, filter), shareName });
 }
 
 /**
@@ -251,7 +275,7 @@ export class SubscriptionReview {
   }
 
   #review(session: Session): void {
-    if (this.#sessions.get(session.clientId) !== session) return;
+    if (this.#sessions.get(session) !== session) return;
     for (const { topicFilter, options } of this.#context.core.subscriptionsOf(session.handle)) {
       const { filter, shareName } = splitShare(topicFilter);
       const verdict = this.#authorization.canSubscribe(session.identity, filter, {
@@ -275,7 +299,7 @@ export class SubscriptionReview {
     this.#context.store.unsubscribed(session, topicFilter);
     log.info('subscription withdrawn', { client: session.clientId, filter: topicFilter });
     if (events.hears('unsubscribed')) {
-      events.tell('unsubscribed', { clientId: session.clientId, topicFilter, qos: 0 });
+      events.tell('unsubscribed', { ...named(session), topicFilter, qos: 0 });
     }
   }
 }

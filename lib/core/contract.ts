@@ -351,7 +351,8 @@ export interface CoreControl {
   /** Nobody gets it. `reasonCode` is for PUBACK or PUBREC, as in `answerPublish`. */
   dropIntercepted(connection: ConnectionHandle, reasonCode: number): void;
 
-  createSession(): SessionHandle;
+  /** Of a client that sees all topics, or, with a mount point, those below it. */
+  createSession(mountPoint?: string): SessionHandle;
   createHandlerSession(options: HandlerSessionOptions): SessionHandle;
   /**
    * Ends Session State: subscriptions, queue, exchanges. Incremental; the handle is void at once.

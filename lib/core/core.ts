@@ -38,8 +38,11 @@ export class Core extends ControlPackets implements CoreControl {
 
   // --- sessions --------------------------------------------------------------------------------
 
-  createSession(): SessionHandle {
-    return this.newSession(SESSION_SOCKET, 0, 0, 0);
+  /** The mount point ends in `/` and holds no wildcard: who calls has checked that. */
+  createSession(mountPoint = ''): SessionHandle {
+    if (mountPoint === '') return this.newSession(SESSION_SOCKET, 0, 0, 0);
+    const length = this.filters.put(mountPoint);
+    return someSession(this.x.openMountedSession(SESSION_SOCKET, length));
   }
   createHandlerSession(options: HandlerSessionOptions, uplink: SessionHandle = 0): SessionHandle {
     const kind = SESSION_HANDLER | (options.acknowledgeAfterSettle === 'yes' ? SESSION_HOLDS : 0);
@@ -54,11 +57,7 @@ export class Core extends ControlPackets implements CoreControl {
   private newSession(
     kind: number, credit: number, queueMessagesMax: number, owner: number,
   ): SessionHandle {
-    const handle = this.x.openSession(kind, credit, queueMessagesMax, owner) >>> 0;
-    if (handle === 0) {
-      throw new CoreError('NIDO_CORE_SESSIONS', 'no memory or no slot for another session');
-    }
-    return handle;
+    return someSession(this.x.openSession(kind, credit, queueMessagesMax, owner));
   }
 
   endSession(session: SessionHandle): void {
@@ -282,4 +281,10 @@ export class Core extends ControlPackets implements CoreControl {
   close(): void {
     for (const port of this.ports) port?.transport.destroy();
   }
+}
+
+function someSession(answer: number): SessionHandle {
+  const handle = answer >>> 0;
+  if (handle !== 0) return handle;
+  throw new CoreError('NIDO_CORE_SESSIONS', 'no memory or no slot for another session');
 }

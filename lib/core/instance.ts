@@ -74,6 +74,7 @@ export interface CoreExports {
   needsFlush(): number;
   hasUnflushed(handle: number): number;
   openSession(kind: number, credit: number, queueMessagesMax: number, owner: number): number;
+  openMountedSession(kind: number, mountLength: number): number;
   closeSession(handle: number, now: number): void;
   detachSession(handle: number): void;
   restartSession(handle: number): void;

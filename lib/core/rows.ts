@@ -32,6 +32,7 @@ const DETAILS = [
   'the topic has too many levels', 'the payload is not the UTF-8 that it claims to be',
   'unexpected acknowledgement',
   'this protocol version is not supported',
+  'the topic is too long behind the mount point of its listener',
 ];
 
 export interface RowTarget {

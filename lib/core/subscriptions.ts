@@ -20,7 +20,7 @@ export class Subscriptions {
    * Writes a string to the exchange area; answers its length, -1 when it is longer than MQTT can
    * say.
    */
-  private put(text: string, offset = 0): number {
+  put(text: string, offset = 0): number {
     const length = Buffer.byteLength(text);
     if (length > STRING_BYTES_MAX) return -1;
     this.heap.write(text, this.exchange + offset, length, 'utf8');

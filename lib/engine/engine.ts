@@ -65,6 +65,7 @@ export interface QueueEntry {
 }
 export interface SessionRecord {
   readonly sessionId: number;
+  /** Names the session: two records never have the same. */
   readonly clientIdentifier: string;
   readonly username?: string | undefined;
   /** Grows with each connection of this client. */

@@ -35,7 +35,7 @@ function plane(given: BrokerOptions = {}) {
     createCore: (_options, coreEvents) => (core = new RecordingCore(coreEvents)),
   });
   const open = (anonymous: Door['anonymous'] = 'allowed'): ConnectionHandle => {
-    control.connections.open(silentTransport(), { name: 'test', anonymous });
+    control.connections.open(silentTransport(), { name: 'test', anonymous, mountPoint: '' });
     return [...control.connections.all()].at(-1)!.handle;
   };
   const connect = (
@@ -68,7 +68,7 @@ describe('connecting', () => {
     const handle = connect({ clientIdentifier: '' });
     const assigned = core.accepted.get(handle)!.connack.assignedClientIdentifier!;
     expect(assigned).toMatch(/^nido-/);
-    expect(control.sessions.get(assigned)?.connection?.handle).toBe(handle);
+    expect(control.sessions.get({ clientId: assigned, mountPoint: '' })?.connection?.handle).toBe(handle);
   });
 
   it('holds each version to its own rule about identifiers', () => {
