@@ -14,6 +14,9 @@ export interface Wrapper {
   readonly instance: unknown;
   readonly inject?: readonly unknown[] | null;
   readonly isNotMetatype: boolean;
+  readonly isTransient: boolean;
+  /** False when an instance is made for every request. */
+  isDependencyTreeStatic(): boolean;
 }
 
 export interface FoundListener {
@@ -92,23 +95,33 @@ function methodsOf(prototype: object): string[] {
   return [...names];
 }
 
+/** Whether there is one instance, which the broker may call. */
+export function isSingleton(wrapper: Wrapper): boolean {
+  return !wrapper.isTransient && wrapper.isDependencyTreeStatic();
+}
+
 const PARAM_TYPES = 'design:paramtypes';
 const SELF_DECLARED = 'self:paramtypes';
 const PROPERTY_DECLARED = 'self:properties_metadata';
+const OPTIONAL = 'optional:paramtypes';
+const OPTIONAL_PROPERTY = 'optional:properties_metadata';
 
-/** Names of the providers that inject `token`. */
-export function injectorsOf(modules: ModulesContainer, token: unknown): string[] {
+/** Names of the providers that inject `token` and need it, those with a token of ours left out. */
+export function injectorsOf(
+  modules: ModulesContainer, token: unknown, ours: ReadonlySet<unknown>,
+): string[] {
   const names: string[] = [];
   for (const wrapper of allWrappers(modules)) {
-    if (!tokensOf(wrapper).includes(token)) continue;
+    if (ours.has(wrapper.token) || !tokensOf(wrapper).includes(token)) continue;
     const type = classOf(wrapper);
     names.push(type?.name ?? String(wrapper.name));
   }
   return names;
 }
 
+/** What a provider cannot do without. */
 function tokensOf(wrapper: Wrapper): unknown[] {
-  if (Array.isArray(wrapper.inject)) return wrapper.inject.map(tokenOf);
+  if (Array.isArray(wrapper.inject)) return wrapper.inject.filter(isNeeded).map(tokenOf);
   const { metatype } = wrapper;
   if (typeof metatype !== 'function' || wrapper.isNotMetatype) return [];
   const types = [...((Reflect.getMetadata(PARAM_TYPES, metatype) ?? []) as unknown[])];
@@ -117,10 +130,22 @@ function tokensOf(wrapper: Wrapper): unknown[] {
     readonly param: unknown;
   }[];
   for (const { index, param } of declared) types[index] = param;
+  const optional = (Reflect.getMetadata(OPTIONAL, metatype) ?? []) as number[];
+  const needed = types.filter((_type, index) => !optional.includes(index));
+  return [...needed, ...propertyTokens(metatype)].map(tokenOf);
+}
+
+function propertyTokens(metatype: object): unknown[] {
   const properties = (Reflect.getMetadata(PROPERTY_DECLARED, metatype) ?? []) as {
+    readonly key: string;
     readonly type: unknown;
   }[];
-  return [...types, ...properties.map(({ type }) => type)].map(tokenOf);
+  const optional = (Reflect.getMetadata(OPTIONAL_PROPERTY, metatype) ?? []) as string[];
+  return properties.filter(({ key }) => !optional.includes(key)).map(({ type }) => type);
+}
+
+function isNeeded(dependency: unknown): boolean {
+  return (dependency as { optional?: unknown } | null)?.optional !== true;
 }
 
 function tokenOf(dependency: unknown): unknown {

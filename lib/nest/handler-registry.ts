@@ -6,6 +6,7 @@ import type { MessageHandler } from '@nestjs/microservices';
 import { TopicMatcher } from '../core/topic-matcher.js';
 import type { Codec } from './codec.js';
 import { NidoNestError } from './errors.js';
+import { checkHandlerOptions } from './option-checks.js';
 import type { HandlerOptions, Settings } from './options.js';
 
 /** Extras of a pattern: our handler options, their stock names, and what our decorators add. */
@@ -67,7 +68,7 @@ export class HandlerRegistry {
       pattern,
       filter: withoutShare(pattern),
       callback,
-      options: this.#options(extras),
+      options: this.#options(extras, `handler of ${pattern}`),
       topicLevels: extras.topicLevelsByPattern?.get(pattern) ?? NO_LEVELS,
       siblings: [],
     });
@@ -142,7 +143,7 @@ export class HandlerRegistry {
     this.#repliers.clear();
   }
 
-  #options(extras: PatternExtras): ResolvedHandlerOptions {
+  #options(extras: PatternExtras, where: string): ResolvedHandlerOptions {
     const defaults = this.#settings.handler;
     const own: HandlerOptions = {
       ...extras,
@@ -150,6 +151,7 @@ export class HandlerRegistry {
       retainAsPublished: extras.retainAsPublished ?? extras.rap,
       retainHandling: extras.retainHandling ?? extras.rh,
     };
+    checkHandlerOptions(own, where);
     const given = Object.entries(own).filter(([, value]) => value !== undefined);
     return { ...defaults, ...Object.fromEntries(given) } as ResolvedHandlerOptions;
   }

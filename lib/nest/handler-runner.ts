@@ -97,6 +97,11 @@ export class HandlerRunner implements ContextOwner {
     return this.#owner.client();
   }
 
+  /** The application closes: no message begins, those at work may end. */
+  drain(): void {
+    for (const run of this.#requests) run.drain();
+  }
+
   /**
    * The application closes and waits no longer: nothing is run again, streams are let go. What was
    * not handled is not acknowledged.

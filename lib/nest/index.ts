@@ -34,7 +34,7 @@ export type {
 export { NidoContext } from './nido.context.js';
 export type { NackOptions } from './nido.context.js';
 export { NidoModule } from './nido.module.js';
-export type { NidoAsyncOptions, NidoFeature } from './nido.module.js';
+export type { NidoAsyncOptions, NidoFeature, NidoOptionsFactory } from './nido.module.js';
 export { NidoStrategy } from './nido.strategy.js';
 export type { NidoEvents } from './nido.strategy.js';
 export type {

@@ -14,8 +14,8 @@ import type {
 import type { ModulesContainer } from '@nestjs/core';
 import type { Broker } from '../broker/broker.js';
 import { AUTHENTICATOR, AUTHORIZER } from './decorators/hosted.decorator.js';
-import { classOf, injectorsOf, listenersOf, rolesOf } from './discovery.js';
-import type { FoundListener } from './discovery.js';
+import { classOf, injectorsOf, isSingleton, listenersOf, rolesOf } from './discovery.js';
+import type { FoundListener, Wrapper } from './discovery.js';
 import { guard } from './hosted-hooks.js';
 import type { ProvidedGuards } from './hosted-hooks.js';
 import { NidoNestError, messageOf } from './errors.js';
@@ -23,7 +23,7 @@ import type { Link } from './link/link.js';
 import type { NidoClient } from './nido.client.js';
 import type { NidoStrategy } from './nido.strategy.js';
 import type { ReadinessGate } from './readiness.js';
-import { getBrokerToken } from './tokens.js';
+import { getBrokerToken, getLifecycleToken, getLinkToken } from './tokens.js';
 
 export interface LifecycleParts {
   readonly modules: ModulesContainer;
@@ -65,6 +65,7 @@ export class NidoLifecycle
   }
 
   onApplicationBootstrap(): void {
+    if (this.#parts.broker !== null) this.#refuseScoped();
     this.#parts.gate.open();
     for (const call of this.#early.splice(0)) call();
   }
@@ -101,12 +102,27 @@ export class NidoLifecycle
     }
   }
 
+  /** The broker calls instances that are there: none is made for a client or an event. */
+  #refuseScoped(): void {
+    const { modules, name } = this.#parts;
+    const called = [
+      ...rolesOf(modules, AUTHENTICATOR, name), ...rolesOf(modules, AUTHORIZER, name),
+      ...listenersOf(modules, name).map(({ wrapper }) => wrapper),
+    ];
+    const scoped = called.filter((wrapper) => !isSingleton(wrapper)).map(nameOf);
+    if (scoped.length === 0) return;
+    throw new NidoNestError(
+      'NIDO_NEST_PROVIDER_SCOPED',
+      `${[...new Set(scoped)].join(', ')}: the broker calls it, so it has to be a singleton. It, ` +
+        'or something that it injects, is request-scoped or transient',
+    );
+  }
+
   /** Joined: there is no broker here to inject, to guard or to listen to. */
   #refuseHostedOnly(listeners: readonly FoundListener[]): void {
     const { modules, name } = this.#parts;
-    const injectors = injectorsOf(modules, getBrokerToken(name)).filter(
-      (one) => !one.startsWith('Nido') && !one.startsWith('Symbol(nidomq:'),
-    );
+    const ours = new Set<unknown>([getLinkToken(name), getLifecycleToken(name)]);
+    const injectors = injectorsOf(modules, getBrokerToken(name), ours);
     if (injectors.length > 0) {
       throw new NidoNestError(
         'NIDO_NEST_BROKER_IN_JOIN',
@@ -116,10 +132,8 @@ export class NidoLifecycle
     }
     const roles = [
       ...rolesOf(modules, AUTHENTICATOR, name), ...rolesOf(modules, AUTHORIZER, name),
-    ].map((wrapper) => classOf(wrapper)?.name ?? String(wrapper.name));
-    const methods = listeners.map(
-      ({ wrapper, method }) => `${classOf(wrapper)?.name ?? ''}.${method}`,
-    );
+    ].map(nameOf);
+    const methods = listeners.map(({ wrapper, method }) => `${nameOf(wrapper)}.${method}`);
     const idle = [...roles, ...methods];
     if (idle.length === 0) return;
     this.#log.warn(
@@ -127,4 +141,8 @@ export class NidoLifecycle
         `${name}: they are never called`,
     );
   }
+}
+
+function nameOf(wrapper: Wrapper): string {
+  return classOf(wrapper)?.name ?? String(wrapper.name);
 }

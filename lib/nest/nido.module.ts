@@ -6,7 +6,9 @@
  *     app.connectMicroservice({ strategy: app.get(NidoStrategy) });
  */
 import { Module } from '@nestjs/common';
-import type { DynamicModule, FactoryProvider, ModuleMetadata, Provider } from '@nestjs/common';
+import type {
+  DynamicModule, FactoryProvider, ModuleMetadata, Provider, Type,
+} from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import type { Broker } from '../broker/broker.js';
 import { NidoNestError } from './errors.js';
@@ -28,16 +30,27 @@ import {
   getClientToken,
   getGateToken,
   getGuardsToken,
+  getLifecycleToken,
   getLinkToken,
   getOptionsToken,
   getStrategyToken,
 } from './tokens.js';
 
+/** A provider that makes the options, for `forRootAsync({ useClass })` or `useExisting`. */
+export interface NidoOptionsFactory {
+  createNidoOptions(): NidoOptions | Promise<NidoOptions>;
+}
+
+/** One of `useFactory`, `useClass` and `useExisting`. */
 export interface NidoAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
   /** Name of the broker, when there are several. */
   readonly name?: string;
   readonly inject?: FactoryProvider['inject'];
-  readonly useFactory: (...args: never[]) => NidoOptions | Promise<NidoOptions>;
+  readonly useFactory?: (...args: never[]) => NidoOptions | Promise<NidoOptions>;
+  /** Made by NidoModule. */
+  readonly useClass?: Type<NidoOptionsFactory>;
+  /** A provider of one of the `imports`, or of a global module. */
+  readonly useExisting?: Type<NidoOptionsFactory> | string | symbol;
 }
 
 /** A client token of `forFeature`, injected by `@InjectNido(name)`. */
@@ -60,14 +73,10 @@ export class NidoModule {
   }
 
   static forRootAsync(options: NidoAsyncOptions): DynamicModule {
-    const { name = DEFAULT_NAME, imports = [], inject = [], useFactory } = options;
-    const provider = {
-      provide: getOptionsToken(name),
-      inject,
-      useFactory: useFactory as FactoryProvider['useFactory'],
-    };
-    const root = rootModule(name, provider);
-    return { ...root, imports };
+    const { name = DEFAULT_NAME, imports = [], useClass } = options;
+    const root = rootModule(name, asyncProvider(options, name));
+    const { providers = [] } = root;
+    return { ...root, imports, providers: useClass ? [useClass, ...providers] : providers };
   }
 
   /** Clients with names, on the broker or connection of `forRoot`. */
@@ -92,6 +101,27 @@ function rootModule(name: string, options: Provider): DynamicModule {
     global: true,
     providers: [...exported, lifecycleProvider(name)],
     exports: exported,
+  };
+}
+
+function asyncProvider(options: NidoAsyncOptions, name: string): Provider {
+  const { inject = [], useFactory, useClass, useExisting } = options;
+  const provide = getOptionsToken(name);
+  const given = [useFactory, useClass, useExisting].filter((one) => one !== undefined);
+  if (given.length !== 1) {
+    throw new NidoNestError(
+      'NIDO_NEST_OPTION_INVALID',
+      `NidoModule.forRootAsync, broker ${name}: give one of useFactory, useClass and ` +
+        `useExisting; ${given.length} are there`,
+    );
+  }
+  if (useFactory !== undefined) {
+    return { provide, inject, useFactory: useFactory as FactoryProvider['useFactory'] };
+  }
+  return {
+    provide,
+    inject: [useClass ?? useExisting!],
+    useFactory: (factory: NidoOptionsFactory) => factory.createNidoOptions(),
   };
 }
 
@@ -155,7 +185,7 @@ function clientOptions(
 
 function lifecycleProvider(name: string): Provider {
   return {
-    provide: `NidoLifecycle:${name}`,
+    provide: getLifecycleToken(name),
     inject: [
       ModulesContainer,
       getGuardsToken(name),

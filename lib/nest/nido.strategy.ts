@@ -19,6 +19,7 @@ import type { Link, LinkSubscription, NidoStatus } from './link/link.js';
 import { makeLink } from './link/make-link.js';
 import { NidoClient } from './nido.client.js';
 import type { NidoContext } from './nido.context.js';
+import { checkOptionNames } from './option-checks.js';
 import { DEFAULT_NAME, resolveSettings, transportIdOf } from './options.js';
 import type { NidoOptions, Settings } from './options.js';
 import { ReadinessGate } from './readiness.js';
@@ -66,6 +67,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
 
   constructor(options: NidoOptions, parts?: StrategyParts) {
     super();
+    checkOptionNames(options, `NidoStrategy, broker ${options.name ?? DEFAULT_NAME}`);
     // A bare strategy talks to stock services, as the transport does that it replaces.
     this.#settings = resolveSettings(withJoin(options), {
       envelope: parts === undefined ? 'nest' : 'auto',
@@ -216,6 +218,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
     const subscriptions = this.#subscriptions.splice(0);
     if (subscriptions.length === 0) return;
     const done = Promise.all(subscriptions.map((one) => one.drain()));
+    for (const runner of this.#runners) runner.drain();
     // Before the application is bootstrapped no handler is at work: there is nothing to wait for.
     const waitMs = this.#gate.isOpen ? deadlineMs : 0;
     const outcome = await within(waitMs, done);

@@ -4,9 +4,9 @@ import type { BrokerOptions } from '../broker/broker-options.js';
 import type { Qos } from '../core/contract.js';
 import type { Codec } from './codec.js';
 import { auto } from './codec.js';
-import { NidoNestError } from './errors.js';
 import type { JoinOptions, PacketDeserializer, PacketSerializer } from './link/join-options.js';
 import type { IncomingMessage } from './link/link.js';
+import { checkSharedOptions } from './option-checks.js';
 
 /**
  * When a message is acknowledged. `after-handler` (default): when the handler is done;
@@ -139,13 +139,14 @@ export function resolveSettings(
   given: SharedOptions,
   defaults: { readonly envelope: 'auto' | 'nest' },
 ): Settings {
+  checkSharedOptions(given, `broker ${given.name ?? DEFAULT_NAME}`);
   const { subscribeOptions: stock = {} } = given;
   const codec = given.codec ?? auto();
   return {
     name: given.name ?? DEFAULT_NAME,
     envelope: given.envelope ?? defaults.envelope,
-    requestTimeoutMs: count('requestTimeout', given.requestTimeout, REQUEST_TIMEOUT_MS),
-    drainMs: count('drainMs', given.drainMs, DRAIN_MS),
+    requestTimeoutMs: given.requestTimeout ?? REQUEST_TIMEOUT_MS,
+    drainMs: given.drainMs ?? DRAIN_MS,
     replyPrefix: given.replyPrefix ?? '$replies',
     codec,
     serializer: given.serializer,
@@ -156,22 +157,13 @@ export function resolveSettings(
       retainAsPublished: stock.rap,
       retainHandling: stock.rh as 0 | 1 | 2 | undefined,
       share: given.share,
-      concurrency: count('concurrency', given.concurrency, CONCURRENCY),
+      concurrency: given.concurrency ?? CONCURRENCY,
       ack: given.ack ?? 'after-handler',
-      timeoutMs: count('timeoutMs', given.timeoutMs, HANDLER_TIMEOUT_MS),
+      timeoutMs: given.timeoutMs ?? HANDLER_TIMEOUT_MS,
       onError: given.onError ?? 'reason-code',
       codec,
     },
   };
-}
-
-function count(name: string, value: number | undefined, otherwise: number): number {
-  if (value === undefined) return otherwise;
-  if (Number.isSafeInteger(value) && value >= 0) return value;
-  throw new NidoNestError(
-    'NIDO_NEST_OPTION_INVALID',
-    `${name} is ${String(value)}; allowed: whole numbers from 0`,
-  );
 }
 
 /** A broker's own transport id, so that several can live in one application. */

@@ -19,41 +19,28 @@ export interface PublishPacketProperties {
   contentType?: string;
 }
 
-/** An MQTT PUBLISH in the words of mqtt-packet. */
+/** An MQTT PUBLISH in the words of mqtt-packet; a plain object to whoever logs or copies it. */
 export class PublishPacket {
-  readonly #message: IncomingMessage;
+  readonly cmd = 'publish';
+  readonly topic: string;
+  readonly payload: Buffer;
+  readonly qos: Qos;
+  readonly retain: boolean;
+  readonly dup: boolean;
+  readonly properties: PublishPacketProperties;
 
   constructor(message: IncomingMessage) {
-    this.#message = message;
-  }
-
-  get cmd(): 'publish' {
-    return 'publish';
-  }
-  get topic(): string {
-    return this.#message.topicName;
-  }
-  get payload(): Buffer {
-    return this.#message.payload;
-  }
-  get qos(): Qos {
-    return this.#message.qos;
-  }
-  get retain(): boolean {
-    return this.#message.retain;
-  }
-  get dup(): boolean {
-    return this.#message.dup;
-  }
-  get properties(): PublishPacketProperties {
-    const { properties, subscriptionIdentifiers } = this.#message;
-    const packet = toPacketProperties(properties);
-    if (subscriptionIdentifiers.length === 1) {
-      packet.subscriptionIdentifier = subscriptionIdentifiers[0];
-    } else if (subscriptionIdentifiers.length > 1) {
-      packet.subscriptionIdentifier = [...subscriptionIdentifiers];
+    const { properties, subscriptionIdentifiers: identifiers } = message;
+    this.topic = message.topicName;
+    this.payload = message.payload;
+    this.qos = message.qos;
+    this.retain = message.retain;
+    this.dup = message.dup;
+    this.properties = toPacketProperties(properties);
+    if (identifiers.length > 0) {
+      this.properties.subscriptionIdentifier =
+        identifiers.length === 1 ? identifiers[0] : [...identifiers];
     }
-    return packet;
   }
 }
 

@@ -5,6 +5,7 @@
 import type { WritePacket } from '@nestjs/microservices';
 import type { ScheduledTask } from '../broker/clock.js';
 import type { Observable, Subscription } from 'rxjs';
+import { NidoNestError } from './errors.js';
 import type { Replier } from './replies.js';
 
 export interface RequestRunParts {
@@ -24,6 +25,9 @@ export interface RequestRunParts {
   readonly unpublished: (error: unknown) => void;
 }
 
+/** When the application closes, a stream that has been silent for so long is let go. */
+const SILENCE_MS = 1_000;
+
 export class RequestRun {
   /** Resolves when nothing more will be answered. */
   readonly done: Promise<void>;
@@ -31,7 +35,8 @@ export class RequestRun {
   #finish!: () => void;
   #subscription: Subscription | undefined;
   #timer: ScheduledTask | undefined;
-  #state: 'running' | 'ended' = 'running';
+  #silence: NodeJS.Timeout | undefined;
+  #state: 'silent' | 'streaming' | 'ended' = 'silent';
 
   constructor(parts: RequestRunParts) {
     this.#parts = parts;
@@ -44,9 +49,18 @@ export class RequestRun {
     else this.#subscription = subscription;
   }
 
-  /** The application closes: nothing more is answered, and the stream is let go. */
+  /** The application closes: a stream whose values keep coming may go on for now. */
+  drain(): void {
+    if (this.#state === 'streaming') this.#awaitValue();
+  }
+
+  /**
+   * Waiting is over. Who has had a part of a stream is told that there is no more of it; a request
+   * that has no answer yet stays as it is, for whoever gets the message next.
+   */
   stop(): void {
-    this.#end();
+    if (this.#state === 'streaming') this.#fail(closing());
+    else if (this.#state === 'silent') this.#letGo();
   }
 
   get #isEnded(): boolean {
@@ -55,8 +69,10 @@ export class RequestRun {
 
   async #answer(packet: WritePacket): Promise<void> {
     if (this.#isEnded) return;
+    this.#state = 'streaming';
     const { replier, unpublished } = this.#parts;
     this.#arm();
+    if (this.#silence !== undefined) this.#awaitValue();
     try {
       if ((await replier.respond(packet)) === 'more') return;
     } catch (error) {
@@ -67,20 +83,35 @@ export class RequestRun {
 
   #arm(): void {
     this.#timer?.cancel();
-    const { timeoutMs, schedule } = this.#parts;
-    if (timeoutMs > 0) this.#timer = schedule(() => this.#late(), timeoutMs);
+    const { timeoutMs, schedule, late } = this.#parts;
+    if (timeoutMs > 0) this.#timer = schedule(() => this.#fail(late()), timeoutMs);
   }
 
-  #late(): void {
-    const { replier, late, unpublished } = this.#parts;
-    replier.fail(late()).catch(unpublished).finally(() => this.#end());
+  #awaitValue(): void {
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.#fail(closing()), SILENCE_MS);
+  }
+
+  #fail(error: Error): void {
+    const { replier, unpublished } = this.#parts;
+    this.#letGo();
+    replier.fail(error).catch(unpublished).finally(() => this.#finish());
   }
 
   #end(): void {
     if (this.#isEnded) return;
-    this.#state = 'ended';
-    this.#timer?.cancel();
-    this.#subscription?.unsubscribe();
+    this.#letGo();
     this.#finish();
   }
+
+  #letGo(): void {
+    this.#state = 'ended';
+    this.#timer?.cancel();
+    clearTimeout(this.#silence);
+    this.#subscription?.unsubscribe();
+  }
+}
+
+function closing(): Error {
+  return new NidoNestError('NIDO_NEST_CLOSED', 'the application that answers is closing');
 }

@@ -31,6 +31,9 @@ export function getLinkToken(name: string = DEFAULT_NAME): symbol {
 export function getGuardsToken(name: string = DEFAULT_NAME): symbol {
   return Symbol.for(`nidomq:guards:${name}`);
 }
+export function getLifecycleToken(name: string = DEFAULT_NAME): symbol {
+  return Symbol.for(`nidomq:lifecycle:${name}`);
+}
 export function getGateToken(name: string = DEFAULT_NAME): symbol {
   return Symbol.for(`nidomq:gate:${name}`);
 }

@@ -8,6 +8,8 @@ import { ROOT } from './source-files.js';
 
 const run = promisify(execFile);
 const COMMAND_DEADLINE_MS = 60_000;
+/** Of the project that README.md makes. */
+const OF_THE_STARTER = new Set(['start:prod']);
 
 function pages(): string[] {
   const docs = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
@@ -36,6 +38,17 @@ describe('documentation', () => {
       .filter((target) => !existsSync(join(ROOT, dirname(page), target)))
       .map((target) => `${page}: ${target}`));
     expect(dead).toEqual([]);
+  });
+
+  it('names commands of npm that exist', () => {
+    const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+      readonly scripts: object;
+    };
+    const named = pages().flatMap((page) =>
+      [...readFileSync(join(ROOT, page), 'utf8').matchAll(/npm run ([\w:-]+)/g)]
+        .map(([, name]) => name));
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((name) => !(name in scripts) && !OF_THE_STARTER.has(name))).toEqual([]);
   });
 
   it('is checked by finding links: the README has some', () => {

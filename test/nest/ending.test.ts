@@ -91,6 +91,29 @@ describe.each(MODES)('when the application closes, %s', (mode) => {
     expect(log.matching(/could not be published/)).toEqual([]);
   });
 
+  it('a stream of replies that is silent does not keep it, and who reads it is told', async () => {
+    @Controller()
+    class Streaming {
+      @MessagePattern('one')
+      one(): Observable<number> {
+        return new Observable((observer) => observer.next(1));
+      }
+    }
+    const { app, url } = await startBare(moduleOf(Streaming), mode);
+    const client = new NidoClient({ url, envelope: 'auto', protocolVersion: 5 });
+    onClose(() => client.close());
+    const told: unknown[] = [];
+    client.send('one', 0).subscribe({
+      next: (value) => told.push(value),
+      error: (error: Error) => told.push(error.message),
+    });
+    await until('the value', () => told.length === 1);
+    const startedAt = performance.now();
+    await app.close();
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(told).toEqual([1, 'the application that answers is closing']);
+  });
+
   it('a stream that an event handler returned is let go', async () => {
     let state = 'not begun';
     const { app, url } = await startBare(handling(() => {

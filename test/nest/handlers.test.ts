@@ -83,6 +83,23 @@ describe.each(['host', 'join'] as const)('a handler, %s', (mode) => {
     ]);
   });
 
+  it('may log and copy the packet', async () => {
+    @Controller()
+    class Logging {
+      @EventPattern<string>('log')
+      handle(@Payload() _data: unknown, @Ctx() context: MqttContext): void {
+        calls.push([{ ...context.getPacket() }, JSON.stringify(context.getPacket())]);
+      }
+    }
+    const { url } = await startBare(moduleOf([Logging]), mode);
+    const { client } = await connectDevice(url);
+    await client.publishAsync('log', 'x', { qos: 1 });
+    await until('the call', () => calls.length === 1);
+    const [copy, text] = calls[0] as [object, string];
+    expect(copy).toMatchObject({ cmd: 'publish', topic: 'log', qos: 1, retain: false, dup: false });
+    expect(JSON.parse(text)).toMatchObject({ topic: 'log', qos: 1 });
+  });
+
   it('gets parameters through pipes, and answers a pipe that throws with an error', async () => {
     const { url } = await startBare(moduleOf([Casa]), mode);
     const client = await clientOf(url);

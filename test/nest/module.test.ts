@@ -1,6 +1,6 @@
 /** NidoModule: what it provides, several brokers in one application, and what it refuses. */
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { Controller, Injectable, Module } from '@nestjs/common';
+import { Controller, Injectable, Module, Optional, Scope } from '@nestjs/common';
 import type { DynamicModule, INestApplication, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { EventPattern, MessagePattern, Payload, Transport } from '@nestjs/microservices';
@@ -8,7 +8,7 @@ import {
   Broker, InjectBroker, InjectNido, NidoClient, NidoModule, NidoStrategy, OnClientConnected,
   OnTopic, MqttAuthenticator, getBrokerToken, getClientToken, getStrategyToken, transportIdOf,
 } from '../../lib/nest/index.js';
-import type { NidoOptions } from '../../lib/nest/index.js';
+import type { NidoOptions, NidoOptionsFactory } from '../../lib/nest/index.js';
 import {
   HOSTED, LogBook, closeAll, connectDevice, onClose, openBroker, until, urlOf,
 } from './kit.js';
@@ -166,18 +166,61 @@ describe('NidoModule', () => {
     ]);
   });
 
+  it('takes its options from a class, made by it or by another module', async () => {
+    @Injectable()
+    class Config implements NidoOptionsFactory {
+      createNidoOptions(): NidoOptions { return HOSTED; }
+    }
+    @Module({ providers: [Config], exports: [Config] })
+    class ConfigModule {}
+    for (const given of [{ useClass: Config }, { imports: [ConfigModule], useExisting: Config }]) {
+      const { app } = await start(moduleOf({ imports: [NidoModule.forRootAsync(given)] }));
+      expect(app.get(Broker).listeners).toHaveLength(1);
+    }
+    expect(() => NidoModule.forRootAsync({})).toThrow(/give one of useFactory.*0 are there/);
+  });
+
+  it('lets a provider do without Broker where it joins one', async () => {
+    const broker = await openBroker();
+    @Injectable()
+    class NidoBridge {
+      constructor(@Optional() @InjectBroker() readonly broker: Broker | null) {}
+    }
+    const { app } = await start(moduleOf({
+      imports: [NidoModule.forRoot({ join: { url: urlOf(broker) } })], providers: [NidoBridge],
+    }));
+    expect(app.get(NidoBridge).broker).toBeNull();
+  });
+
+  it.each([Scope.REQUEST, Scope.TRANSIENT])(
+    'refuses providers that the broker calls when there is no one instance (%s)', async (scope) => {
+      @Injectable({ scope })
+      class Scoped {}
+      @Injectable({ scope })
+      @MqttAuthenticator()
+      class Auth {
+        constructor(readonly scoped: Scoped) {}
+        authenticate(): unknown { return { ok: true }; }
+      }
+      await expect(start(moduleOf({
+        imports: [NidoModule.forRoot(HOSTED)], providers: [Scoped, Auth],
+      }))).rejects.toMatchObject({
+        code: 'NIDO_NEST_PROVIDER_SCOPED', message: expect.stringMatching(/^Auth: /) as unknown,
+      });
+    });
+
   it('refuses to inject Broker where it joins one, and says what to do', async () => {
     const broker = await openBroker();
     @Injectable()
-    class Wants {
+    class NidoWants {
       constructor(readonly broker: Broker) {}
     }
     const module = moduleOf({
-      imports: [NidoModule.forRoot({ join: { url: urlOf(broker) } })], providers: [Wants],
+      imports: [NidoModule.forRoot({ join: { url: urlOf(broker) } })], providers: [NidoWants],
     });
     await expect(start(module)).rejects.toMatchObject({
       code: 'NIDO_NEST_BROKER_IN_JOIN',
-      message: expect.stringMatching(/^Wants injects Broker.*inject NidoClient/s) as unknown,
+      message: expect.stringMatching(/^NidoWants injects Broker.*inject NidoClient/s) as unknown,
     });
   });
 

@@ -4,7 +4,7 @@ import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { firstValueFrom } from 'rxjs';
-import { NidoClient, NidoStrategy } from '../../lib/nest/index.js';
+import { NidoClient, NidoNestError, NidoStrategy } from '../../lib/nest/index.js';
 import type { JoinOptions } from '../../lib/nest/index.js';
 import { LogBook, closeAll, connectDevice, onClose, openBroker, startBare, until, urlOf }
   from './kit.js';
@@ -72,6 +72,35 @@ describe('the options of the stock transport', () => {
     for (let at = 0; at < 10; at += 1) await broker.publish('event', String(at), { qos: 1 });
     await until('ten calls', () => calls.length >= 10);
     expect([...calls].sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+});
+
+describe('a wrong option', () => {
+  it.each([
+    [{ concurency: 4 }, /NidoStrategy, broker default: there is no option concurency/],
+    [{ concurrency: 0 }, /broker default: concurrency is 0; allowed: whole numbers from 1 to 65535/],
+    [{ ack: 'after' }, /ack is "after"; allowed: "after-handler", "on-receipt", "manual"/],
+    [{ envelope: 'stock' }, /envelope is "stock"; allowed: "auto", "nest"/],
+    [{ requestTimeout: -1 }, /requestTimeout is -1; allowed: whole numbers from 0/],
+    [{ codec: 'json' }, /codec is "json"; allowed: json\(\)/],
+    [{ replyPrefix: 'a/#' }, /replyPrefix is "a\/#"/],
+    [{ onError: { retry: { attempts: 0 } } }, /onError is \{"retry".*allowed: 'reason-code'/],
+    [{ onError: { deadLetter: '' } }, /onError is/],
+  ])('of a strategy is refused: %j', (options, message) => {
+    const make = (): unknown => new NidoStrategy({ host: {}, ...options } as never);
+    expect(make).toThrow(message);
+    expect(make).toThrow(NidoNestError);
+  });
+
+  it.each([
+    [{ qos: 3 }, /handler of t: qos is 3; allowed: 0, 1, 2/],
+    [{ share: 'a/b' }, /handler of t: share is "a\/b"/],
+    [{ order: 'topics' }, /order is "topics"; allowed: "none", "topic"/],
+    [{ rh: 3 }, /retainHandling is 3/],
+  ])('of a handler is refused: %j', (extras, message) => {
+    const strategy = new NidoStrategy({ host: {} });
+    expect(() => strategy.addHandler('t', async () => undefined, true, extras)).toThrow(message);
+    strategy.addHandler('t', async () => undefined, true, { somebodyElses: 1 });
   });
 });
 
