@@ -247,8 +247,9 @@ describe('behind a mount point', () => {
     await a.publish(sender, '', 'alias', { qos, properties: [property.topicAlias(3)] });
     for (const payload of ['named', 'alias']) await whole.receive(seesAll, { topic: 'tenant-a/m/1', payload });
     const first = await a.receive(peer, { topic: 'm/1', payload: 'named' });
-    const second = await a.receive(peer, { topic: '', payload: 'alias' });
-    expect(valueOf(second, PROPERTY.topicAlias)).toBe(valueOf(first, PROPERTY.topicAlias));
+    // At QoS 2 the name goes along: the exchange may outlive the connection, and the alias does not.
+    const second = await a.receive(peer, { topic: qos === 2 ? 'm/1' : '', payload: 'alias' });
+    if (qos < 2) expect(valueOf(second, PROPERTY.topicAlias)).toBe(valueOf(first, PROPERTY.topicAlias));
   });
 
   it('Maximum Packet Size counts what the client gets', async () => {
