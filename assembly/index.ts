@@ -32,7 +32,7 @@ export {
   setDurable, markDurable, gatedEntries, storingEntries, lastQueued, setGateNumber, commitGate,
   refuseGate, passGate, gateEntry, nextGateEntry,
   entrySession, entryFacts, entryIdentifiers, entryGroup, groupFilter, encodeIdentifier,
-  sharedEntries, messageTopicLength,
+  sharedEntries, findRetained, messageTopicLength,
   messageForwardLength, messagePayloadLength, messageFlags, messageExpiresAt, commitRelease,
   commitPubrel, restoreMessage, restoreEntry, restoreReleased, restoreInbound, setLastIdentifier,
   lastIdentifier, restoreRetained,

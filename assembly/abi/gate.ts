@@ -1,5 +1,6 @@
 /** The durable gate (switch/gate.ts), and restoring what was stored. */
 import { writeVbi } from '../codec/variable-byte-integer';
+import { retainedFind } from '../index/retained-index';
 import { pinGroup } from '../index/shared-group';
 import { findGroupOf, writeGroupFilter } from '../index/subscription-index';
 import { connectionAt, connectionOf } from '../session/connection';
@@ -103,6 +104,10 @@ export function entryGroup(entry: u32): u32 {
  */
 export function groupFilter(group: u32): u32 {
   return writeGroupFilter(group, exchangeArea);
+}
+/** The retained message of the topic at the exchange area, or 0. */
+export function findRetained(topicLength: u32): u32 {
+  return retainedFind(exchangeArea, topicLength);
 }
 /** Whether the queue of a session holds what another member of a group could take. */
 export function sharedEntries(handle: u32): bool {

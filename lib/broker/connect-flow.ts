@@ -325,7 +325,7 @@ export class ConnectFlow {
   #admit(connection: ClientConnection, admission: Admission): void {
     if (connection.state !== 'deciding') return;
     const existing = this.#sessions.get(connection);
-    const refusal = this.#admissionRefusal(connection, existing);
+    const refusal = this.#admissionRefusal(connection, admission.packet, existing);
     if (refusal !== undefined) {
       this.#connections.refuse(connection, refusal.reasonCode, refusal.reason);
       return;
@@ -349,12 +349,17 @@ export class ConnectFlow {
 
   #admissionRefusal(
     connection: ClientConnection,
+    packet: ConnectPacket,
     existing: Session | undefined,
   ): { reasonCode: number; reason: string } | undefined {
     const { limits, mqtt, gate } = this.#context.options;
-    const { clock } = this.#context;
+    const { clock, store } = this.#context;
     if (this.closing) {
       return { reasonCode: SERVER_UNAVAILABLE, reason: 'the broker is shutting down' };
+    }
+    const isStored = grantedExpiry(packet, mqtt) !== 0 || (existing?.storeId ?? 0) !== 0;
+    if (isStored && store.isFull()) {
+      return { reasonCode: SERVER_UNAVAILABLE, reason: 'the disk is too far behind' };
     }
     if (existing === undefined && this.#sessions.size >= limits.sessionsMax) {
       return { reasonCode: QUOTA_EXCEEDED, reason: 'limits.sessionsMax is reached' };

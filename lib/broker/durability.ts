@@ -12,14 +12,14 @@ import type {
   Append, DurableEntry, DurableEvents, DurableMessage, DurableSide,
 } from '../core/durable.js';
 import type {
-  Durability as Promised, Engine, EngineBatch, EngineError, EngineState, GroupCommitStats,
-  StoredMessage,
+  Durability as Promised, Engine, EngineBatch, EngineState, GroupCommitStats, StoredMessage,
 } from '../engine/index.js';
-import { GroupCommit, messageNumberOf } from '../engine/index.js';
+import { EngineError, GroupCommit, messageNumberOf } from '../engine/index.js';
 import { encodeForwarded } from '../core/packet-writer.js';
 import type { Clock } from './clock.js';
 import type { DurabilityRules } from './durability-rules.js';
 import type { Session } from './records.js';
+import { RetainedBehind } from './retained-behind.js';
 import { SpilledQueues } from './spilled-queues.js';
 import type { SpillLimits } from './spilled-queues.js';
 import type { SessionStore } from './session-store.js';
@@ -30,6 +30,7 @@ const TOKEN_RELEASE = 1;
 const TOKEN_PUBREL = 2;
 const TOKEN_KINDS = 4;
 const IDENTIFIERS = 65_536;
+const TOKENS_PER_TURN = 1_024;
 const NOTHING = new Uint8Array(0);
 const DOLLAR = 0x24;
 const LONG_AGO = 0.001;
@@ -60,6 +61,14 @@ export class Durability implements DurableEvents, SessionStore {
   /** Sessions that have ended and whose queues are being given to others, with their store ids. */
   readonly #ending = new Map<SessionHandle, number>();
   #core: DurableSide | undefined = undefined;
+  readonly #behind = new RetainedBehind({
+    retainedOf: (topicName) => this.#core?.retainedOf(topicName),
+    write: (topicName, message) => this.#writeRetained(topicName, message),
+    isFull: () => this.#group.isFull,
+    afterCommit: (callback) => this.#group.after(callback),
+    forgotten: (topicName) => this.#owner.problem('engine', new EngineError('NIDO_ENGINE_IO',
+      `The disk is too far behind: what is retained for '${topicName.toString()}' is not stored`)),
+  });
   readonly spilled: SpilledQueues;
 
   constructor(engine: Engine, owner: DurabilityOwner) {
@@ -79,6 +88,9 @@ export class Durability implements DurableEvents, SessionStore {
     });
   }
 
+  isFull(): boolean {
+    return this.#group.isFull;
+  }
   get state(): EngineState {
     return this.#group.state;
   }
@@ -102,6 +114,8 @@ export class Durability implements DurableEvents, SessionStore {
     const durability = this.#durabilityOf(append);
     if (durability === 'memory') return NOT_STORED;
     if (this.#group.isFull) {
+      // It is retained already: what the next process finds should not be older for ever.
+      if (append.retained !== 'unchanged') this.#behind.takes(append.message!.topicName);
       this.#owner.cannotStore(append.publisher, 'the disk is too far behind');
       return 0;
     }
@@ -194,8 +208,11 @@ export class Durability implements DurableEvents, SessionStore {
   retained(topicName: Buffer, message: DurableMessage | undefined): void {
     if (topicName[0] === DOLLAR) return; // $SYS tells of this process
     const durability = this.#owner.rules.of(topicName);
-    if (durability === 'memory') return;
-    const batch = this.#group.unit(durability);
+    if (durability === 'memory' || this.#behind.takes(topicName)) return;
+    this.#writeRetained(topicName, message);
+  }
+  #writeRetained(topicName: Buffer, message: DurableMessage | undefined): void {
+    const batch = this.#group.unit(this.#owner.rules.of(topicName));
     if (message === undefined) batch.deleteRetained(topicName);
     else batch.putRetained(this.#stored(message, this.#engine.nextNumber(), 0));
   }
@@ -256,7 +273,10 @@ export class Durability implements DurableEvents, SessionStore {
   #committed(tokens: readonly number[]): void {
     const core = this.#core;
     if (core === undefined) return;
+    let told = 0;
     for (const named of tokens) {
+      // The rows that the core makes of them have to be read before there are too many.
+      if (++told % TOKENS_PER_TURN === 0) core.settle();
       const kind = named % TOKEN_KINDS;
       const rest = (named - kind) / TOKEN_KINDS;
       const packetIdentifier = rest % IDENTIFIERS;
@@ -288,7 +308,7 @@ export class Durability implements DurableEvents, SessionStore {
     if (session.storeId === 0) return;
     this.#putSession(session, this.#owner.clock.wall());
     if (session.will === undefined) {
-      this.willGone(session);
+      if (session.willsLeaving === 0) this.willGone(session);
       return;
     }
     const { clock } = this.#owner;

@@ -103,6 +103,8 @@ export class Session extends TimerEntry {
   /** When the connection ended (monotonic). */
   offlineAt = 0;
   will: WillMessage | undefined = undefined;
+  /** Wills that are being published: an authorizer may take its time. */
+  willsLeaving = 0;
   /** When a delayed will is due (monotonic). */
   willDue = Infinity;
 

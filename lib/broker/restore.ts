@@ -147,10 +147,13 @@ export class Restorer implements LoadVisitor {
     const { durable, sessions, inflightMax } = this.#parts;
     for (const block of this.#blocks.values()) if (block !== 0) durable.letGo(block);
     this.#blocks.clear();
-    for (const { session, detachedAt, lastIdentifier } of this.#sessions) {
+    for (const { session, lastIdentifier } of this.#sessions) {
       // Ids behind the last stored one may have been used for what was not stored.
       const last = ((lastIdentifier + inflightMax - 1) % IDENTIFIERS) + 1;
       durable.setLastIdentifier(session.handle, last);
+    }
+    // Only then: wills that fell due are published to sessions that come later here.
+    for (const { session, detachedAt } of this.#sessions) {
       sessions.restored(session, detachedAt === 0 ? 'connected' : 'offline');
     }
   }

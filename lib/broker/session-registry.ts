@@ -147,24 +147,45 @@ export class SessionRegistry {
     const will = session.will!;
     session.will = undefined; // [MQTT-3.1.2-10]
     session.willDue = Infinity;
-    this.#context.store.willGone(session);
+    session.willsLeaving += 1;
     const { identity } = session;
-    const route = (message: PublishedWill) => this.#routeWill(session, message);
-    this.#whenGranted(identity, will, () => {
-      if (this.#interception.isInUse) this.#interceptWill(identity, will, route);
+    const over = (): void => this.#willGone(session);
+    const route = (message: PublishedWill): void => {
+      this.#routeWill(session, message);
+      over();
+    };
+    this.#whenGranted(identity, will, over, () => {
+      if (this.#interception.isInUse) this.#interceptWill(identity, will, route, over);
       else route(will);
     });
   }
 
-  #whenGranted(identity: Identity, will: PublishedWill, granted: () => void): void {
+  /** `over`: it is refused. */
+  #whenGranted(
+    identity: Identity, will: PublishedWill, over: () => void, granted: () => void,
+  ): void {
     whenDecided(
       this.#authorization.canPublish(identity, will.topicName, will),
       (verdict) => {
-        if (verdict) granted();
-        else this.#refuseWill(identity.clientId, will.topicName);
+        if (verdict) {
+          granted();
+          return;
+        }
+        this.#refuseWill(identity.clientId, will.topicName);
+        over();
       },
-      (error) => reportProblem(this.#context, 'will', error),
+      (error) => {
+        reportProblem(this.#context, 'will', error);
+        over();
+      },
     );
+  }
+  /** Behind its publication: a crash in between publishes it again rather than never. */
+  #willGone(session: Session): void {
+    session.willsLeaving -= 1;
+    // The client may have come back with another one meanwhile.
+    if (session.willsLeaving === 0 && session.will === undefined)
+      this.#context.store.willGone(session);
   }
 
   #refuseWill(clientId: string, topicName: string): void {
@@ -174,19 +195,26 @@ export class SessionRegistry {
   /** What an interceptor makes of it must be allowed, too. */
   #interceptWill(
     identity: Identity, will: PublishedWill, route: (message: PublishedWill) => void,
+    over: () => void,
   ): void {
     const { clientId } = identity;
     const { topicName, payload, qos, retain, properties } = will;
     const isAsked = this.#interception.ask(
       { origin: 'will', clientId, identity, topicName, payload, qos, retain, properties },
       (outcome) => {
-        if (outcome.kind === 'pass') route(will);
-        if (outcome.kind !== 'replace') return;
-        const message = { ...outcome.message, qos };
-        this.#whenGranted(identity, message, () => route(message));
+        if (outcome.kind === 'pass') {
+          route(will);
+        } else if (outcome.kind === 'replace') {
+          const message = { ...outcome.message, qos };
+          this.#whenGranted(identity, message, over, () => route(message));
+        } else {
+          over();
+        }
       },
     );
-    if (!isAsked) this.#refuseWill(clientId, topicName);
+    if (isAsked) return;
+    this.#refuseWill(clientId, topicName);
+    over();
   }
 
   #routeWill(session: Session, will: PublishedWill): void {

@@ -6,6 +6,8 @@ import type { SubscribeOptions } from '../core/contract.js';
 import type { Session } from './records.js';
 
 export interface SessionStore {
+  /** Too much waits for the disk: nothing new should be begun that has to be stored. */
+  isFull(): boolean;
   /** A client is being accepted: its session, will and expiry stand as they will be. */
   connected(session: Session): void;
   /** CONNACK is written: what waits may follow. */
@@ -25,6 +27,7 @@ export interface SessionStore {
 
 /** The memory engine's. */
 export const NOTHING_STORED: SessionStore = {
+  isFull: () => false,
   connected: () => undefined,
   opened: () => undefined,
   detached: () => undefined,

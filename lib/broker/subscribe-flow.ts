@@ -167,6 +167,9 @@ export class SubscribeFlow {
       retainHandling: options.mqtt.retainAvailable ? request.retainHandling : RETAINED_NONE,
       subscriptionIdentifier: packet.subscriptionIdentifier,
     };
+    if (session.storeId !== 0 && this.#context.store.isFull()) {
+      return this.#refuse('the disk is too far behind');
+    }
     try {
       core.subscribe(session.handle, filter, wanted);
       this.#context.store.subscribed(session, request.topicFilter, wanted);

@@ -220,6 +220,12 @@ export class DurableSide {
   hasShared(session: SessionHandle): boolean {
     return this.x.sharedEntries(session) !== 0;
   }
+  /** What is retained under a topic; undefined = nothing. */
+  retainedOf(topicName: Buffer): DurableMessage | undefined {
+    this.heap.set(topicName, this.#exchange);
+    const found = this.x.findRetained(topicName.length) >>> 0;
+    return found === 0 ? undefined : this.#message(found);
+  }
   queuedBytes(session: SessionHandle): number {
     return this.x.queuedBytes(session) >>> 0;
   }

@@ -139,6 +139,7 @@ export interface CoreExports {
   groupFilter(group: number): number;
   encodeIdentifier(identifier: number): number;
   sharedEntries(session: number): number;
+  findRetained(topicLength: number): number;
   messageTopicLength(message: number): number;
   messageForwardLength(message: number): number;
   messagePayloadLength(message: number): number;

@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import mqttPacket from 'mqtt-packet';
 import type { IConnectPacket, IPublishPacket, ISubscribePacket, Packet } from 'mqtt-packet';
 import { Broker } from 'nidomq';
+import type { BrokerOptions } from 'nidomq';
 import { createFileEngine } from '../../lib/engine/index.js';
 import { Recorder } from '../engine/contract.js';
 
@@ -32,9 +33,9 @@ afterEach(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-async function start(): Promise<Broker> {
+async function start(options: BrokerOptions = {}): Promise<Broker> {
   const broker = new Broker({
-    listeners: [{ port: 0 }], engine: { file: { path } }, logger: false,
+    listeners: [{ port: 0 }], engine: { file: { path } }, logger: false, ...options,
   });
   brokers.push(broker);
   await broker.listen();
@@ -54,6 +55,8 @@ interface Raw {
   /** The first packet of this kind that was not taken yet. */
   take(cmd: Packet['cmd'], wanted?: Wanted): Promise<Packet>;
   leave(): Promise<void>;
+  /** The line breaks. */
+  cut(): void;
 }
 
 /** A client of MQTT 5 that acknowledges nothing by itself. */
@@ -88,6 +91,7 @@ async function raw(
       waiting.add(look);
       look();
     }),
+    cut: () => void socket.destroy(),
     leave: () => new Promise((resolve) => {
       socket.once('close', () => resolve());
       socket.end(mqttPacket.generate({ cmd: 'disconnect' }, { protocolVersion: 5 }));
@@ -119,6 +123,13 @@ const publishOf = async (client: Raw): Promise<IPublishPacket> =>
 const message = (messageId: number, dup: boolean): IPublishPacket => ({
   cmd: 'publish', topic: 't', payload: 'x', qos: 2, messageId, dup, retain: false,
 });
+async function condition(holds: () => boolean): Promise<void> {
+  const limit = Date.now() + DEADLINE_MS;
+  while (!holds()) {
+    if (Date.now() > limit) throw new Error('the condition did not come about in time');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
 const passes = (milliseconds: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -194,6 +205,42 @@ describe('time that passes while the broker is down', () => {
     expect((await publishOf(watcher)).topic).toBe('will/soon');
     await next.publish('will/end', '', { qos: 1 });
     expect((await publishOf(watcher)).topic).toBe('will/end');
+  });
+
+  it('brings a will that was being decided about, with an identifier of its own', async () => {
+    const decisions: string[] = [];
+    const broker = await start({
+      authorization: [{
+        canSubscribe: () => true,
+        // Asked for CONNECT, and again when it is to be published: then nobody answers.
+        canPublish: ({ clientId }, topicName) => {
+          if (topicName !== 'will') return true;
+          decisions.push(clientId);
+          return decisions.length === 1 || new Promise<boolean>(() => undefined);
+        },
+      }],
+    });
+    const payload = Buffer.from('gone');
+    const dying = await raw(broker, 'a', {
+      will: { topic: 'will', payload, qos: 2, retain: false },
+    });
+    const receiver = await raw(broker, 'receiver');
+    await subscribe(receiver, '#', 2);
+    const sender = await raw(broker, 'sender');
+    sender.send({ ...message(1, false), topic: 'other' });
+    const first = await publishOf(receiver);
+    dying.cut();
+    await condition(() => decisions.length === 2);
+    await broker.publish('unrelated', '', { qos: 1, retain: true });
+    const next = await startAfterKill();
+    const again = await raw(next, 'receiver');
+    const came = [await publishOf(again), await publishOf(again), await publishOf(again)];
+    const will = came.find(({ topic }) => topic === 'will')!;
+    expect(will.payload.toString()).toBe('gone');
+    expect(came.find(({ topic }) => topic === 'other')).toMatchObject({
+      messageId: first.messageId, dup: true,
+    });
+    expect(new Set(came.map(({ messageId }) => messageId)).size).toBe(3);
   });
 
   it('counts against Message Expiry, queued and retained', async () => {

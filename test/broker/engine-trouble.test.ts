@@ -139,6 +139,40 @@ describe('a disk that is full', () => {
     await sender.publishAsync('t', 'w', { qos: 1 });
   });
 
+  it('is not waited for with ever more memory: retained QoS 0, sessions, subscriptions', async () => {
+    const { engine, disk } = engineWithDisk();
+    const { broker } = await start(engine, { limits: { unstoredBytesMax: 4_096 } });
+    const receiver = await connect(broker, 'receiver');
+    const sender = await connect(broker, 'sender', { clean: true, properties: {} });
+    disk.isFull = true;
+    for (let i = 0; i < 500; i++) sender.publish(`r/${i % 50}`, `${i}`, { retain: true });
+    sender.publish('r/none', '', { retain: true });
+    await sender.publishAsync('nobody/listens', 'x', { qos: 1 });
+    await until(() => disk.refusals > 0);
+    const late = await mqtt.connectAsync({
+      port: broker.listeners[0].port, host: '127.0.0.1', clientId: 'late', clean: false,
+      protocolVersion: 5, properties: { sessionExpiryInterval: 60 }, reconnectPeriod: 0,
+    }).catch((error: { code: number }) => error.code);
+    expect(late).toBe(0x88);
+    await connect(broker, 'passing', { clean: true, properties: {} }); // nothing of it is stored
+    const refused = receiver.subscribeAsync('t', { qos: 1 }).catch((error: Error) => error.message);
+    disk.isFull = false;
+    await expect(refused).resolves.toContain('Quota exceeded');
+    await until(() => broker.engineState === 'ok');
+    await receiver.subscribeAsync('t', { qos: 1 });
+    await broker.close();
+    brokers.length = 0;
+    const next = await start(engine);
+    const heard = new Map<string, string>();
+    const reader = await connect(next.broker, 'reader');
+    reader.on('message', (topic, payload) => heard.set(topic, payload.toString()));
+    await reader.subscribeAsync('r/#', { qos: 0 });
+    await until(() => heard.size >= 50);
+    expect(Object.fromEntries(heard)).toEqual(
+      Object.fromEntries(Array.from({ length: 50 }, (_, i) => [`r/${i}`, `${450 + i}`])),
+    );
+  });
+
   it('lets no SUBACK, UNSUBACK, PUBACK, PUBREC or PUBREL out before what it promises is stored', async () => {
     const { engine, disk } = engineWithDisk();
     const { broker } = await start(engine);
