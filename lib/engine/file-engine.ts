@@ -1,7 +1,6 @@
 /**
  * The engine on a directory, and what can be done with the directory while no broker has it open.
  */
-import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { examine } from './check.js';
 import type { CheckReport, Durability, Engine, SnapshotReport } from './engine.js';
@@ -9,9 +8,9 @@ import { EngineError } from './errors.js';
 import { refuseNewer, readIdentity } from './identity.js';
 import { Ledger } from './ledger.js';
 import { LevelStore, WRITE_BUFFER_BYTES, namesIn } from './level-store.js';
-import { writeDurably, writeSnapshot } from './snapshot.js';
-import type { Testimony, Witness } from './store-engine.js';
+import { writeSnapshot } from './snapshot.js';
 import { StoreEngine } from './store-engine.js';
+import { FileWitness, WITNESS_FILE, compareWith } from './witness.js';
 
 export interface FileEngineOptions {
   /** The directory; made when it does not exist. */
@@ -23,7 +22,6 @@ export interface FileEngineOptions {
   readonly writeBufferBytes?: number;
   readonly cacheBytes?: number;
 }
-const WITNESS = 'nidomq-store.json';
 const DURABILITIES: readonly Durability[] = ['disk', 'os', 'memory'];
 /** Both logs of LevelDB, and the batch that overflowed each. */
 const LOGS = 4;
@@ -52,22 +50,8 @@ export function createFileEngine(options: FileEngineOptions): Engine {
     windowBytes: LOGS * writeBufferBytes,
     onLoss: options.onLoss ?? 'refuse',
     snapshot: writeSnapshot,
-    witness: fileWitness(path),
+    witness: new FileWitness(join(path, WITNESS_FILE)),
   });
-}
-
-function fileWitness(path: string): Witness {
-  const file = join(path, WITNESS);
-  return {
-    async read() {
-      try {
-        return JSON.parse(await readFile(file, 'utf8')) as Testimony;
-      } catch {
-        return undefined; // a store without its witness is no worse than one that never had any
-      }
-    },
-    write: (testimony) => writeDurably(file, `${JSON.stringify(testimony)}\n`),
-  };
 }
 
 /** `nidomq snapshot`: copies a directory that no broker has open. */
@@ -98,7 +82,10 @@ export async function checkDirectory(path: string): Promise<CheckReport> {
       throw new EngineError('NIDO_ENGINE_FOREIGN', `${path} was not written by nidomq`);
     }
     refuseNewer(identity.formatVersion);
-    return await examine(store, new Ledger(LOGS * WRITE_BUFFER_BYTES));
+    const report = await examine(store, new Ledger(LOGS * WRITE_BUFFER_BYTES));
+    const before = await new FileWitness(join(path, WITNESS_FILE)).read();
+    const losses = [...report.losses, ...compareWith(before, identity, report.lastBatch)];
+    return { ...report, losses };
   } finally {
     await store.close();
   }
@@ -107,7 +94,7 @@ export async function checkDirectory(path: string): Promise<CheckReport> {
 async function refuseAbsent(path: string): Promise<void> {
   const names = await namesIn(path);
   if (names.includes('CURRENT')) return;
-  if (names.includes(WITNESS)) {
+  if (names.includes(WITNESS_FILE)) {
     throw new EngineError('NIDO_ENGINE_CORRUPT',
       `${path} held a store of the file engine, but its file CURRENT is missing: nothing in it can `
       + 'be read. Restore a snapshot.');

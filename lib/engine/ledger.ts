@@ -68,6 +68,10 @@ export class Ledger {
   get lastBatch(): number {
     return this.#last;
   }
+  /** The last one that was promised to the disk. */
+  get lastDiskBatch(): number {
+    return this.#lastDisk;
+  }
   nextNumber(): number {
     const number = this.#next;
     this.#next += NUMBER_STEP;

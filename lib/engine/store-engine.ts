@@ -21,6 +21,8 @@ import { OperationLog } from './operation-log.js';
 import { readQueueEntry, referenceOf } from './records.js';
 import type { OrderedStore, StoreEntry } from './store.js';
 import { Sweeper } from './sweeper.js';
+import type { Testimony, Witness } from './witness.js';
+import { compareWith } from './witness.js';
 
 export interface StoreEngineOptions {
   readonly name: Engine['name'];
@@ -37,17 +39,6 @@ export interface StoreEngineOptions {
   readonly onLoss: 'refuse' | 'report';
   readonly snapshot: (store: OrderedStore, directory: string) => Promise<SnapshotReport>;
   readonly witness?: Witness;
-}
-/**
- * Remembers, outside the store, how far it had come: what a store that was emptied or set back
- * cannot know.
- */
-export interface Witness {
-  read(): Promise<Testimony | undefined>;
-  write(testimony: Testimony): Promise<void>;
-}
-export interface Testimony extends Identity {
-  readonly lastBatch: number;
 }
 const READ_AHEAD_ENTRIES = 256;
 const LOSSES_NAMED = 5;
@@ -90,7 +81,7 @@ export class StoreEngine implements Engine {
       const identity = await establishIdentity(this.#store);
       this.#ledger = new Ledger(this.#options.windowBytes);
       this.#losses = await this.#ledger.read(this.#store);
-      this.#compare(before, identity);
+      this.#losses.push(...compareWith(before, identity, this.#ledger.lastBatch));
       this.#refuseLosses();
       this.#identity = identity;
       await this.#forgetLosses();
@@ -101,15 +92,6 @@ export class StoreEngine implements Engine {
     }
     this.#state = 'open';
   }
-  #compare(before: Testimony | undefined, identity: Identity): void {
-    if (before === undefined) return;
-    const { lastBatch } = this.#ledger;
-    if (before.nodeId === identity.nodeId && before.lastBatch <= lastBatch) return;
-    const detail = before.nodeId === identity.nodeId
-      ? `batch ${lastBatch} is the last one, but batch ${before.lastBatch} was seen before`
-      : 'the store that was here before is gone, another one stands in its place';
-    this.#losses.push({ kind: 'batch', promised: true, detail });
-  }
   /** They are in the report of `load`; that is where they were told. */
   async #forgetLosses(): Promise<void> {
     if (this.#losses.length === 0) return;
@@ -118,9 +100,11 @@ export class StoreEngine implements Engine {
     await this.#store.write([log], { sync: 'yes' });
   }
   async #testify(): Promise<void> {
-    if (this.#identity === undefined) return;
-    const { lastBatch } = this.#ledger;
-    await this.#options.witness?.write({ ...this.#identity, lastBatch });
+    if (this.#identity !== undefined) await this.#options.witness?.write(this.#testimony());
+  }
+  #testimony(): Testimony {
+    const { lastBatch, lastDiskBatch } = this.#ledger;
+    return { ...this.#identity as Identity, lastBatch, lastDiskBatch };
   }
   #refuseLosses(): void {
     const promised = this.#losses.filter((loss) => loss.promised);
@@ -190,6 +174,7 @@ export class StoreEngine implements Engine {
       throw error;
     }
     this.#ledger.committed(log, durability);
+    this.#options.witness?.saw(this.#testimony());
   }
 
   recover(): Promise<void> {

@@ -54,6 +54,7 @@ export async function* chunksOf(cursor: StoreCursor): AsyncGenerator<StoreEntry[
       const entries = await next;
       if (entries.length === 0) return;
       next = cursor.next(SCAN_ENTRIES);
+      next.catch(() => undefined); // thrown when it is its turn, however long that takes
       yield entries;
     }
   } finally {

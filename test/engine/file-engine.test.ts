@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import {
   FORMAT_VERSION, MIGRATIONS, establishIdentity, readIdentity,
 } from '../../lib/engine/identity.js';
 import { LevelStore } from '../../lib/engine/level-store.js';
+import { chunksOf } from '../../lib/engine/store.js';
 import { OperationLog } from '../../lib/engine/operation-log.js';
 import { sealValue } from '../../lib/engine/checksum.js';
 import { Recorder, enqueue, loaded, message, session } from './contract.js';
@@ -51,6 +52,13 @@ async function fill(engine: Engine, batches: number, durability: 'disk' | 'os' =
     batch.putSession(session(sessionId));
     for (let j = 0; j < 10; j++) enqueue(batch, message(engine.nextNumber()), [sessionId]);
     await engine.commit(batch);
+  }
+}
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  const limit = Date.now() + 15_000;
+  while (!await condition()) {
+    if (Date.now() > limit) throw new Error('the condition did not come about in time');
+    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 /** Changes the closed store behind the engine's back. */
@@ -262,6 +270,60 @@ describe('file engine: damage', () => {
     await expect(start()).rejects.toMatchObject({
       code: 'NIDO_ENGINE_CORRUPT', message: expect.stringContaining('another one stands in its place'),
     });
+  });
+
+  it.each(['cut short', 'deleted'])('notices a log that was %s after the process was killed', async (how) => {
+    const engine = await startLoaded();
+    await fill(engine, 20);
+    // The witness follows a moment later; until then nothing says how long the log was.
+    await until(async () => (await readFile(join(path, 'nidomq-store.json'), 'utf8')).includes('"lastBatch":20'));
+    const killed = join(root, 'killed');
+    await cp(path, killed, { recursive: true });
+    const log = (await readdir(killed)).find((name) => name.endsWith('.log')) as string;
+    if (how === 'deleted') await rm(join(killed, log));
+    else await truncate(join(killed, log), 9_000);
+    path = killed;
+    const said = /batch 20 was seen before|another one stands in its place/; // all of it was there
+    await expect(start()).rejects.toMatchObject({
+      code: 'NIDO_ENGINE_CORRUPT', message: expect.stringMatching(said),
+    });
+    const { losses } = await checkDirectory(path);
+    expect(losses).toEqual([expect.objectContaining({
+      kind: 'batch', promised: true, detail: expect.stringMatching(said),
+    })]);
+    const reporting = await startLoaded({ onLoss: 'report' });
+    await reporting.close();
+    await startLoaded(); // reported once
+  });
+
+  it('takes no damaged witness for one', async () => {
+    const engine = await startLoaded();
+    await fill(engine, 3);
+    await engine.close();
+    const file = join(path, 'nidomq-store.json');
+    const said = await readFile(file, 'utf8');
+    expect(said).toContain('"lastBatch":3');
+    await writeFile(file, said.replace('"lastBatch":3', '"lastBatch":7'));
+    expect((await checkDirectory(path)).losses).toEqual([]);
+    expect((await loaded(await start())).sessions.size).toBe(3);
+  });
+
+  it('is thrown when its turn comes, not beside whoever reads', async () => {
+    const unheard: unknown[] = [];
+    const note = (reason: unknown): void => void unheard.push(reason);
+    process.on('unhandledRejection', note);
+    const entry = [Buffer.from('a'), Buffer.from('b')] as const;
+    const answers = [() => Promise.resolve([entry]), () => Promise.reject(new Error('damaged'))];
+    const cursor = { next: () => answers.shift()!(), close: () => Promise.resolve() };
+    const read = async (): Promise<void> => {
+      for await (const entries of chunksOf(cursor)) {
+        expect(entries).toEqual([entry]);
+        await new Promise((resolve) => setTimeout(resolve, 20)); // the next chunk comes meanwhile
+      }
+    };
+    await expect(read()).rejects.toThrow('damaged');
+    process.off('unhandledRejection', note);
+    expect(unheard).toEqual([]);
   });
 
   it('notices a store that was set back to an earlier state', async () => {
