@@ -6,7 +6,7 @@
 import {
   DELIVER_EXPIRY, DELIVER_FLAGS, DELIVER_IDENTIFIER, DELIVER_MESSAGE, DELIVER_PAYLOAD_AT,
   DELIVER_PAYLOAD_LENGTH, DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER,
-  DELIVER_TOKEN, DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, DELIVER_TOPIC_SLOT,
+  DELIVER_TOKEN, DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL,
 } from '../shared/abi';
 import { TopicEntry, pinTopic } from '../index/topic-intern';
 import { addDeliveryRow, setColumn } from '../switch/events';
@@ -35,9 +35,8 @@ export function deliverSourceToHandler(
   const row = addDeliveryRow(session.handle);
   if (row == 0) return false;
   session.credit--;
-  const entry = changetype<TopicEntry>(topic);
-  setColumn(row, DELIVER_TOPIC_SERIAL, topic == 0 ? 0 : entry.serial);
-  setColumn(row, DELIVER_TOPIC_SLOT, topic == 0 ? 0 : entry.slot);
+  const serial = topic == 0 ? 0 : changetype<TopicEntry>(topic).serial;
+  setColumn(row, DELIVER_TOPIC_SERIAL, serial);
   // The row keeps what it points to: the message, or else the interned topic.
   if (message == 0) pinTopic(topic);
   setColumn(row, DELIVER_TOPIC_AT, message == 0 ? sourceTopicAt : topicOf(message));
@@ -74,8 +73,7 @@ export function deliverEntryToHandler(session: Session, pointer: u32): bool {
   let flags = <u32>entry.qos;
   if (entry.flags & FLAG_RETAIN) flags |= ROW_RETAIN;
   if (entry.flags & FLAG_DUP) flags |= ROW_DUP;
-  setColumn(row, DELIVER_TOPIC_SERIAL, 0);
-  setColumn(row, DELIVER_TOPIC_SLOT, 0);
+  setColumn(row, DELIVER_TOPIC_SERIAL, block.topicSerial);
   setColumn(row, DELIVER_TOPIC_AT, topicOf(message));
   setColumn(row, DELIVER_TOPIC_LENGTH, block.topicLength);
   setColumn(row, DELIVER_PAYLOAD_AT, payloadOf(message));

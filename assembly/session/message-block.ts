@@ -14,10 +14,10 @@ import { clock } from './limits';
  *  +------+---------------+---------------+-------------+-----+--------+
  *  | refs | payloadLength | forwardLength | topicLength | qos | retain |
  *  +------+---------------+---------------+-------------+-----+--------+
- *  16          24       32          36      40
- *  +-----------+--------+-----------+-------+------------+----------------------+---------+
- *  | expiresAt | number | publisher | spare | Topic Name | forwarded properties | payload |
- *  +-----------+--------+-----------+-------+------------+----------------------+---------+
+ *  16          24       32          36            40
+ *  +-----------+--------+-----------+-------------+------------+----------------------+---------+
+ *  | expiresAt | number | publisher | topicSerial | Topic Name | forwarded properties | payload |
+ *  +-----------+--------+-----------+-------------+------------+----------------------+---------+
  * ```
  */
 @unmanaged
@@ -31,7 +31,7 @@ export class Message {
   expiresAt: f64; // on the clock of `now`; 0 = never
   number: f64; // in the durable store; 0 = not stored
   publisher: u32; // session handle, 0 = the broker itself
-  spare: u32;
+  topicSerial: u32; // of the interned Topic Name; 0 = not known
 }
 const MESSAGE_HEADER_BYTES: u32 = 40;
 if (offsetof<Message>() != MESSAGE_HEADER_BYTES) ERROR('layout drift: Message');
@@ -76,7 +76,7 @@ export function createMessage(topicLength: u32, forwardLength: u32, payloadLengt
   message.expiresAt = 0;
   message.publisher = 0;
   message.number = 0;
-  message.spare = 0;
+  message.topicSerial = 0;
   return pointer;
 }
 

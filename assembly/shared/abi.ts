@@ -122,7 +122,6 @@ export const PAUSE_OFF: u32 = 0;
 export const PAUSE_ON: u32 = 1;
 
 export const DELIVER_TOPIC_SERIAL: u32 = 2;
-export const DELIVER_TOPIC_SLOT: u32 = 3;
 export const DELIVER_TOPIC_AT: u32 = 4;
 export const DELIVER_TOPIC_LENGTH: u32 = 5;
 export const DELIVER_PAYLOAD_AT: u32 = 6;

@@ -15,7 +15,7 @@ import { MEMORY_RECORD } from '../shared/memory-class';
 import {
   DELIVER_EXPIRY, DELIVER_FLAGS, DELIVER_PAYLOAD_AT, DELIVER_PAYLOAD_LENGTH,
   DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH,
-  DELIVER_TOPIC_SERIAL, DELIVER_TOPIC_SLOT, EXPIRY_NONE, ROW_INTERCEPT,
+  DELIVER_TOPIC_SERIAL, EXPIRY_NONE, ROW_INTERCEPT,
 } from '../shared/abi';
 import { QUOTA_EXCEEDED } from '../shared/reason-code';
 import { allocateZeroed, release } from '../memory/blocks';
@@ -112,7 +112,6 @@ function ask(connection: Connection, topic: u32, flags: u32): u32 {
   const entry = changetype<TopicEntry>(topic);
   pinTopic(topic); // until the host has read the row
   setColumn(row, DELIVER_TOPIC_SERIAL, entry.serial);
-  setColumn(row, DELIVER_TOPIC_SLOT, entry.slot);
   setColumn(row, DELIVER_TOPIC_AT, entry.bytes);
   setColumn(row, DELIVER_TOPIC_LENGTH, entry.length);
   setColumn(row, DELIVER_PAYLOAD_AT, publishPayloadAt);

@@ -2,6 +2,7 @@
  * The message that is being routed, and what became of it. Its bytes stand in the source
  * (publish-writer.ts) until somebody needs a block of its own.
  */
+import { TopicEntry } from '../index/topic-intern';
 import {
   createMessage, forwardOf, messageAt, payloadOf, releaseMessage, topicOf,
 } from '../session/message-block';
@@ -76,6 +77,13 @@ export function setRouted(
   routedExpiresAt = expiresAt;
   routedMessage = message;
   routedOwner = 0;
+  if (message != 0) nameTopic();
+}
+
+/** The block knows its Topic Name by number: handlers need not read its bytes. */
+function nameTopic(): void {
+  if (routedTopic == 0) return;
+  messageAt(routedMessage).topicSerial = changetype<TopicEntry>(routedTopic).serial;
 }
 
 export function setRoutedOwner(session: u32): void {
@@ -99,6 +107,7 @@ export function ensureMessage(): u32 {
   memory.copy(forwardOf(pointer), sourceForwardAt, sourceForwardLength);
   memory.copy(payloadOf(pointer), sourcePayloadAt, sourcePayloadLength);
   routedMessage = pointer;
+  nameTopic();
   return pointer;
 }
 

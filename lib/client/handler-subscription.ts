@@ -83,6 +83,7 @@ export class HandlerSubscription implements RunOwner {
   readonly #owedMax: number;
   #turnStartedAt = NO_TURN;
   readonly #staged: StagedHandler<IncomingMessage>;
+  readonly #answered: StagedHandler<IncomingMessage>['answered'];
   /** Messages beyond the concurrency, oldest first. */
   #backlog: Delivery[] = [];
   #backlogAt = 0;
@@ -102,6 +103,7 @@ export class HandlerSubscription implements RunOwner {
     this.#concurrency = options.concurrency ?? host.handlerConcurrency;
     this.#timeoutMs = options.handlerTimeoutMs ?? host.handlerTimeoutMs;
     this.#staged = handler;
+    this.#answered = this.#staged.answered;
     const credit = Math.max(this.#concurrency, clientLimits.handlerPrefetch);
     this.#owedMax = credit >> 1;
     this.session = host.core.createHandlerSession({
@@ -155,7 +157,6 @@ export class HandlerSubscription implements RunOwner {
   // --- one message -----------------------------------------------------------------------------
 
   #begin(delivery: Delivery): void {
-    const staged = this.#staged;
     let result: unknown;
     try {
       result = this.handler(delivery);
@@ -168,9 +169,14 @@ export class HandlerSubscription implements RunOwner {
       result.then(run.fulfilled, run.rejected);
       return;
     }
-    const more = staged.answered?.(result, delivery);
-    if (isThenable(more)) this.#conclude(this.#run(delivery), more);
-    else this.#settle(delivery, SUCCESS);
+    if (this.#answered !== undefined) {
+      const more = this.#staged.answered!(result, delivery);
+      if (isThenable(more)) {
+        this.#conclude(this.#run(delivery), more);
+        return;
+      }
+    }
+    this.#settle(delivery, SUCCESS);
   }
 
   #run(delivery: Delivery): Run {
@@ -369,7 +375,7 @@ export class HandlerSubscription implements RunOwner {
     }
     this.#owed += 1;
     if (this.#owed > this.#owedMax) this.#grant();
-    else this.#turn();
+    else if (this.#turnStartedAt === NO_TURN) this.#turn();
   }
 
   /** Places of QoS 0 messages go back together. */

@@ -4,6 +4,20 @@
  * `Buffer.allocUnsafe` do, and a Topic Name that was seen before is the same string.
  */
 
+type ViewConstructor = new (memory: ArrayBufferLike, at: number, length: number) => Buffer;
+/**
+ * What `Buffer.prototype.subarray` makes, by the name under which the language has it
+ * (`Symbol.species`): a third of the time, because nobody looks at arguments.
+ */
+const NodeBuffer = (Buffer as unknown as { [Symbol.species]?: ViewConstructor })[Symbol.species];
+
+/** A view of `length` bytes. Its memory is shared, not copied. */
+export function viewOf(memory: ArrayBufferLike, at: number, length: number): Buffer {
+  return NodeBuffer === undefined
+    ? Buffer.from(memory as ArrayBuffer, at, length)
+    : new NodeBuffer(memory, at, length);
+}
+
 /** Who keeps one small payload keeps at most this much memory. */
 const SHARED_BYTES_MAX = 16_384;
 /** Larger payloads have a buffer of their own. */
@@ -22,52 +36,68 @@ export function writeAscii(heap: Buffer, text: string, at: number): boolean {
 }
 
 export class ChunkCopy {
-  private chunkAt = 0;
   private chunkEnd = 0;
-  /** A copy of the whole chunk, made with the first payload that is asked of it. */
-  private shared: Buffer | undefined;
+  /**
+   * A copy of a piece of the chunk, from `copiedAt` on, made with the first payload that is asked
+   * of it. Payloads come in the order in which they stand in the chunk.
+   */
+  private copied: ArrayBufferLike | undefined;
+  private copiedAt = 0;
+  private copiedEnd = 0;
   /** For what does not stand in the chunk: payloads that had to wait in a block. */
-  private pool = Buffer.alloc(0);
+  private pool: ArrayBufferLike = new ArrayBuffer(0);
+  private poolBytes = Buffer.alloc(0);
   private poolUsed = 0;
+  private chunkAt = 0;
 
   constructor(private readonly heap: Buffer) {}
 
   /** The RX window has new contents. */
   arrived(at: number, length: number): void {
     this.chunkAt = at;
-    this.chunkEnd = length <= SHARED_BYTES_MAX ? at + length : at;
-    this.shared = undefined;
+    this.chunkEnd = at + length;
+    this.copied = undefined;
+    this.copiedAt = 0;
+    this.copiedEnd = 0;
   }
 
   copy(at: number, length: number): Buffer {
-    if (length > SMALL_BYTES_MAX) return this.copyOf(at, at + length);
-    if (at >= this.chunkAt && at + length <= this.chunkEnd) {
-      const shared = (this.shared ??= this.copyOf(this.chunkAt, this.chunkEnd));
-      return shared.subarray(at - this.chunkAt, at - this.chunkAt + length);
+    const end = at + length;
+    if (at >= this.copiedAt && end <= this.copiedEnd) {
+      return viewOf(this.copied!, at - this.copiedAt, length);
     }
-    return this.pooled(at, length);
+    if (length > SMALL_BYTES_MAX) return this.copyOf(at, end);
+    if (at < this.chunkAt || end > this.chunkEnd) return this.pooled(at, length);
+    const copy = this.copyOf(at, Math.min(this.chunkEnd, at + SHARED_BYTES_MAX));
+    this.copied = copy.buffer;
+    this.copiedAt = at;
+    this.copiedEnd = at + copy.length;
+    return viewOf(this.copied, 0, length);
   }
 
+  /** In memory of its own. */
   private copyOf(at: number, end: number): Buffer {
     const copy = Buffer.allocUnsafeSlow(end - at);
-    this.heap.copy(copy, 0, at, end);
+    copy.set(viewOf(this.heap.buffer, at, end - at));
     return copy;
   }
 
   private pooled(at: number, length: number): Buffer {
-    if (this.poolUsed + length > this.pool.length) {
-      this.pool = Buffer.allocUnsafeSlow(SHARED_BYTES_MAX);
+    if (this.poolUsed + length > this.poolBytes.length) {
+      this.poolBytes = Buffer.allocUnsafeSlow(SHARED_BYTES_MAX);
+      this.pool = this.poolBytes.buffer;
       this.poolUsed = 0;
     }
-    const { heap, pool, poolUsed } = this;
+    const { heap, poolBytes, poolUsed } = this;
     this.poolUsed += length;
-    if (length > LOOP_BYTES_MAX) heap.copy(pool, poolUsed, at, at + length);
-    else for (let i = 0; i < length; i++) pool[poolUsed + i] = heap[at + i];
-    return pool.subarray(poolUsed, poolUsed + length);
+    if (length > LOOP_BYTES_MAX) heap.copy(poolBytes, poolUsed, at, at + length);
+    else for (let i = 0; i < length; i++) poolBytes[poolUsed + i] = heap[at + i];
+    return viewOf(this.pool, poolUsed, length);
   }
 }
 
-/** A power of two. */
+/** Powers of two. */
+const NAMES_INTERNED = 16_384;
 const NAMES_REMEMBERED = 4096;
 const NAME_BYTES_REMEMBERED = 128;
 
@@ -77,21 +107,22 @@ interface SeenName {
 }
 
 export class TopicNames {
-  /** By the slot of the interned topic; a serial number tells whether it is still that one. */
-  private readonly serials: number[] = [];
-  private readonly interned: string[] = [];
-  /** Of messages that stand in a block: by a hash of the name, the last one seen. */
+  /** By the serial number of the interned topic: numbers of topics used together stand in a row. */
+  private readonly serials = new Uint32Array(NAMES_INTERNED);
+  private readonly interned = new Array<string>(NAMES_INTERNED);
+  /** Of messages that come from the store: by a hash of the name, the last one seen. */
   private readonly seen: (SeenName | undefined)[] = [];
 
   constructor(private readonly heap: Buffer) {}
 
-  /** `serial` is 0 when the topic is not interned. */
-  read(at: number, length: number, serial: number, slot: number): string {
+  /** `serial` is 0 when the topic was not interned. */
+  read(at: number, length: number, serial: number): string {
     if (serial === 0) return this.remembered(at, length);
-    if (this.serials[slot] === serial) return this.interned[slot];
+    const place = serial & (NAMES_INTERNED - 1);
+    if (this.serials[place] === serial) return this.interned[place];
     const name = this.heap.toString('utf8', at, at + length);
-    this.serials[slot] = serial;
-    this.interned[slot] = name;
+    this.serials[place] = serial;
+    this.interned[place] = name;
     return name;
   }
 

@@ -12,6 +12,7 @@ import {
 } from '../../assembly/shared/abi.js';
 import type { Transport } from '../listener/transport.js';
 import type { ConnectionHandle, CoreEvents, CoreOptions } from './contract.js';
+import { viewOf } from './copies.js';
 import { DurableSide } from './durable.js';
 import type { DurableEvents } from './durable.js';
 import { CoreError } from './errors.js';
@@ -58,6 +59,7 @@ export interface CoreHost {
 export abstract class CoreRuntime implements PortOwner {
   protected readonly x: CoreExports;
   protected readonly heap: Buffer;
+  private readonly memory: ArrayBufferLike;
   protected readonly counters: Float64Array;
   private readonly flushRows: Uint32Array;
   private readonly rows: RowReader;
@@ -94,6 +96,7 @@ export abstract class CoreRuntime implements PortOwner {
     this.x = guardExports(exports, (error) => this.trap(error));
     applyLimits(this.x, options);
     const memory = this.x.memory.buffer;
+    this.memory = memory;
     this.heap = Buffer.from(memory);
     this.counters = new Float64Array(memory, this.x.countersAt(), COUNTERS);
     this.flushRows = new Uint32Array(memory, this.x.flushAt(), FLUSH_ROWS * FLUSH_WORDS);
@@ -367,7 +370,7 @@ export abstract class CoreRuntime implements PortOwner {
     const chunk = rows[word + 3];
     const port = this.ports[handle & SLOT_MASK];
     if (port === undefined || port.handle !== handle || port.state >= PORT_ENDED) return;
-    if (port.transport.write(this.heap.subarray(at, at + rows[word + 2]), port.done)) {
+    if (port.transport.write(viewOf(this.memory, at, rows[word + 2]), port.done)) {
       this.x.written(handle, chunk, now);
     } else {
       port.stillReads(chunk);

@@ -23,8 +23,8 @@ export class HandlerDelivery implements Delivery {
   publisher: unknown = undefined;
   private parsed: MessageProperties | undefined = undefined;
   private bytes: Buffer | undefined = undefined;
-  private decoded: string | undefined = undefined;
-  private coding: 'unknown' | 'utf8' | 'binary' = 'unknown';
+  /** The payload as text; null when it is none, undefined when nobody has looked. */
+  private decoded: string | null | undefined = undefined;
 
   constructor(
     readonly topicName: string,
@@ -42,8 +42,8 @@ export class HandlerDelivery implements Delivery {
     return (this.bytes ??= this.source?.payloadBytes() ?? Buffer.from(this.decoded!));
   }
   get text(): string | undefined {
-    if (this.coding === 'unknown') this.decode();
-    return this.decoded;
+    if (this.decoded === undefined) this.decoded = this.decode();
+    return this.decoded ?? undefined;
   }
   get qos(): Qos {
     return (this.flags & 3) as Qos;
@@ -63,16 +63,14 @@ export class HandlerDelivery implements Delivery {
 
   /** The row is over: what nobody asked for yet is copied. */
   leaveRow(): void {
-    if (this.decoded === undefined) this.bytes ??= this.source!.payloadBytes();
+    if (typeof this.decoded !== 'string') this.bytes ??= this.source!.payloadBytes();
     this.source = undefined;
   }
 
-  private decode(): void {
+  private decode(): string | null {
     const text = this.source?.payloadText() ?? this.bytes!.toString();
     // Only a decoder's replacement character can hide broken bytes: the check is seldom needed.
-    const isText = !text.includes(REPLACEMENT) || isUtf8(this.payload);
-    this.coding = isText ? 'utf8' : 'binary';
-    if (isText) this.decoded = text;
+    return !text.includes(REPLACEMENT) || isUtf8(this.payload) ? text : null;
   }
 
   private parse(): MessageProperties {

@@ -110,6 +110,7 @@ describe('a test broker', () => {
     await reader.subscribe('casa/#', () => undefined, { qos: 1 });
     const writer = await broker.connect({ clientId: 'writer', will, ...kept });
     await writer.publish('casa/kept', 'retained', { qos: 1, retain: true });
+    await broker.quiet();
     reader.cut();
     await broker.quiet();
     await writer.publish('casa/a', '1', { qos: 1 });
@@ -118,6 +119,8 @@ describe('a test broker', () => {
     expect(before.published.of('casa/will')).toEqual([]);
     broker = await broker.recover();
     await broker.expectPublished('casa/will', { payload: 'lost' });
+    await broker.quiet();
+    // casa/a, and the will
     expect(broker.session('reader')).toMatchObject({ queuedMessages: 2 });
     const other = await broker.connect({ clientId: 'other' });
     const inbox = await other.collect('casa/kept');
