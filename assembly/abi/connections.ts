@@ -8,7 +8,7 @@ import { pump } from '../session/delivery';
 import { closeConnection, leave } from '../session/ending';
 import { setClock } from '../session/limits';
 import { messageAt, releaseMessage } from '../session/message-block';
-import { wakeReplay } from '../session/replay';
+import { beginReplays } from '../session/replay';
 import { attach } from '../session/resume';
 import { sessionAt, sessionOf } from '../session/session';
 import { reserve } from '../session/slab';
@@ -86,7 +86,7 @@ export function clearWaiting(handle: u32): void {
   const before = connection.waiting;
   connection.waiting = 0;
   if (before == WAITING_SUBACK && connection.session != 0) {
-    wakeReplay(sessionAt(connection.session));
+    beginReplays(sessionAt(connection.session));
   }
 }
 export function isWaiting(handle: u32): u32 {

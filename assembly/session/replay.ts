@@ -28,6 +28,7 @@ import { Session, sessionAt } from './session';
 import { offerStored } from './resume';
 import { starve } from './starving';
 import { isAtBound } from './withholding';
+import { spend } from '../switch/budget';
 
 /** Steps of the walk that one piece may take. */
 const STEPS_PER_PIECE: u32 = 512;
@@ -183,6 +184,16 @@ function hasRoom(session: Session): bool {
     session.pendingHead == 0 &&
     session.inflightCount < connection.sendQuota &&
     connection.txBytes < limitOf(LIMIT_SLAB_WATERMARK);
+}
+
+/**
+ * The first piece, at once: what few there are comes before any live message of the same topics.
+ */
+export function beginReplays(session: Session): void {
+  if (session.replayHead == 0 || !hasRoom(session)) return;
+  stepsLeft = STEPS_PER_PIECE;
+  if (advance(session)) wakeReplay(session);
+  spend(STEPS_PER_PIECE - stepsLeft); // one chunk can have very many SUBSCRIBE packets
 }
 
 /** One piece; true when it ended for its budget and not for the receiver. */

@@ -1,5 +1,6 @@
 /** docs/adr/0011: a retained replay is a walk in pieces that stops nobody. */
 import { describe, expect, it } from '@jest/globals';
+import type { CoreOptions } from '../../lib/core/contract.js';
 import { Lab, build } from './lab.js';
 import type { Peer } from './lab.js';
 
@@ -9,8 +10,8 @@ const LIMITS = {
   retainedBytesMax: 8 << 20,
 };
 
-function labWithRetained(count = MANY): Lab {
-  const lab = new Lab(LIMITS);
+function labWithRetained(count = MANY, more: Partial<CoreOptions> = {}): Lab {
+  const lab = new Lab({ ...LIMITS, ...more });
   for (let n = 0; n < count; n++) {
     lab.core.publish({ topicName: `r/${n}`, payload: `${n}`, qos: 1, retain: true });
   }
@@ -73,6 +74,19 @@ describe('a replay of retained messages', () => {
     }
     expect(last.size).toBe(MANY);
     for (let n = 0; n < MANY; n += 100) expect(last.get(`r/${n}`)).toBe('newer');
+  });
+
+  it('comes before what is published behind the SUBSCRIBE, in the same piece', () => {
+    const lab = labWithRetained(200, { slabWatermarkBytes: 65_536 });
+    const client = lab.client('client');
+    client.send(
+      build.subscribe(5, 1, [['r/7', 1], ['r/+', 0]], []),
+      client.publish('r/7', 'live'), client.publish('r/199', 'live'),
+    );
+    const words = client.words();
+    expect(words[0]).toBe('SUBACK 1');
+    expect(words).toHaveLength(1 + 1 + 200 + 2);
+    expect(words.slice(-2)).toEqual(['PUBLISH 0 r/7 live', 'PUBLISH 0 r/199 live']);
   });
 
   it('goes on where it was when its client comes back', () => {
