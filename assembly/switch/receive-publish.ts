@@ -341,7 +341,11 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
   }
   // [MQTT-3.3.4-1]: QoS 0 has no answer, QoS 1 PUBACK, QoS 2 PUBREC
   if (qos == 0) beginHostPublish(0);
-  else acceptQos(connection);
+  else if (!acceptQos(connection)) {
+    releaseRouted();
+    clearOnlyIdentifiers();
+    return;
+  }
   const bytes = sourcePayloadLength + sourceTopicLength;
   const reason = routeAndRetain(connection);
   releaseRouted();
@@ -402,14 +406,17 @@ function fillReplacement(message: u32, publisher: u32): void {
  * From here on the message is ours: it counts against our Receive Maximum, and a QoS 2 identifier
  * is remembered.
  */
-function acceptQos(connection: Connection): void {
+function acceptQos(connection: Connection): bool {
   connection.inboundOpen++;
   if (qos == 2 && !addInbound(sessionAt(connection.session), publishPacketIdentifier)) {
+    // Routed, it would come twice: its DUP could not be told from a new message.
     failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
+    return false;
   }
   beginPeerPublish(
     changetype<u32>(connection), qos == 1 ? PUBACK : PUBREC, publishPacketIdentifier,
   );
+  return true;
 }
 
 function routeAndRetain(connection: Connection): u32 {

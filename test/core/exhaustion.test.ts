@@ -3,6 +3,7 @@
  * docs/adr/0010: a trap ends the core and closes its connections, loudly.
  */
 import { describe, expect, it } from '@jest/globals';
+import { MEMORY_RECORD } from '../../assembly/shared/memory-class.js';
 import { build, Lab } from './lab.js';
 import type { Peer } from './lab.js';
 
@@ -81,6 +82,24 @@ describe('when the memory for messages is used up', () => {
     lab.pass(1000);
     publisher.send(publisher.publish('t', 'z', { qos: 1, packetId: 2000 }));
     expect([publisher.words(), receiver.words()]).toEqual([['PUBACK 2000'], ['PUBLISH 1 t z']]);
+  });
+
+  it('a QoS 2 message whose identifier cannot be remembered goes to nobody, and comes again', () => {
+    const lab = new Lab();
+    const receiver = lab.client('receiver');
+    receiver.subscribe('t', 2);
+    const publisher = lab.client('publisher', { version: 4 });
+    const { x } = lab.core as unknown as {
+      x: { setMemoryBudget(memoryClass: number, bytes: number): void };
+    };
+    x.setMemoryBudget(MEMORY_RECORD, 0);
+    publisher.send(publisher.publish('t', 'once', { qos: 2, packetId: 1 }));
+    expect([publisher.words(), receiver.words()]).toEqual([[], []]);
+    x.setMemoryBudget(MEMORY_RECORD, SMALL.memoryBytes);
+    lab.pass(1000);
+    const again = lab.client('publisher', { version: 4 });
+    again.send(again.publish('t', 'once', { qos: 2, packetId: 1, dup: true }));
+    expect([again.words(), receiver.words()]).toEqual([['PUBREC 1'], ['PUBLISH 1 t once']]);
   });
 
   it('every drop and every refusal is told', () => {
