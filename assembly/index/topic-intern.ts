@@ -246,7 +246,13 @@ export function forgetReceivers(entry: TopicEntry): void {
 /** A Topic Filter with a wildcard changed: no cached result is valid any more. */
 export function forgetAllMatches(): void {
   matchEpoch++;
-  if (matchEpoch == EPOCH_NONE) matchEpoch = 1;
+  if (matchEpoch != EPOCH_NONE) return;
+  // The numbers begin again: no result from 2^32 changes ago may pass for a valid one.
+  matchEpoch = 1;
+  for (let slot: u32 = 0; slot < slotsUsed; slot++) {
+    const pointer = load<u32>(slots + (slot << 2));
+    if (!(pointer & 1)) changetype<TopicEntry>(pointer).epoch = EPOCH_NONE;
+  }
 }
 
 /** A Topic Filter without wildcards changed: only the topic of the same name is affected. */

@@ -73,7 +73,8 @@ export class Publisher {
         ? Promise.resolve()
         : Promise.reject(refused(topicName, reasonCode));
     }
-    const token = (this.#lastToken += 1);
+    const token = tokenAfter(this.#lastToken);
+    this.#lastToken = token;
     return new Promise((resolve, reject) => {
       this.#waiting.set(token, { resolve, reject, topicName });
       const reasonCode = this.#context.core.publish(message, token);
@@ -105,6 +106,12 @@ function closedError(): BrokerError {
     'the broker was closed before the message was taken',
   );
 }
+
+/** Tokens cross into the core as 32 bits, where 0 means that nobody asks. */
+export function tokenAfter(token: number): number {
+  return token === TOKEN_MAX ? 1 : token + 1;
+}
+const TOKEN_MAX = 0xffff_ffff;
 
 function refused(topicName: string, reasonCode: number): PublishError {
   const why = reasonCode === QUOTA_EXCEEDED ? 'no receiver has room for it' : 'it was refused';

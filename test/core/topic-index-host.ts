@@ -24,6 +24,7 @@ interface Globals {
   readonly retainedReplaced: { readonly value: number };
   readonly walkDone: { readonly value: number };
   readonly walkSpent: { readonly value: number };
+  readonly matchEpoch: { value: number };
   readonly hashKey: { readonly value: bigint };
 }
 type CallName =

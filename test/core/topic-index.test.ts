@@ -259,6 +259,18 @@ describe('an interned topic', () => {
     host.subscribe(host.session(), 'a/b');
     expect(host.receiversOf(entry)).toHaveLength(2);
   });
+
+  it('takes no result from 2^32 changes of wildcard filters ago for a valid one', () => {
+    const host = new IndexHost(module);
+    const [first, second] = [host.session(), host.session()];
+    host.subscribe(first, 'a/+');
+    host.call.matchEpoch.value = 1;
+    const entry = host.intern('a/b');
+    expect(host.receiversOf(entry)).toHaveLength(1);
+    host.call.matchEpoch.value = 0xffff_ffff;
+    host.subscribe(second, 'a/#');
+    expect(host.receiversOf(entry)).toHaveLength(2);
+  });
 });
 
 describe('equal hashes', () => {

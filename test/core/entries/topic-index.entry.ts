@@ -8,7 +8,7 @@ export {
 export { bytesEqual, hashBytes, hashKey } from '../../../assembly/topic/hash';
 export { hasWildcard, scanLevel } from '../../../assembly/topic/topic-level';
 export {
-  findTopic, internedTopics, internTopic, pinTopic, setTopicCacheMax, unpinTopic,
+  findTopic, internedTopics, internTopic, matchEpoch, pinTopic, setTopicCacheMax, unpinTopic,
 } from '../../../assembly/index/topic-intern';
 export {
   findSubscription, initialiseIndex, subscribe, subscribeExisted, subscriptionCount,
