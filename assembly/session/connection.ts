@@ -8,7 +8,10 @@ import { allocate, allocateZeroed, release } from '../memory/blocks';
 import { COUNT_CONNECTIONS, POLICY_ALLOW } from '../shared/abi';
 import { unpinTopic } from '../index/topic-intern';
 import { clock, count } from './limits';
-import { HandleTable, giveHandle, handleTableBytes, resolveHandle, takeHandle } from './handles';
+import {
+  HANDLE_TABLE_BYTES, HandleTable, giveHandle, handleTableBytes, resolveHandle, startHandles,
+  takeHandle,
+} from './handles';
 import { freeVerdicts } from './verdict-table';
 
 /** States of a connection, in the only order in which they follow each other. */
@@ -74,16 +77,13 @@ export class Connection {
   mount: u32; // of its session: see mount-point.ts
 }
 
-const connectionTable: HandleTable = changetype<HandleTable>(memory.data(16));
+const connectionTable: HandleTable = changetype<HandleTable>(memory.data(HANDLE_TABLE_BYTES));
 
 /**
  * Cuts the handle table out of memory that starts at `at`; answers where the next region may begin.
  */
 export function initialiseConnections(at: u32, capacity: u32): u32 {
-  connectionTable.slots = at;
-  connectionTable.capacity = capacity;
-  connectionTable.used = 0;
-  connectionTable.freeHead = 0;
+  startHandles(connectionTable, at, capacity);
   return at + handleTableBytes(capacity);
 }
 

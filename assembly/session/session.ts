@@ -11,7 +11,10 @@ import { allocateZeroed, release } from '../memory/blocks';
 import { COUNT_SESSIONS } from '../shared/abi';
 import { unpinTopic } from '../index/topic-intern';
 import { count } from './limits';
-import { HandleTable, giveHandle, handleTableBytes, resolveHandle, takeHandle } from './handles';
+import {
+  HANDLE_TABLE_BYTES, HandleTable, giveHandle, handleTableBytes, resolveHandle, startHandles,
+  takeHandle,
+} from './handles';
 import { freeVerdicts } from './verdict-table';
 
 /**
@@ -77,13 +80,10 @@ export class Session {
   asking: u32; // serial number of the topic that the control plane was asked about, 0 = none
 }
 
-const sessionTable: HandleTable = changetype<HandleTable>(memory.data(16));
+const sessionTable: HandleTable = changetype<HandleTable>(memory.data(HANDLE_TABLE_BYTES));
 
 export function initialiseSessions(at: u32, capacity: u32): u32 {
-  sessionTable.slots = at;
-  sessionTable.capacity = capacity;
-  sessionTable.used = 0;
-  sessionTable.freeHead = 0;
+  startHandles(sessionTable, at, capacity);
   return at + handleTableBytes(capacity);
 }
 
