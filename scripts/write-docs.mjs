@@ -17,6 +17,7 @@ const PAGES = [
   { file: 'docs/options.md', render: optionsPage },
   { file: 'docs/client.md', mark: 'mqttjs-options', render: mqttJsOptions },
   { file: 'README.md', mark: 'statements', render: statementsTable },
+  { file: 'README.md', mark: 'numbers', render: numbersTable },
 ];
 
 function nidomq(...args) {
@@ -59,6 +60,42 @@ function statementsTable() {
     '| statements that bind | | tested | not applicable | gaps |', '|---|---:|---:|---:|---:|',
     ...lines,
   ].join('\n');
+}
+
+const FIGURES = {
+  usPerMessage: 'µs of CPU a message',
+  usPerConnect: 'µs of CPU a connection',
+  p50Us: 'µs, median delay',
+  bytesPerConnection: 'bytes of memory a connection',
+};
+
+/** The results of `npm run bench` that were kept: medians, and the smallest and largest of the rounds. */
+function numbersTable() {
+  const kept = JSON.parse(readFileSync(join(ROOT, 'bench/results/broker.json'), 'utf8'));
+  const { machine, versions, rounds, rows } = kept;
+  const brokers = Object.keys(versions);
+  const lines = [...new Set(rows.map(({ scenario }) => scenario))].map((scenario) => {
+    const own = rows.filter((row) => row.scenario === scenario);
+    const cells = brokers.map((broker) => {
+      const row = own.find((one) => one.broker === broker);
+      const spread = row?.figures[row.figure];
+      if (spread === undefined || row.wrong !== undefined) return '-';
+      return `${figure(spread.median)} (${figure(spread.min)}..${figure(spread.max)})`;
+    });
+    return `| ${scenario} | ${FIGURES[own[0].figure]} | ${cells.join(' | ')} |`;
+  });
+  const named = brokers.map((broker) => `${broker} ${versions[broker]}`);
+  return [
+    `${machine.cpu}, ${machine.cores} cores, Linux ${machine.kernel}, Node ${machine.node}; `
+      + `${kept.at.slice(0, 10)}, median (min..max) of ${rounds} rounds. \`-\`: what came was wrong.`,
+    '',
+    `| scenario | | ${named.join(' | ')} |`, `|---|---|${'---:|'.repeat(brokers.length)}`,
+    ...lines,
+  ].join('\n');
+}
+
+function figure(number) {
+  return Number(number.toPrecision(3)).toString();
 }
 
 function mqttJsOptions() {
