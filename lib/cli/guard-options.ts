@@ -3,6 +3,7 @@
  * defaults are the guards' own; here are only those that take effect when they are changed.
  */
 import { OptionError } from '../broker/errors.js';
+import { OPTION_TABLE, optionSpec } from '../broker/options.js';
 import type { OptionSpec } from '../broker/options.js';
 import { guardLimitDefaults } from '../guard/guard-limits.js';
 import type { GuardLimits } from '../guard/guard-limits.js';
@@ -71,10 +72,19 @@ export function splitLimits(
   const broker: Record<string, unknown> = {};
   const guard: Record<string, number> = {};
   for (const [name, value] of Object.entries(limits)) {
-    if (isGuardLimit(GROUP + name)) guard[name] = checked(GROUP + name, value);
+    const path = GROUP + name;
+    if (isGuardLimit(path)) guard[name] = checked(path, value);
+    else if (optionSpec(path) === undefined) throw noSuchLimit(path);
     else broker[name] = value;
   }
   return { broker, guard: guard as Partial<GuardLimits> };
+}
+
+/** Both tables are one to whoever writes a configuration. */
+function noSuchLimit(path: string): OptionError {
+  const all = [...OPTION_TABLE, ...GUARD_OPTION_TABLE].map((spec) => spec.path);
+  const limits = all.filter((name) => name.startsWith(GROUP));
+  return new OptionError(path, limits.join(', '), 'there is no such option');
 }
 
 function checked(path: string, value: unknown): number {

@@ -28,6 +28,25 @@ export function setPath(root: Record<string, unknown>, path: string, value: unkn
   });
 }
 
+/** Takes away what stands at a path; an element of a list becomes `{}`. False: nothing is there. */
+export function removePath(root: object, path: string): boolean {
+  const steps = stepsOf(path);
+  const last = steps.pop()!;
+  let container: unknown = root;
+  for (const step of steps) {
+    if (!hasStep(container, step)) return false;
+    container = read(container, step);
+  }
+  if (!hasStep(container, last)) return false;
+  if (Array.isArray(container)) write(container, last, {});
+  else delete (container as Record<Step, unknown>)[last];
+  return true;
+}
+
+function hasStep(container: unknown, step: Step): container is Container {
+  return typeof container === 'object' && container !== null && Object.hasOwn(container, step);
+}
+
 function checkStep(container: Container, step: Step, path: string): void {
   if (step === '' || step === '__proto__') {
     throw new CliError('NIDO_CLI_SET_INVALID', `--set ${path}: this is not a path of names`);

@@ -36,6 +36,11 @@ export interface Settings {
 export const DATA_FOLDER = './nidomq-data';
 
 export async function readSettings(flags: StartFlags): Promise<Settings> {
+  return settingsOf(await readConfiguration(flags));
+}
+
+/** The configuration file with the flags in it; what it says is not checked. */
+export async function readConfiguration(flags: StartFlags): Promise<Config> {
   const config = flags.config === undefined ? {} : await readConfigFile(flags.config);
   applyFlags(config, flags);
   for (const assignment of flags.set ?? []) applyAssignment(config, assignment);
@@ -43,10 +48,11 @@ export async function readSettings(flags: StartFlags): Promise<Settings> {
     throw new CliError('NIDO_CLI_CONFIG_FORMAT',
       'listeners: a server without one can be reached by nobody; name one, or leave this out');
   }
-  return split(config);
+  return config;
 }
 
-function split(config: Config): Settings {
+/** Throws OptionError or CliError for the first thing that is wrong. */
+export function settingsOf(config: Config): Settings {
   const { authentication, authorization, bans, ...broker } = config;
   const guard: { -readonly [name in keyof GuardConfig]: GuardConfig[name] } = {};
   if (authentication !== undefined) guard.authentication = authenticationOf(authentication);

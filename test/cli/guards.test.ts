@@ -115,6 +115,31 @@ describe('nidomq check-config', () => {
     expect(errors).toContain('4 errors');
   });
 
+  it('does not stop at the first wrong option of a kind', async () => {
+    const { status, lines, errors } = await check({
+      allowAnonymos: true,
+      engine: 'memry',
+      listeners: [{ port: 99_999 }, { prt: 1, tls: { certFile: '/none.crt', keyFile: '/none.key' } }],
+      limits: { packetBytesMax: -1, connectionsPerUserMx: 3, flappingBanMs: 'x', bansMax: 'y' },
+      authentication: [{ kind: 'magic' }],
+    });
+    expect(status).toBe(2);
+    const found = ['allowAnonymos', 'engine', 'listeners[0].port', 'listeners[1].prt', 'listeners[1]: ',
+      'limits.packetBytesMax', 'limits.connectionsPerUserMx', 'limits.flappingBanMs', 'limits.bansMax',
+      'authentication[0]'];
+    for (const path of found) expect(lines).toContain(path);
+    // What there is instead: of the broker and of the guards.
+    expect(lines).toMatch(/limits\.connectionsPerUserMx: .*limits\.inflightMax.*limits\.connectionsPerUserMax/);
+    expect(errors).toContain(`${found.length} errors`);
+  });
+
+  it('ends where nothing can be left out', async () => {
+    for (const config of [{ listeners: 7 }, { limits: 'many' }, { authentication: {} }, { listeners: [3] }]) {
+      const { status, lines, errors } = await check(config);
+      expect({ config, status, said: (lines + errors).length > 20 }).toEqual({ config, status: 2, said: true });
+    }
+  });
+
   it('reads the certificates of every door', async () => {
     const broken = folder.file('broken.crt', 'no certificate');
     const { status, lines } = await check({

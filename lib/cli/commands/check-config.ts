@@ -1,8 +1,10 @@
 /** `nidomq check-config`: everything that is wrong with a configuration, without starting it. */
+import { OptionError } from '../../broker/errors.js';
 import type { RegisterCommand } from '../command.js';
 import { CliError, codeOf } from '../cli-error.js';
 import type { ConfigProblem } from '../../guard/index.js';
-import { readSettings } from '../settings.js';
+import { removePath } from '../set-path.js';
+import { readConfiguration, settingsOf } from '../settings.js';
 import type { Settings, StartFlags } from '../settings.js';
 
 type CheckFlags = Pick<StartFlags, 'set' | 'passwordFile' | 'aclFile' | 'allowAnonymous'>;
@@ -18,8 +20,10 @@ export const registerCheckConfig: RegisterCommand = (program, output) => {
     .option('--password-file <file>', 'as of `nidomq start`')
     .option('--acl-file <file>', 'as of `nidomq start`')
     .action(async (file: string, flags: CheckFlags) => {
-      const settings = await readSettings({ ...flags, config: file });
-      const problems = await problemsOf(settings);
+      const problems: ConfigProblem[] = [];
+      const config = await readConfiguration({ ...flags, config: file });
+      const settings = whatIsRight(config, () => settingsOf(config), problems);
+      if (settings !== undefined) problems.push(...await problemsOf(settings));
       for (const { severity, path, message, code } of problems) {
         output.line(`${severity}: ${path === '' ? '' : `${path}: `}${message} [${code}]`);
       }
@@ -31,6 +35,34 @@ export const registerCheckConfig: RegisterCommand = (program, output) => {
       output.line(`${file}: a server would start with this`);
     });
 };
+
+/** More wrong options than this are not told one by one. */
+const PROBLEMS_MAX = 100;
+
+/**
+ * What `read` makes of the configuration without what is wrong in it: every wrong option is noted
+ * and taken out, so that the next one shows. undefined when something cannot be taken out.
+ */
+function whatIsRight<T>(config: object, read: () => T, problems: ConfigProblem[]): T | undefined {
+  for (let left = PROBLEMS_MAX; left > 0; left -= 1) {
+    try {
+      return read();
+    } catch (error) {
+      problems.push(problemOf('', error));
+      if (!(error instanceof OptionError) || !removePath(config, error.path)) return undefined;
+    }
+  }
+  return undefined;
+}
+
+function problemOf(path: string, error: unknown): ConfigProblem {
+  return {
+    severity: 'error',
+    path,
+    code: codeOf(error) ?? 'NIDO_CLI_CONFIG_FORMAT',
+    message: (error as Error).message,
+  };
+}
 
 async function problemsOf(settings: Settings): Promise<ConfigProblem[]> {
   const { checkGuardConfig } = await import('../../guard/index.js');
@@ -45,20 +77,16 @@ async function problemsOf(settings: Settings): Promise<ConfigProblem[]> {
   const authentication = (settings.guard.authentication ?? []).map(() => ({
     authenticate: () => ({ ok: 'pass' as const }),
   }));
-  const add = (path: string, error: unknown): void => void problems.push({
-    severity: 'error',
-    path,
-    code: codeOf(error) ?? 'NIDO_CLI_CONFIG_FORMAT',
-    message: (error as Error).message,
-  });
+  const given = { ...settings.broker, authentication };
+  const options = whatIsRight(given, () => resolveOptions(given), problems);
+  if (options === undefined) return problems;
   try {
-    const options = resolveOptions({ ...settings.broker, authentication });
     new Doors(options, new BrokerLog(false));
     const doors = await doorProblems(options.listeners);
-    for (const { at, error } of doors) add(`listeners[${at}]`, error);
+    for (const { at, error } of doors) problems.push(problemOf(`listeners[${at}]`, error));
     problems.push(...strangeNames(settings, doorNames(options.listeners)));
   } catch (error) {
-    add('', error);
+    problems.push(problemOf('', error));
   }
   return problems;
 }
