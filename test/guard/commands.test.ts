@@ -36,7 +36,7 @@ describe('nidomq passwd', () => {
 
   it('refuses names that would break a line, empty passwords, links and files of another kind', async () => {
     const path = join(folder.path, 'other');
-    for (const username of ['', 'a:b', 'a\nb', '#a', 'a\u0000']) {
+    for (const username of ['', ' ', ' a', 'a ', 'a:b', 'a\nb', '#a', 'a\u0000']) {
       await expect(setPassword(path, { username, password: 'x' })).rejects.toMatchObject({ code: 'NIDO_USERNAME' });
     }
     await expect(passwordLine({ password: '' })).rejects.toMatchObject({ code: 'NIDO_PASSWORD_LENGTH' });

@@ -9,6 +9,12 @@ export interface StoredUser {
   readonly roles?: readonly string[];
 }
 
+/** The user of a line, without blanks around it: mosquitto takes them off. */
+export function nameOfLine(line: string): string {
+  return line.slice(0, Math.max(0, line.indexOf(':'))).replace(BLANKS, '');
+}
+const BLANKS = /^[ \t\v\f\r]+|[ \t\v\f\r]+$/g;
+
 /**
  * Reads a password file in mosquitto's format: `user:hash` a line; empty lines and lines that begin
  * with `#` are comments. Where mosquitto removes an unreadable entry and goes on, this refuses the
@@ -21,8 +27,8 @@ export function parsePasswordFile(text: string, path: string): ReadonlyMap<strin
     if (line === '' || line.startsWith('#')) return;
     const where = { path, line: at + 1 };
     const colon = line.indexOf(':');
-    const username = line.slice(0, colon);
-    if (colon < 1) {
+    const username = nameOfLine(line);
+    if (colon < 1 || username === '') {
       throw fileProblem(
         'NIDO_PASSWORD_FILE_MALFORMED', where, 'a line is user:hash, as mosquitto_passwd writes it',
       );

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { chmodSync, lstatSync, renameSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 
-import { parsePasswordFile } from '../authentication/password-file.js';
+import { nameOfLine, parsePasswordFile } from '../authentication/password-file.js';
 import { fileProblem, GuardError } from '../errors.js';
 import { guardLimitDefaults } from '../guard-limits.js';
 import { hashPassword } from '../secret/password-hash.js';
@@ -39,7 +39,7 @@ export async function setPassword(
 ): Promise<'added' | 'changed'> {
   const line = await passwordLine(user, options);
   const lines = existingLines(path);
-  const at = lines.findIndex((candidate) => candidate.startsWith(`${user.username}:`));
+  const at = lines.findIndex((candidate) => nameOfLine(candidate) === user.username);
   if (at < 0) lines.push(line);
   else lines[at] = line;
   replaceFile(path, lines);
@@ -50,7 +50,7 @@ export async function setPassword(
 export function removeUser(path: string, username: string): boolean {
   checkUsername(username);
   const lines = existingLines(path);
-  const rest = lines.filter((line) => !line.startsWith(`${username}:`));
+  const rest = lines.filter((line) => nameOfLine(line) !== username);
   if (rest.length === lines.length) return false;
   replaceFile(path, rest);
   return true;
@@ -59,10 +59,13 @@ export function removeUser(path: string, username: string): boolean {
 function checkUsername(username: string): void {
   // mosquitto reads up to the first colon and cuts long names; control characters would break
   // lines.
-  if (username === '' || /[:\p{Cc}]/u.test(username) || username.startsWith('#')
+  if (username.trim() !== username || username === '' || username.startsWith('#')
+    || /[:\p{Cc}]/u.test(username)
     || Buffer.byteLength(username) > 65_535) {
     throw new GuardError(
-      'NIDO_USERNAME', 'a user name is not empty, has no colon or control character, no # in front',
+      'NIDO_USERNAME',
+      'a user name is not empty, has no colon or control character, no # in front and no blank at '
+      + 'its ends',
     );
   }
 }

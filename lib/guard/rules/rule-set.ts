@@ -210,7 +210,8 @@ function isAbout(entry: RuleEntry, who: Identity, question: AccessQuestion): boo
 }
 
 function conditionsFit(entry: RuleEntry, who: Identity): boolean {
-  if (entry.users === 'anonymous' && who.username !== undefined) return false;
+  // mosquitto takes an empty User Name for none.
+  if (entry.users === 'anonymous' && (who.username ?? '') !== '') return false;
   if (entry.clients && !entry.clients.includes(who.clientId)) return false;
   return !entry.roles || entry.roles.some((role) => who.roles?.includes(role) === true);
 }
