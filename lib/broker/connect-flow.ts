@@ -315,6 +315,7 @@ export class ConnectFlow {
       claims: result.claims,
     };
     connection.identity = Object.freeze(identity);
+    connection.stillHolds = result.stillHolds;
     if (connection.identityExpiry !== undefined) wheel.cancel(connection.identityExpiry);
     connection.identityExpiry = undefined;
     if (result.expiresAt === undefined) return;

@@ -42,6 +42,7 @@ import { Durability } from './durability.js';
 import { DurabilityRules } from './durability-rules.js';
 import { HandlerSubscription } from './handler-subscription.js';
 import { Handlers } from './handlers.js';
+import { IdentityReview } from './identity-review.js';
 import { InterceptFlow } from './intercept-flow.js';
 import { Publisher } from './publisher.js';
 import { NOT_AUTHORIZED, QUOTA_EXCEEDED, SUCCESS } from './reason-codes.js';
@@ -108,6 +109,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   readonly #authorization: Authorization;
   readonly #subscribeFlow: SubscribeFlow;
   readonly #review: SubscriptionReview;
+  readonly #identityReview: IdentityReview;
   readonly #interception: InterceptFlow;
   readonly #receive: ReceiveFlow;
   readonly #wheel: TimerWheel;
@@ -148,6 +150,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     this.#interception = new InterceptFlow(context);
     this.sessions = new SessionRegistry(context, this.#authorization, this.#interception);
     this.connections = new Connections(context, this.sessions);
+    this.#identityReview = new IdentityReview(context, this.connections);
     this.handlers = new Handlers(context, this.sessions);
     this.publisher = new Publisher(context, this.#interception);
     this.#subscribeFlow = new SubscribeFlow(context, this.#authorization);
@@ -174,6 +177,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   /** There are more authenticators and authorizers than there were. */
   guardsChanged(options: ResolvedBrokerOptions): void {
     this.#authentication.guardsChanged(options);
+    this.#identityReview.guardsChanged(options);
     this.#authorization.guardsChanged(options);
     const { publishPolicy } = this.#authorization;
     for (const { handle, state } of this.connections.all()) {

@@ -56,6 +56,11 @@ export type AuthenticationResult =
        * The connection is closed with Reason Code 0xA0 at this time (milliseconds since the epoch).
        */
       readonly expiresAt?: number;
+      /**
+       * Asked again after `onChange`: false ends the connection with 0x87. One that throws or
+       * rejects ends it, too. Left out: what let the client in holds until it leaves.
+       */
+      readonly stillHolds?: () => boolean | Promise<boolean>;
     }
   /**
    * `reasonCode` is a CONNACK Reason Code of MQTT 5 (0x86 when left out); older versions get its
@@ -69,6 +74,11 @@ export type AuthenticationResult =
 
 export interface Authenticator {
   authenticate(request: ConnectRequest): AuthenticationResult | Promise<AuthenticationResult>;
+  /**
+   * Called with a function that asks `stillHolds` of every client inside; call it after a user, a
+   * key or a token was taken back.
+   */
+  onChange?(review: () => void): void;
 }
 
 /**
@@ -78,6 +88,8 @@ export interface EnhancedAuthenticator {
   /** The Authentication Method this one serves, for example `SCRAM-SHA-256`. */
   readonly method: string;
   begin(request: ConnectRequest): EnhancedExchange;
+  /** As that of an Authenticator. */
+  onChange?(review: () => void): void;
 }
 export type EnhancedStep =
   | { readonly kind: 'continue'; readonly data?: Uint8Array }

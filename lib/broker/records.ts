@@ -63,6 +63,8 @@ export class ClientConnection extends TimerEntry {
   exchange: AuthenticationExchange | undefined = undefined;
   /** Set only when the authentication ends by itself. */
   identityExpiry: IdentityExpiry | undefined = undefined;
+  /** Whether what let it in still holds; undefined = until it leaves. */
+  stillHolds: (() => boolean | Promise<boolean>) | undefined = undefined;
 
   constructor(door: Door, transport: Transport) {
     super();

@@ -171,7 +171,10 @@ function buildAuthenticator(
 function buildScram(
   part: Extract<AuthenticationKind, { kind: 'scram' }>, needs: GuardNeeds, keep: Keep,
 ): ScramAuthenticator {
-  const sources: { find(username: string): StoredUser | undefined }[] = [];
+  const sources: {
+    find(username: string): StoredUser | undefined;
+    onChange?(review: () => void): void;
+  }[] = [];
   if (part.path !== undefined) {
     sources.push(keep(new PasswordFileAuthenticator({ path: part.path, logger: needs.logger })));
   }
@@ -186,7 +189,10 @@ function buildScram(
     }
     return undefined;
   };
-  return new ScramAuthenticator({ find });
+  const onChange = (review: () => void): void => {
+    for (const source of sources) source.onChange?.(review);
+  };
+  return new ScramAuthenticator({ find, onChange });
 }
 
 /** The authorizer that a configuration describes. Also what `nidomq acl test` asks. */

@@ -1,10 +1,13 @@
 /** JSON Web Tokens at the running broker: who is let in, what the claims allow, and when it is over. */
-import { createHmac } from 'node:crypto';
+import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from '@jest/globals';
 import { createGuard } from '../../lib/index.js';
 import type { GuardConfig } from '../../lib/index.js';
 import * as build from '../conformance/wire/packets.js';
-import { startVictim, until } from './abuse-kit.js';
+import { startVictim, underAttack, until } from './abuse-kit.js';
 import type { Victim } from './abuse-kit.js';
 
 const secret = 'a secret of at least thirty-two bytes, as HS256 wants it';
@@ -76,6 +79,42 @@ describe('tokens at the running broker', () => {
     expect(Date.now()).toBeGreaterThanOrEqual(exp * 1_000 - 50);
     await until('it to be gone', () => broker.clients().every(({ username }) => username !== 'anna'));
   }));
+
+  it('end for who is inside when they are taken back and the guard reads anew', () => withTokens(async ({ kit }, guard) => {
+    const claims = { exp: inSeconds(600), acl: { all: ['a/#'] } };
+    const peer = await kit.connect({ username: 'anna', password: token({ ...claims, sub: 'anna', jti: 'r2' }) });
+    const other = await kit.connect({ username: 'bruno', password: token({ ...claims, sub: 'bruno', jti: 'r3' }) });
+    revoked.add('r2');
+    guard.reload();
+    await kit.expectRefused(peer, [0x87]);
+    await kit.fence(other);
+  }));
+
+  it('end for who is inside when their key leaves the file of keys', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'nidomq-keys-')), 'jwks.json');
+    const pairs = ['old', 'new'].map((kid) => ({ kid, ...generateKeyPairSync('ec', { namedCurve: 'P-256' }) }));
+    const keys = pairs.map(({ kid, publicKey }) => ({ ...publicKey.export({ format: 'jwk' }), kid, alg: 'ES256' }));
+    const write = (list: readonly object[]): void => writeFileSync(path, JSON.stringify({ keys: list }));
+    const signed = ({ kid, privateKey }: (typeof pairs)[number]): string => {
+      const text = `${base64({ alg: 'ES256', kid })}.${base64({ sub: kid, exp: inSeconds(600) })}`;
+      const signature = sign('sha256', Buffer.from(text), { key: privateKey, dsaEncoding: 'ieee-p1363' });
+      return `${text}.${signature.toString('base64url')}`;
+    };
+    write(keys);
+    const guard = createGuard({ authentication: [
+      { kind: 'jwt', keys: { jwksFile: path }, algorithms: ['ES256'] }, { kind: 'anonymous' },
+    ] });
+    await underAttack(async ({ kit }) => {
+      const [old, fresh] = await Promise.all(pairs.map((pair) => kit.connect({
+        username: pair.kid, password: signed(pair),
+      })));
+      write(keys.slice(1));
+      expect(guard.reload()).toBe(true);
+      await kit.expectRefused(old, [0x87]);
+      await kit.fence(fresh);
+    }, guard.brokerOptions);
+    guard.close();
+  });
 
   it('end at once for who is inside when their user is banned', () => withTokens(async ({ kit }, guard) => {
     const password = token({ sub: 'anna', exp: inSeconds(600), acl: { all: ['a/#'] } });

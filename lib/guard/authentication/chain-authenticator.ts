@@ -31,6 +31,10 @@ export class ChainAuthenticator implements Authenticator {
     return denied;
   }
 
+  onChange(review: () => void): void {
+    for (const link of this.links) link.onChange?.(review);
+  }
+
   private async goOn(
     request: ConnectRequest, first: Promise<AuthenticationResult>, from: number,
   ): Promise<AuthenticationResult> {

@@ -71,6 +71,7 @@ function deny(
 /** A password that is no token, or a token of another issuer, is left to the next authenticator. */
 export class JwtAuthenticator implements Authenticator {
   private readonly jwksFile: WatchedFile<Jose.JSONWebKeySet> | undefined;
+  private readonly reviews: (() => void)[] = [];
   private keySource: { jose: typeof Jose; key: Jose.JWTVerifyGetKey } | undefined;
 
   constructor(private readonly options: JwtOptions) {
@@ -80,7 +81,10 @@ export class JwtAuthenticator implements Authenticator {
         { path: options.keys.jwksFile, logger: options.logger }, parseKeySet,
       );
       // A key that left the file must stop to work at once, so the next token builds the set anew.
-      this.jwksFile.onReload(() => { this.keySource = undefined; });
+      this.jwksFile.onReload(() => {
+        this.keySource = undefined;
+        this.review();
+      });
       this.jwksFile.watch();
     }
   }
@@ -94,8 +98,19 @@ export class JwtAuthenticator implements Authenticator {
     return compactToken.test(token) ? this.check(token, request) : pass;
   }
 
+  /** Reads the key set again, and asks `isRevoked` about everybody who is inside. */
   reload(): boolean {
-    return this.jwksFile?.reload() ?? true;
+    if (this.jwksFile !== undefined) return this.jwksFile.reload();
+    this.review();
+    return true;
+  }
+
+  onChange(review: () => void): void {
+    this.reviews.push(review);
+  }
+
+  private review(): void {
+    for (const review of this.reviews) review();
   }
 
   close(): void {
@@ -118,7 +133,19 @@ export class JwtAuthenticator implements Authenticator {
     } catch (error) {
       return this.refused(error);
     }
-    return this.accept(claims, request);
+    const result = await this.accept(claims, request);
+    return result.ok === true ? { ...result, stillHolds: this.proofOf(token, request) } : result;
+  }
+
+  /** Of a key set behind a URL nobody says when it has changed: the token ends with its expiry. */
+  private proofOf(token: string, request: ConnectRequest): (() => Promise<boolean>) | undefined {
+    if (this.jwksFile === undefined && this.options.isRevoked === undefined) return undefined;
+    return async () => {
+      const result = await this.check(token, request);
+      // That the keys cannot be had just now takes nobody's token back.
+      return result.ok === true
+        || (result.ok === false && result.reasonCode === SERVER_UNAVAILABLE);
+    };
   }
 
   private async accept(

@@ -26,6 +26,10 @@ export class ListenerAuthenticator implements Authenticator {
     if (!this.listeners.has(request.listener)) return { ok: 'pass' };
     return this.authenticator.authenticate(request);
   }
+
+  onChange(review: () => void): void {
+    this.authenticator.onChange?.(review);
+  }
 }
 
 const elsewhere: EnhancedExchange = {
@@ -48,5 +52,9 @@ export class ListenerEnhancedAuthenticator implements EnhancedAuthenticator {
 
   begin(request: ConnectRequest): EnhancedExchange {
     return this.listeners.has(request.listener) ? this.authenticator.begin(request) : elsewhere;
+  }
+
+  onChange(review: () => void): void {
+    this.authenticator.onChange?.(review);
   }
 }

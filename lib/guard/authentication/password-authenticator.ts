@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from 'node:util';
+
 import type { AuthenticationResult, Authenticator, ConnectRequest } from '../../broker/hooks.js';
 import type { BrokerLogger } from '../../broker/logger.js';
 import { GuardError } from '../errors.js';
@@ -38,6 +40,11 @@ export abstract class PasswordAuthenticator implements Authenticator {
   /** The users that are in force now. */
   protected abstract users(): ReadonlyMap<string, StoredUser>;
 
+  /** Says whether the user is still the same; undefined when none of them ever changes. */
+  protected proofOf(_user: StoredUser): (() => boolean) | undefined {
+    return undefined;
+  }
+
   authenticate(request: ConnectRequest): AuthenticationResult | Promise<AuthenticationResult> {
     const { username, password } = request;
     if (username === undefined) return pass;
@@ -54,12 +61,17 @@ export abstract class PasswordAuthenticator implements Authenticator {
     if (!check) return busy;
     return check.then((right): AuthenticationResult => {
       if (!user) return pass;
-      return right ? { ok: true, username: user.username, roles: user.roles } : wrong;
+      if (!right || this.proofOf(user)?.() === false) return wrong;
+      const { username: name, roles } = user;
+      return { ok: true, username: name, roles, stillHolds: this.proofOf(user) };
     });
   }
 }
 
-/** The password file of mosquitto, as it is. Watched: a changed file holds for the next login. */
+/**
+ * The password file of mosquitto, as it is. Watched: a changed file holds for the next login, and
+ * whose user has left it or has another password now goes.
+ */
 export class PasswordFileAuthenticator extends PasswordAuthenticator {
   private readonly file: WatchedFile<ReadonlyMap<string, StoredUser>>;
 
@@ -73,6 +85,17 @@ export class PasswordFileAuthenticator extends PasswordAuthenticator {
 
   protected users(): ReadonlyMap<string, StoredUser> {
     return this.file.current;
+  }
+
+  protected override proofOf(user: StoredUser): () => boolean {
+    return () => {
+      const now = this.file.current.get(user.username);
+      return now === user || (now !== undefined && isDeepStrictEqual(now.hash, user.hash));
+    };
+  }
+
+  onChange(review: () => void): void {
+    this.file.onReload(review);
   }
 
   /** The users that are in force, for SCRAM. */

@@ -1,5 +1,6 @@
 /** SCRAM-SHA-256 (RFC 5802, RFC 7677) as an Authentication Method of MQTT 5. */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 
 import type {
   ConnectRequest, EnhancedAuthenticator, EnhancedExchange, EnhancedStep,
@@ -17,6 +18,8 @@ export interface ScramUser {
 export interface ScramOptions {
   /** Finds the stored credential of a user; undefined when there is none. */
   readonly find: (username: string) => ScramUser | undefined | Promise<ScramUser | undefined>;
+  /** Called with a function that looks at whoever is inside again; call it when users change. */
+  readonly onChange?: (review: () => void) => void;
   /** Iterations that an unknown user is told, so that it looks like the others. */
   readonly iterations?: number;
   /** For tests: the server's part of the nonce, printable and without a comma. */
@@ -43,6 +46,10 @@ export class ScramAuthenticator implements EnhancedAuthenticator {
       serverNonce: this.options.serverNonce ?? (() => randomBytes(NONCE_BYTES).toString('base64')),
       decoy: (username) => this.decoy(username),
     });
+  }
+
+  onChange(review: () => void): void {
+    this.options.onChange?.(review);
   }
 
   private decoy(username: string): ScramCredential {
@@ -135,8 +142,14 @@ class ScramExchange implements EnhancedExchange {
     const verifier = createHmac('sha256', serverKey).update(authMessage).digest('base64');
     return {
       kind: 'success', ok: true, username: challenge.username, roles: challenge.user.roles,
+      stillHolds: () => this.isStored(challenge),
       data: Buffer.from(`v=${verifier}`, 'utf8'),
     };
+  }
+
+  private async isStored({ username, credential }: Challenge): Promise<boolean> {
+    const user = await this.needs.find(username);
+    return user !== undefined && isDeepStrictEqual(user.credential, credential);
   }
 }
 
