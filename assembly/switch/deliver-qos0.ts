@@ -36,7 +36,7 @@ export function deliverQos0(session: Session, verdict: u32): void {
   const connection = connectionAt(session.connection);
   if (connection.state != STATE_OPEN) return;
   if (verdict != VERDICT_ALLOWED) {
-    queueQos0(session);
+    if (queueQos0(session)) pumpAside(session);
     return;
   }
   if (isSlabFull(connection)) {
@@ -99,24 +99,24 @@ export function deliverToHandler(session: Session): void {
     );
     if (went) return;
   }
-  queueQos0(session);
+  if (queueQos0(session)) pumpAside(session);
 }
 
-/** QoS 0 that has to wait here: an entry within the bound of the queue. */
-function queueQos0(session: Session): void {
+/** QoS 0 that has to wait here: an entry within the bound of the queue. False: it was dropped. */
+export function queueQos0(session: Session): bool {
   const message = isAtBound(session, 0) ? 0 : ensureMessage();
   const pointer = message == 0 ? 0 : createEntry();
   if (pointer == 0) {
     const reason = message == 0 && isAtBound(session, 0) ? DROP_QUEUE_FULL : DROP_MEMORY;
     tellDropped(session.handle, reason, 0, sourceTopicAt, sourceTopicLength);
-    return;
+    return false;
   }
   const entry = entryAt(pointer);
   entry.message = message;
   holdMessage(message);
   entry.identifiers = toIdentifier;
   if (toRetain) entry.flags |= FLAG_RETAIN;
-  if (offerEntry(session, pointer) == OFFER_TAKEN) pumpAside(session);
+  return offerEntry(session, pointer) == OFFER_TAKEN;
 }
 
 /** Pumping sets the source to other messages: the one in hand is put back. */

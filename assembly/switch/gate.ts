@@ -190,8 +190,13 @@ export function openGate(pointer: u32): void {
 function admit(gate: Gate, session: Session, pointer: u32): void {
   ungate(session, gate.isStoring);
   offerStored(session, pointer, gate.hold);
-  if (session.pendingHead == pointer) pump(session);
+  if (session.pendingHead != pointer) return;
+  const self = changetype<u32>(session);
+  // To the publisher itself it goes behind the answer, see leavesBehindAnswer.
+  if (gate.hold != 0 && holdAt(gate.hold).session == self) ownSession = self;
+  else pump(session);
 }
+let ownSession: u32 = 0;
 
 /** It need not be stored: delivered as to sessions that are not kept. */
 export function letPass(pointer: u32): void {
@@ -227,6 +232,9 @@ function endGate(pointer: u32, reasonCode: u32): void {
   const hold = gate.hold;
   release(MEMORY_RECORD, pointer);
   if (hold != 0) releaseHold(hold, reasonCode);
+  const own = ownSession;
+  ownSession = 0;
+  if (own != 0) pump(sessionAt(own));
 }
 
 /** What of a retained message the gate must store. */

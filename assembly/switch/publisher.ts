@@ -14,6 +14,25 @@ let kind: u32 = 0; // PUBACK or PUBREC
 let packetIdentifier: u32 = 0;
 let token: u32 = 0;
 let hold: u32 = 0;
+let ownWaits: bool = false; // the publisher itself receives the message, behind its answer
+
+/**
+ * Whether what `session` is given must wait for `takeOwnWaits`: it is the publisher's own, and a
+ * client that hears itself is sent PUBACK or PUBREC first, as it is by other servers.
+ */
+@inline
+export function leavesBehindAnswer(session: u32): bool {
+  if (connection == 0 || connectionAt(connection).session != session) return false;
+  ownWaits = true;
+  return true;
+}
+
+/** After `endPublish`: whether the publisher's session must be pumped. */
+export function takeOwnWaits(): bool {
+  const waits = ownWaits;
+  ownWaits = false;
+  return waits;
+}
 
 /** A PUBLISH with QoS 1 or 2 of a peer is being routed. */
 export function beginPeerPublish(from: u32, answer: u32, identifier: u32): void {

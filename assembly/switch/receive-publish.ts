@@ -41,6 +41,7 @@ import { retainedFind } from '../index/retained-index';
 import { TopicEntry, internTopic, pinTopic } from '../index/topic-intern';
 import { topicLevelsOf } from '../topic/topic-filter';
 import { Connection, STATE_CLOSED } from '../session/connection';
+import { pump } from '../session/delivery';
 import { failConnection } from '../session/failure';
 import { REASON_FAILURE, acknowledge, adoptOrphan } from '../session/holds';
 import { clock, count, limitOf } from '../session/limits';
@@ -62,7 +63,7 @@ import {
   INTERCEPT_ASK, INTERCEPT_DROP, intercept, interceptReason, receivedAt, replacementFor,
   somebodyIntercepts, takeReplacement,
 } from './interception';
-import { beginHostPublish, beginPeerPublish, endPublish } from './publisher';
+import { beginHostPublish, beginPeerPublish, endPublish, takeOwnWaits } from './publisher';
 import { mountForwarded, mountTopicName } from './mounted-publish';
 import { storeRetained } from './retain';
 import { deliverRouted, discardRouted, prepareRoute } from './route';
@@ -357,6 +358,7 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
     if (qos == 2) removeInbound(sessionAt(from), publishPacketIdentifier);
   }
   endPublish(connection.version == 5 ? reason : SUCCESS, bytes);
+  if (takeOwnWaits() && connection.session != 0) pump(sessionAt(connection.session));
 }
 
 function setSourceFromPacket(expiry: u32): void {

@@ -31,12 +31,13 @@ import {
 import { VERDICT_ALLOWED, VERDICT_DENIED, VERDICT_UNKNOWN } from '../session/verdict-table';
 import { isAtBound } from '../session/withholding';
 import { spend } from './budget';
-import { deliverQos0, deliverToHandler, pumpAside } from './deliver-qos0';
+import { deliverQos0, deliverToHandler, pumpAside, queueQos0 } from './deliver-qos0';
 import { tellDropped } from './events';
 import { freezeEntry } from './gate';
 import { discardPrepared, prepareEntries, takePrepared } from './prepared-entries';
+import { leavesBehindAnswer } from './publisher';
 import {
-  resolve, resolveMember, toGroup, toIdentifier, toQos, toRetain, toSession,
+  resolve, resolveMember, toGroup, toIdentifier, toIdentifiersLength, toQos, toRetain, toSession,
 } from './receiver';
 import {
   clearOutcome, countMatched, countTaken, routedMessage, routedPublisherHandle, routedQos,
@@ -117,8 +118,15 @@ function deliver(receiver: Receiver): void {
     countTaken();
     if (session.mount != viewMount) lookThroughTemplates(session.mount);
     if (session.kind & SESSION_HANDLER) deliverToHandler(session);
+    else if (routedQos != 0 && canQueueOwn(session)) queueQos0(session);
     else deliverQos0(session, verdict);
   }
+}
+
+/** QoS 0 to the publisher itself, which is owed an answer first; only where nothing else waits. */
+function canQueueOwn(session: Session): bool {
+  if (session.pendingHead != 0 || session.connection == 0 || toIdentifiersLength != 0) return false;
+  return leavesBehindAnswer(toSession);
 }
 
 /** What is allowed must not overtake what still waits for its verdict. */
@@ -145,6 +153,7 @@ function deliverEntry(session: Session, pointer: u32, verdict: u32): void {
   if (offerEntry(session, pointer) != OFFER_TAKEN) return;
   countTaken();
   if (session.pendingHead != pointer) return; // others wait before it
+  if (leavesBehindAnswer(toSession)) return;
   const goes = session.connection != 0 && verdict == VERDICT_ALLOWED;
   if (goes && sendAtOnce(session, connectionAt(session.connection), pointer)) return;
   pumpAside(session);

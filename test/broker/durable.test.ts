@@ -159,6 +159,19 @@ describe('a broker with the file engine', () => {
     expect(commands).toEqual(['suback', 'publish', 'publish']);
   });
 
+  it('answers a client that hears itself before it sends it its own message', async () => {
+    const broker = await start();
+    const client = await connect(broker, 'both');
+    await client.subscribeAsync('own', { qos: 1 });
+    const commands: string[] = [];
+    client.on('packetreceive', ({ cmd }) => commands.push(cmd));
+    const heard = listen(client);
+    await client.publishAsync('own', 'x', { qos: 1 });
+    await client.publishAsync('own', 'y', { qos: 2 });
+    await heard.until(2);
+    expect(commands).toEqual(['puback', 'publish', 'pubrec', 'publish', 'pubcomp']);
+  });
+
   it('discards a session that a clean start discarded', async () => {
     const broker = await start();
     const first = await connect(broker, 'c');

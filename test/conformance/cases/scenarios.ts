@@ -191,6 +191,21 @@ const rows: readonly CaseRow[] = [
     },
   },
   {
+    name: 'a client that hears itself is answered before it is sent its own message',
+    on: all, kind: 'non-normative',
+    run: async (t) => {
+      for (const granted of [0, 1, 2]) {
+        const peer = await t.connect();
+        await t.subscribed(peer, t.topic(`own${granted}`), granted);
+        for (const [qos, answer] of [[1, 'PUBACK'], [2, 'PUBREC']] as const) {
+          t.send(peer, t.topic(`own${granted}`), 'x', { qos, packetId: 77 });
+          await peer.expectPacket(answer, { packetId: 77 });
+          await t.receive(peer, { qos: Math.min(qos, granted) });
+        }
+      }
+    },
+  },
+  {
     name: 'topic aliases are given out from 1, and QoS 2 comes with its Topic Name all the same',
     on: { 5: [] }, kind: 'non-normative',
     run: async (t) => {
