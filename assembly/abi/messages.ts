@@ -44,7 +44,8 @@ export function fillMessage(
  * when all have agreed.
  */
 export function publish(
-  message: u32, qos: u32, retain: u32, expirySeconds: f64, publisher: u32, token: u32, now: f64,
+  message: u32, qos: u32, retain: u32, expirySeconds: f64, publisher: u32, token: u32, awaits: u32,
+  now: f64,
 ): u32 {
   setClock(now);
   fillMessage(message, qos, retain, expirySeconds, publisher);
@@ -58,7 +59,7 @@ export function publish(
   setRouted(
     topic, sessionOf(publisher), publisher, qos, retain, messageAt(message).expiresAt, message,
   );
-  beginHostPublish(qos == 0 ? 0 : token);
+  beginHostPublish(qos == 0 ? 0 : token, awaits);
   let reason = SUCCESS;
   if (!prepareRoute()) {
     reason = QUOTA_EXCEEDED;

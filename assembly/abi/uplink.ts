@@ -19,7 +19,9 @@ import {
 import { reserveForPublish, slabLimit } from '../session/slab';
 import { aliasWasSent, chooseAlias } from '../session/topic-alias';
 import { isAtBound } from '../session/withholding';
-import { COUNT_PUBLISH_SENT, LIMIT_SLAB_BYTES, LIMIT_SLAB_WATERMARK } from '../shared/abi';
+import {
+  AWAIT_HANDLERS, COUNT_PUBLISH_SENT, LIMIT_SLAB_BYTES, LIMIT_SLAB_WATERMARK,
+} from '../shared/abi';
 import { PACKET_TOO_LARGE, QUOTA_EXCEEDED, SUCCESS } from '../shared/reason-code';
 import { beginHostPublish, endPublish, makeHold } from '../switch/publisher';
 import { fillMessage } from './messages';
@@ -76,7 +78,7 @@ function publishNow(connection: Connection, message: u32, retain: u32, token: u3
   writeFrame(at, connection.version, retain, 0, 0);
   aliasWasSent(connection, serial);
   count(COUNT_PUBLISH_SENT, 1);
-  beginHostPublish(token);
+  beginHostPublish(token, AWAIT_HANDLERS);
   endPublish(SUCCESS, 0);
   return SUCCESS;
 }
@@ -90,7 +92,7 @@ function publishQueued(session: Session, message: u32, qos: u32, retain: u32, to
   messageAt(message).references++;
   entry.qos = <u8>qos;
   if (retain) entry.flags = FLAG_RETAIN;
-  beginHostPublish(token);
+  beginHostPublish(token, AWAIT_HANDLERS);
   const hold = makeHold();
   if (hold == 0 && token != 0) {
     freeEntry(session, made);

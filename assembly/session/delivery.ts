@@ -39,7 +39,7 @@ import { aliasWasSent, chooseAlias } from './topic-alias';
 import { VERDICT_ALLOWED, VERDICT_UNKNOWN } from './verdict-table';
 import { isAtBound, startHolding } from './withholding';
 import { tellDropped } from '../switch/events';
-import { makeHold } from '../switch/publisher';
+import { awaitsHandlers, makeHold } from '../switch/publisher';
 
 /** What became of an entry that was offered to a session. */
 export const OFFER_TAKEN: u32 = 0;
@@ -61,7 +61,7 @@ export function offerEntry(session: Session, pointer: u32): u32 {
   const completes = session.kind & SESSION_HOLDS;
   let hold: u32 = 0;
   if (isAtBound(session, bytes)) dropExpired(session);
-  if (completes && entry.qos != 0) hold = makeHold();
+  if (completes && entry.qos != 0 && awaitsHandlers()) hold = makeHold();
   if (hold == 0 && isAtBound(session, bytes)) {
     const mayWait = session.noHold == 0 && (session.connection != 0 ||
       session.kind & SESSION_HANDLER);

@@ -3,7 +3,7 @@
  * reads, and the numbers that both know. Compiled by asc (the core) and by tsc (lib/core): one
  * source, no drift.
  */
-export const ABI_VERSION: u32 = 1;
+export const ABI_VERSION: u32 = 2;
 
 /**
  * Event row: 16 words. What a column means depends on `ROW_KIND`; every row starts alike.
@@ -171,6 +171,10 @@ export const SESSION_HANDLER: u32 = 1;
  * (an uplink).
  */
 export const SESSION_HOLDS: u32 = 2;
+
+/** What a publish of the host waits for besides the store: handlers at work on it, or nobody. */
+export const AWAIT_HANDLERS: u32 = 0;
+export const AWAIT_NOBODY: u32 = 1;
 
 /** Why a message was dropped; the order is that of DROP_REASONS in lib/core. */
 export const DROP_QUEUE_FULL: u32 = 0;

@@ -7,12 +7,14 @@ import { connectionAt } from '../session/connection';
 import {
   acknowledge, chargeHold, createPeerHold, createTokenHold, holdAt, releaseHold,
 } from '../session/holds';
+import { AWAIT_HANDLERS } from '../shared/abi';
 import { tellPublished } from './events';
 
 let connection: u32 = 0; // pointer; 0 = the host publishes
 let kind: u32 = 0; // PUBACK or PUBREC
 let packetIdentifier: u32 = 0;
 let token: u32 = 0;
+let awaits: u32 = AWAIT_HANDLERS;
 let hold: u32 = 0;
 let ownWaits: bool = false; // the publisher itself receives the message, behind its answer
 
@@ -40,16 +42,18 @@ export function beginPeerPublish(from: u32, answer: u32, identifier: u32): void 
   kind = answer;
   packetIdentifier = identifier;
   token = 0;
+  awaits = AWAIT_HANDLERS;
   hold = 0;
 }
 
 /**
- * A message of the host is being routed; `name` 0 = it does not want to know. QoS 0 publishes come
- * this way too.
+ * A message of the host is being routed; `name` 0 = it does not want to know, `whom` it waits for.
+ * QoS 0 publishes come this way too.
  */
-export function beginHostPublish(name: u32): void {
+export function beginHostPublish(name: u32, whom: u32): void {
   connection = 0;
   token = name;
+  awaits = whom;
   hold = 0;
 }
 
@@ -60,6 +64,11 @@ export function makeHold(): u32 {
   else if (token != 0) hold = createTokenHold(token);
   if (hold != 0) holdAt(hold).waiting = 1;
   return hold;
+}
+
+/** True when the answer waits for the handlers that get the message. */
+export function awaitsHandlers(): bool {
+  return awaits == AWAIT_HANDLERS;
 }
 
 /** True when an answer is owed. */

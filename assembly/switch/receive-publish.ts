@@ -15,7 +15,8 @@
  * 10. acknowledged, now or when all have agreed
  */
 import {
-  COUNT_PUBLISH_RECEIVED, DETAIL_MEMORY, DETAIL_PAYLOAD_FORMAT, DETAIL_QOS, DETAIL_QUOTA,
+  AWAIT_NOBODY, COUNT_PUBLISH_RECEIVED, DETAIL_MEMORY, DETAIL_PAYLOAD_FORMAT, DETAIL_QOS,
+  DETAIL_QUOTA,
   DETAIL_RECEIVE_MAXIMUM, DETAIL_RETAIN, DETAIL_TOPIC_ALIAS, DETAIL_TOPIC_LEVELS,
   DROP_EXPIRED, DROP_MEMORY, DROP_NOT_AUTHORIZED, DROP_NO_RECEIVER_ROOM,
   EXPIRY_NONE, LIMIT_MAXIMUM_QOS, LIMIT_RECEIVE_MAXIMUM, LIMIT_RETAIN_AVAILABLE,
@@ -341,7 +342,7 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
     }
   }
   // [MQTT-3.3.4-1]: QoS 0 has no answer, QoS 1 PUBACK, QoS 2 PUBREC
-  if (qos == 0) beginHostPublish(0);
+  if (qos == 0) beginHostPublish(0, AWAIT_NOBODY);
   else if (!acceptQos(connection)) {
     releaseRouted();
     clearOnlyIdentifiers();

@@ -13,6 +13,12 @@ export interface PublishOptions {
   /** Default false. With an empty payload: removes the retained message. */
   readonly retain?: boolean;
   readonly properties?: MessageProperties;
+  /**
+   * What QoS 1 and 2 wait for, besides the store. `handlers` (default): for those of this process
+   * that acknowledge after their work. `nobody`: a handler that publishes to topics of its own, or
+   * of others that do so, must not wait for them: when all are at work, none would ever be done.
+   */
+  readonly awaits?: 'handlers' | 'nobody';
 }
 
 interface Waiting {
@@ -127,12 +133,16 @@ function checked(
   options: PublishOptions,
 ): OutgoingMessage {
   checkTopicName(topicName);
-  const { qos = 0, retain = false, properties } = options;
+  const { qos = 0, retain = false, properties, awaits = 'handlers' } = options;
   if (qos !== 0 && qos !== 1 && qos !== 2)
     throw invalidMessage(topicName, `qos is ${String(qos)}; allowed: 0, 1, 2`);
   if (typeof payload !== 'string' && !ArrayBuffer.isView(payload)) {
     throw invalidMessage(topicName, 'the payload is neither a string nor bytes');
   }
+  if (awaits !== 'handlers' && awaits !== 'nobody') {
+    throw invalidMessage(
+      topicName, `awaits is ${String(awaits)}; allowed: 'handlers', 'nobody'`);
+  }
   checkMessageProperties(topicName, properties);
-  return { topicName, payload, qos, retain, properties };
+  return { topicName, payload, qos, retain, properties, awaits };
 }

@@ -260,6 +260,8 @@ export interface OutgoingMessage {
   readonly properties?: MessageProperties;
   /** For No Local and for `Delivery.publisherSession`; 0 = the broker. */
   readonly publisher?: SessionHandle;
+  /** QoS 1 and 2: whether `published` waits for handlers, besides the store. Default `handlers`. */
+  readonly awaits?: 'handlers' | 'nobody';
 }
 export interface HandlerSessionOptions {
   /** Deliveries handed over and not yet settled or granted back. */

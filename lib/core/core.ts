@@ -2,9 +2,9 @@
  * The core as the broker and the client see it: sessions, subscriptions, messages, time, figures.
  */
 import {
-  COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_CONNECTIONS, COUNT_DROPPED,
-  COUNT_PUBLISH_RECEIVED, COUNT_PUBLISH_SENT, COUNT_QUEUED, COUNT_SESSIONS, LIMIT_MAXIMUM_QOS,
-  LIMIT_RETAIN_AVAILABLE, SESSION_HANDLER, SESSION_HOLDS, SESSION_SOCKET,
+  AWAIT_HANDLERS, AWAIT_NOBODY, COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_CONNECTIONS,
+  COUNT_DROPPED, COUNT_PUBLISH_RECEIVED, COUNT_PUBLISH_SENT, COUNT_QUEUED, COUNT_SESSIONS,
+  LIMIT_MAXIMUM_QOS, LIMIT_RETAIN_AVAILABLE, SESSION_HANDLER, SESSION_HOLDS, SESSION_SOCKET,
 } from '../../assembly/shared/abi.js';
 import type {
   ConnectionHandle, CoreControl, CoreEvents, CoreOptions, CoreStats, DropReason,
@@ -151,7 +151,8 @@ export class Core extends ControlPackets implements CoreControl {
     if (block === 0) return QUOTA_EXCEEDED;
     const expiry = message.properties?.messageExpiryInterval ?? -1;
     const reason = this.x.publish(
-      block, message.qos, Number(message.retain), expiry, message.publisher ?? 0, token, this.now(),
+      block, message.qos, Number(message.retain), expiry, message.publisher ?? 0, token,
+      message.awaits === 'nobody' ? AWAIT_NOBODY : AWAIT_HANDLERS, this.now(),
     );
     this.afterwards();
     return reason;

@@ -106,7 +106,7 @@ export interface CoreExports {
   freeMessage(message: number): void;
   publish(
     message: number, qos: number, retain: number, expirySeconds: number, publisher: number,
-    token: number,
+    token: number, awaits: number,
     now: number,
   ): number;
   publishTo(

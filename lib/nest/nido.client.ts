@@ -129,7 +129,8 @@ export class NidoClient extends ClientProxy {
 
   /**
    * Publishes the payload as the codec writes it, never in an envelope. Resolves when the message
-   * is routed (hosted) or acknowledged (joined, QoS 1 and 2).
+   * is routed and, with a durable engine, stored (hosted), or acknowledged (joined, QoS 1 and 2).
+   * In neither mode it waits for handlers of this application.
    */
   publish(topicName: string, data: unknown, options?: SendOptions): Promise<void>;
   /** @internal What `send` of ClientProxy calls. */

@@ -161,6 +161,18 @@ describe('hosted, the publisher', () => {
   });
 });
 
+describe.each(MODES)('handlers that publish to handlers like themselves, %s', (mode) => {
+  it('do not wait for each other when all are at work', async () => {
+    const { url } = await startBare(moduleOf(handling(async (data, { client }) => {
+      if (data === 'first') await client.publish('t/again', 'second', { qos: 1 });
+    }, { concurrency: 2 })), mode);
+    const { client } = await connectDevice(url);
+    await Promise.all(Array.from({ length: 6 }, () =>
+      client.publishAsync('t/1', 'first', { qos: 1 })));
+    await until('all runs', () => calls.filter((call) => call === 't second 1').length === 6);
+  });
+});
+
 describe.each(MODES)('a handler that takes too long, %s', (mode) => {
   it('has failed, and the policy of failures says what becomes of its message', async () => {
     const { url, log } = await startBare(moduleOf(handling(() => new Promise(() => undefined), {

@@ -174,3 +174,31 @@ describe('a test broker', () => {
     expect(properties.messageExpiryInterval).toBe(60);
   });
 });
+
+describe.each(['lost', 'survives-kill'] as const)('publish of this process, state %s', (state) => {
+  it('waits for handlers, or for nobody but the store', async () => {
+    const broker = await TestBroker.start({ state });
+    const lamp = await broker.connect({
+      clientId: 'lamp', properties: { sessionExpiryInterval: 60 },
+    });
+    const inbox = await lamp.collect('t');
+    const order: string[] = [];
+    let finish = (): void => undefined;
+    await broker.subscribe('t', async () => {
+      await new Promise<void>((resolve) => { finish = resolve; });
+      order.push('handled');
+    }, { concurrency: 1 });
+    await broker.publish('t', '1', { qos: 1, awaits: 'nobody' });
+    await inbox.expect('t', { payload: '1' });
+    expect(order).toEqual([]);
+    const waiting = broker.publish('t', '2', { qos: 1 }).then(() => order.push('published'));
+    finish();
+    await broker.quiet();
+    finish();
+    await waiting;
+    expect(order).toEqual(['handled', 'handled', 'published']);
+    await expect(broker.publish('t', '', { awaits: 'all' as never })).rejects.toThrow(
+      /awaits is all; allowed: 'handlers', 'nobody'/);
+    await broker.close();
+  });
+});

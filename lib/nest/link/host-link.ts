@@ -89,7 +89,8 @@ export class HostLink implements Link {
     payload: Uint8Array | string,
     options: LinkPublishOptions,
   ): Promise<void> {
-    return this.#broker.publish(topicName, payload, options);
+    // As a joined client does: it may be a handler that publishes to handlers like itself.
+    return this.#broker.publish(topicName, payload, { ...options, awaits: 'nobody' });
   }
 
   schedule(task: () => void, ms: number): ScheduledTask {
