@@ -4,7 +4,7 @@
  * randomness: time and the hash seed are arguments.
  */
 export {
-  abiVersion, initialise, setLimit, setMemoryBudget, setTopicCache, setUserProperties,
+  abiVersion, initialise, setLimit, setMemoryBudget, setTopicCache, createLimits, setOwnLimit,
   countersAt, memoryUsed, memoryFree, subscriptions, retainedMessages, retainedByteCount, tick,
 } from './abi/core';
 export {
@@ -12,7 +12,7 @@ export {
   resume, park, ingestCarry, flushAt, flush, hasUnflushed, written, advance, needsFlush,
 } from './abi/bytes';
 export {
-  openConnection, dropConnection, acceptConnection, pumpSession, clearWaiting, isWaiting,
+  openConnection, useLimits, dropConnection, acceptConnection, pumpSession, clearWaiting, isWaiting,
   hasCarry, closeForReading, versionOf, maximumPacketSizeOf, lastReceivedAt, bytesReceived,
   publishesReceived, isPaused, sessionOfConnection, setPolicy, answerPublish, invalidateVerdicts,
   setInterceptors, passIntercepted, replaceIntercepted, dropIntercepted, beginPacket,

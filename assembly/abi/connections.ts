@@ -38,6 +38,12 @@ export function openConnection(role: u32, version: u32, now: f64): u32 {
   return connection.handle;
 }
 
+/** Before its first byte: the limits of this connection are those of a table (`createLimits`). */
+export function useLimits(handle: u32, table: u32): void {
+  const pointer = connectionOf(handle);
+  if (pointer != 0) connectionAt(pointer).limits = table;
+}
+
 /** The transport is gone and holds no memory of this connection any more. */
 export function dropConnection(handle: u32, now: f64): void {
   setClock(now);

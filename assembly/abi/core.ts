@@ -1,11 +1,12 @@
 /** The core as a whole: its memory, its settings, its figures, time. */
-import { setUserPropertiesMax } from '../codec/properties';
 import { initialiseRetained, retainedCount } from '../index/retained-index';
 import { initialiseIndex, subscriptionCount } from '../index/subscription-index';
 import { setTopicCacheMax } from '../index/topic-intern';
 import { freePoolBytes, initialiseBlocks, setBudget, usedOf } from '../memory/blocks';
 import { connectionAt, initialiseConnections } from '../session/connection';
-import { clock, counterTable, limitOf, setClock, setLimitValue } from '../session/limits';
+import {
+  clock, copyLimits, counterTable, limitOf, setClock, setLimitIn, setLimitValue,
+} from '../session/limits';
 import { initialiseSessions, sessionAt } from '../session/session';
 import { serveStarved } from '../session/starving';
 import {
@@ -64,8 +65,12 @@ export function setMemoryBudget(memoryClass: u32, bytes: u32): void {
 export function setTopicCache(entries: u32): void {
   setTopicCacheMax(entries);
 }
-export function setUserProperties(maximum: u32): void {
-  setUserPropertiesMax(maximum);
+/** A table of limits for some connections, a copy of the general one; 0 = no memory. */
+export function createLimits(): u32 {
+  return copyLimits();
+}
+export function setOwnLimit(table: u32, id: u32, value: u32): void {
+  setLimitIn(table, id, value);
 }
 export function countersAt(): u32 {
   return counterTable();

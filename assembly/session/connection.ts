@@ -7,7 +7,7 @@ import { MEMORY_CARRY, MEMORY_RECORD } from '../shared/memory-class';
 import { allocate, allocateZeroed, release } from '../memory/blocks';
 import { COUNT_CONNECTIONS, POLICY_ALLOW } from '../shared/abi';
 import { unpinTopic } from '../index/topic-intern';
-import { clock, count } from './limits';
+import { GENERAL_LIMITS, clock, count } from './limits';
 import {
   HANDLE_TABLE_BYTES, HandleTable, giveHandle, handleTableBytes, resolveHandle, startHandles,
   takeHandle,
@@ -75,6 +75,7 @@ export class Connection {
   verdicts: u32; // table: see verdict-table.ts
   interception: u32; // of the PUBLISH in hand: see switch/interception.ts
   mount: u32; // of its session: see mount-point.ts
+  limits: u32; // table: see limits.ts
 }
 
 const connectionTable: HandleTable = changetype<HandleTable>(memory.data(HANDLE_TABLE_BYTES));
@@ -111,6 +112,7 @@ export function createConnection(role: u32): u32 {
   connection.version = 4;
   connection.policy = <u8>POLICY_ALLOW;
   connection.sendQuota = 0xffff;
+  connection.limits = GENERAL_LIMITS;
   connection.lastReceived = clock;
   count(COUNT_CONNECTIONS, 1);
   return pointer;

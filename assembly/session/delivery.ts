@@ -17,7 +17,7 @@ import {
 import { STATE_OPEN, Connection, connectionAt } from './connection';
 import { deliverEntryToHandler } from './handler-delivery';
 import { holdAt } from './holds';
-import { count, limitOf } from './limits';
+import { count, limitIn, limitOf } from './limits';
 import { isExpired, messageAt, messageBytes, topicOf } from './message-block';
 import { isBelowMount } from './mount-point';
 import {
@@ -116,7 +116,7 @@ export function pump(session: Session): void {
 
 function pumpConnection(session: Session, connection: Connection): void {
   if (connection.state != STATE_OPEN) return;
-  const watermark = limitOf(LIMIT_SLAB_WATERMARK);
+  const watermark = limitIn(connection.limits, LIMIT_SLAB_WATERMARK);
   while (session.pendingHead != 0 && connection.txBytes < watermark) {
     if (!sendNext(session, connection)) return;
   }

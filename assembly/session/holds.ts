@@ -15,7 +15,7 @@ import { PUBREC } from '../shared/control-packet';
 import { addRow, setColumn, tellPublished } from '../switch/events';
 import { writeAcknowledgement } from '../codec/acknowledgement';
 import { Connection, STATE_OPEN, connectionAt } from './connection';
-import { clock, limitOf } from './limits';
+import { clock, limitIn } from './limits';
 import { addOrphan, findOrphan, removeOrphan } from './orphans';
 import { removeInbound, sessionAt } from './session';
 import { allowHoldingWithinBound, releaseReceiverHolds } from './withholding';
@@ -101,7 +101,7 @@ function enqueueHold(connection: Connection, pointer: u32): void {
 export function chargeHold(connection: Connection, pointer: u32, bytes: u32): void {
   holdAt(pointer).bytes = bytes + HOLD_BYTES; // the smallest messages cost something, too
   connection.heldBytes += bytes + HOLD_BYTES;
-  if (!connection.paused && connection.heldBytes > limitOf(LIMIT_HELD_BYTES)) {
+  if (!connection.paused && connection.heldBytes > limitIn(connection.limits, LIMIT_HELD_BYTES)) {
     connection.paused = 1;
     tellPause(connection, PAUSE_ON);
     // A paused connection never makes another publisher wait: its own acknowledgements could not be
@@ -113,7 +113,8 @@ export function chargeHold(connection: Connection, pointer: u32, bytes: u32): vo
 function discharge(connection: Connection, hold: Hold): void {
   connection.heldBytes -= hold.bytes;
   hold.bytes = 0;
-  if (connection.paused && connection.heldBytes <= limitOf(LIMIT_HELD_BYTES) >> 1) {
+  const heldBytesMax = limitIn(connection.limits, LIMIT_HELD_BYTES);
+  if (connection.paused && connection.heldBytes <= heldBytesMax >> 1) {
     connection.paused = 0;
     if (connection.session != 0) allowHoldingWithinBound(sessionAt(connection.session));
     tellPause(connection, PAUSE_OFF);

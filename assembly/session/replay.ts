@@ -20,7 +20,7 @@ import { topicFilterLength, writeTopicFilter } from '../index/subscription-index
 import { MULTI_LEVEL_WILDCARD, SINGLE_LEVEL_WILDCARD } from '../topic/topic-level';
 import { STATE_OPEN, WAITING_SUBACK, connectionAt } from './connection';
 import { pump } from './delivery';
-import { limitOf } from './limits';
+import { limitIn } from './limits';
 import { holdMessage, isExpired, messageAt, releaseMessage, topicOf } from './message-block';
 import { isBelowMount } from './mount-point';
 import { FLAG_RETAIN, createEntry, entryAt } from './queue-entry';
@@ -183,7 +183,7 @@ function hasRoom(session: Session): bool {
   return connection.state == STATE_OPEN && connection.waiting != WAITING_SUBACK &&
     session.pendingHead == 0 &&
     session.inflightCount < connection.sendQuota &&
-    connection.txBytes < limitOf(LIMIT_SLAB_WATERMARK);
+    connection.txBytes < limitIn(connection.limits, LIMIT_SLAB_WATERMARK);
 }
 
 /**

@@ -231,7 +231,8 @@ export const LIMIT_RETAIN_AVAILABLE: u32 = 14;
 export const LIMIT_VALIDATE_PAYLOAD: u32 = 15;
 export const LIMIT_SHARED_STRATEGY: u32 = 16;
 export const LIMIT_DROP_ROWS: u32 = 17;
-export const LIMIT_COUNT: u32 = 18;
+export const LIMIT_USER_PROPERTIES: u32 = 18;
+export const LIMIT_COUNT: u32 = 19;
 
 export const STRATEGY_ROUND_ROBIN: u32 = 0;
 export const STRATEGY_STICKY: u32 = 1;

@@ -10,7 +10,7 @@ import { PUBLISH_RETAIN } from '../shared/control-packet';
 import { STATE_OPEN, Connection, connectionAt } from '../session/connection';
 import { OFFER_TAKEN, offerEntry, pump } from '../session/delivery';
 import { deliverSourceToHandler } from '../session/handler-delivery';
-import { count, limitOf } from '../session/limits';
+import { count, limitIn } from '../session/limits';
 import { holdMessage } from '../session/message-block';
 import {
   frameBytes, setFrameIdentifiers, setSource, sourceExpiry, sourceForwardAt, sourceForwardLength,
@@ -63,7 +63,8 @@ export function deliverQos0(session: Session, verdict: u32): void {
 @inline
 function isSlabFull(connection: Connection): bool {
   const bytes = connection.txBytes;
-  return bytes > SLAB_BYTES_SMALL && bytes > slabLimit(limitOf(LIMIT_SLAB_BYTES));
+  if (bytes <= SLAB_BYTES_SMALL) return false;
+  return bytes > slabLimit(limitIn(connection.limits, LIMIT_SLAB_BYTES));
 }
 
 /** Counts as delivered. */

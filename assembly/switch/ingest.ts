@@ -23,7 +23,8 @@ import {
   DETAIL_MALFORMED, DETAIL_MEMORY, DETAIL_PACKET_TOO_LARGE, DETAIL_SECOND_CONNECT,
   DETAIL_UNEXPECTED_PACKET, DETAIL_VERSION, INGEST_DONE, INGEST_FAILED, INGEST_LATER,
   INGEST_STOPPED,
-  LIMIT_PACKET_BYTES, LIMIT_SLAB_BYTES, LIMIT_UNAUTHENTICATED_BYTES, ROLE_CLIENT, ROW_NOTICE,
+  LIMIT_PACKET_BYTES, LIMIT_SLAB_BYTES, LIMIT_UNAUTHENTICATED_BYTES,
+  LIMIT_USER_PROPERTIES, ROLE_CLIENT, ROW_NOTICE,
   ROW_PACKET,
 } from '../shared/abi';
 import {
@@ -41,7 +42,7 @@ import { parseConnack } from '../codec/connack';
 import { connect, connectVersionUnsupported, parseConnect } from '../codec/connect';
 import { parseDisconnect, parseDisconnectFromServer } from '../codec/disconnect';
 import { frameBodyAt, frameHeader, frameRemaining, readFixedHeader } from '../codec/fixed-header';
-import { properties } from '../codec/properties';
+import { properties, setUserPropertiesMax } from '../codec/properties';
 import { parseSuback, parseUnsuback } from '../codec/suback';
 import { parseSubscribe } from '../codec/subscribe';
 import { parseUnsubscribe } from '../codec/unsubscribe';
@@ -51,7 +52,7 @@ import {
 } from '../session/connection';
 import { failConnection } from '../session/failure';
 import { sendAck } from '../session/holds';
-import { clock, count, limitOf } from '../session/limits';
+import { clock, count, limitIn } from '../session/limits';
 import { receivePuback, receivePubcomp, receivePubrec } from '../session/receiver-answers';
 import { removeInbound, sessionAt } from '../session/session';
 import { reserve } from '../session/slab';
@@ -99,6 +100,7 @@ function begin(pointer: u32): void {
   windowEnd = 0;
   restAt = 0;
   restEnd = 0;
+  setUserPropertiesMax(limitIn(connectionAt(pointer).limits, LIMIT_USER_PROPERTIES));
 }
 
 /** The connection in hand is gone: what is left of its bytes is of no interest. */
@@ -216,8 +218,8 @@ function keepForLater(connection: Connection): u32 {
 function keep(connection: Connection, from: u32, to: u32): u32 {
   if (from == to) return INGEST_DONE;
   const limit = connection.state == STATE_OPEN
-    ? limitOf(LIMIT_PACKET_BYTES) + WINDOW_BYTES
-    : limitOf(LIMIT_UNAUTHENTICATED_BYTES);
+    ? limitIn(connection.limits, LIMIT_PACKET_BYTES) + WINDOW_BYTES
+    : limitIn(connection.limits, LIMIT_UNAUTHENTICATED_BYTES);
   if (connection.carryLength + (to - from) > limit) {
     failConnection(connection, PACKET_TOO_LARGE, DETAIL_PACKET_TOO_LARGE);
     return INGEST_FAILED;
@@ -259,7 +261,7 @@ function run(connection: Connection): u32 {
   const kept = keep(connection, windowAt, windowEnd);
   windowAt = windowEnd;
   if (kept != INGEST_DONE) return kept;
-  if (connection.txBytes > limitOf(LIMIT_SLAB_BYTES) + ANSWERS_BYTES_MAX) {
+  if (connection.txBytes > limitIn(connection.limits, LIMIT_SLAB_BYTES) + ANSWERS_BYTES_MAX) {
     failConnection(connection, QUOTA_EXCEEDED, DETAIL_MEMORY);
     return INGEST_FAILED;
   }
@@ -269,8 +271,8 @@ function run(connection: Connection): u32 {
 /** Refused by its size before its bytes are waited for. */
 function isTooLarge(connection: Connection, bytes: u32): bool {
   const limit = connection.state == STATE_OPEN
-    ? limitOf(LIMIT_PACKET_BYTES) // [MQTT-3.2.2-15]
-    : limitOf(LIMIT_UNAUTHENTICATED_BYTES);
+    ? limitIn(connection.limits, LIMIT_PACKET_BYTES) // [MQTT-3.2.2-15]
+    : limitIn(connection.limits, LIMIT_UNAUTHENTICATED_BYTES);
   if (bytes <= limit) return false;
   failConnection(connection, PACKET_TOO_LARGE, DETAIL_PACKET_TOO_LARGE);
   return true;

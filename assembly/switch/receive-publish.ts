@@ -45,7 +45,7 @@ import { Connection, STATE_CLOSED } from '../session/connection';
 import { pump } from '../session/delivery';
 import { failConnection } from '../session/failure';
 import { REASON_FAILURE, acknowledge, adoptOrphan } from '../session/holds';
-import { clock, count, limitOf } from '../session/limits';
+import { clock, count, limitIn } from '../session/limits';
 import { isBelowMount, mountedBytes } from '../session/mount-point';
 import { messageAt, remainingExpiry, topicOf } from '../session/message-block';
 import {
@@ -119,7 +119,7 @@ export function receivePublish(
       return PUBLISH_DONE;
     }
   }
-  const isValid = hasValidPayload();
+  const isValid = hasValidPayload(connection);
   if (somebodyIntercepts() && isValid && !fromServer) {
     const flags = qos | (retain ? DELIVERED_RETAIN : 0);
     const answer = intercept(connection, topic, flags);
@@ -155,7 +155,7 @@ function topicOfPacket(connection: Connection): u32 {
     if (known == 0) failConnection(connection, PROTOCOL_ERROR, DETAIL_TOPIC_ALIAS);
     return known;
   }
-  const levelsMax = limitOf(LIMIT_TOPIC_LEVELS);
+  const levelsMax = limitIn(connection.limits, LIMIT_TOPIC_LEVELS);
   if (length >= levelsMax && topicLevelsOf(publishTopicAt, length) > levelsMax) {
     failConnection(connection, TOPIC_NAME_INVALID, DETAIL_TOPIC_LEVELS);
     return 0;
@@ -187,9 +187,9 @@ function useReplacement(connection: Connection): bool {
 
 /** What CONNACK announced holds for the client. */
 function keepsPromises(connection: Connection): bool {
-  if (qos > limitOf(LIMIT_MAXIMUM_QOS)) { // [MQTT-3.2.2-11]
+  if (qos > limitIn(connection.limits, LIMIT_MAXIMUM_QOS)) { // [MQTT-3.2.2-11]
     failConnection(connection, QOS_NOT_SUPPORTED, DETAIL_QOS);
-  } else if (retain && !limitOf(LIMIT_RETAIN_AVAILABLE)) { // [MQTT-3.2.2-14]
+  } else if (retain && !limitIn(connection.limits, LIMIT_RETAIN_AVAILABLE)) { // [MQTT-3.2.2-14]
     failConnection(connection, RETAIN_NOT_SUPPORTED, DETAIL_RETAIN);
   } else {
     return true;
@@ -207,7 +207,8 @@ function isRepeated(connection: Connection): bool {
   const kind: u32 = qos == 1 ? PUBACK : PUBREC;
   const known = qos == 2 && hasInbound(session, identifier);
   if (!known) {
-    if (connection.version == 5 && connection.inboundOpen >= limitOf(LIMIT_RECEIVE_MAXIMUM)) {
+    const receiveMaximum = limitIn(connection.limits, LIMIT_RECEIVE_MAXIMUM);
+    if (connection.version == 5 && connection.inboundOpen >= receiveMaximum) {
       // [MQTT-3.3.4-9]
       failConnection(connection, RECEIVE_MAXIMUM_EXCEEDED, DETAIL_RECEIVE_MAXIMUM);
       return true;
@@ -304,8 +305,8 @@ function answerRefused(connection: Connection, reasonCode: u32): void {
   acknowledge(connection, kind, publishPacketIdentifier, reasonCode);
 }
 
-function hasValidPayload(): bool {
-  if (!limitOf(LIMIT_VALIDATE_PAYLOAD)) return true;
+function hasValidPayload(connection: Connection): bool {
+  if (!limitIn(connection.limits, LIMIT_VALIDATE_PAYLOAD)) return true;
   return publishPayloadFormat != 1 || isPayloadFormatValid();
 }
 

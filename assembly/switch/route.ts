@@ -17,7 +17,7 @@ import { Group, pinGroup } from '../index/shared-group';
 import { pinTopic, unpinTopic } from '../index/topic-intern';
 import { STATE_OPEN, Connection, connectionAt } from '../session/connection';
 import { OFFER_TAKEN, entryWasSent, offerEntry } from '../session/delivery';
-import { count, limitOf } from '../session/limits';
+import { count, limitIn } from '../session/limits';
 import { holdMessage } from '../session/message-block';
 import {
   sourcePayloadLength, sourceTopicAt, sourceTopicLength, viewMount,
@@ -182,7 +182,7 @@ function sendAtOnce(session: Session, connection: Connection, pointer: u32): boo
   if (
     connection.state != STATE_OPEN || connection.aliasOutMax != 0 || entry.identifiers != 0 ||
     session.inflightCount >= connection.sendQuota ||
-      connection.txBytes >= limitOf(LIMIT_SLAB_WATERMARK)
+      connection.txBytes >= limitIn(connection.limits, LIMIT_SLAB_WATERMARK)
   ) return false;
   if (session.mount != viewMount) lookThroughTemplates(session.mount);
   const layout = layoutOf(connection.version, entry.qos);

@@ -34,7 +34,19 @@ export interface ListenerSettings extends ListenerOptions {
    * name, which then may not hold `/` or wildcards. Sessions belong to their mount point.
    */
   readonly mountPoint?: string;
+  /** For clients of this listener, instead of the broker's. */
+  readonly limits?: Partial<ListenerLimits>;
+  readonly mqtt?: Partial<ListenerMqtt>;
 }
+
+/** Limits that a listener may have of its own. A session is held to those of its connection. */
+export type ListenerLimits = Pick<
+  LimitSettings,
+  | 'packetBytesMax' | 'receiveMaximum' | 'inflightMax' | 'topicAliasMaximum' | 'topicLevelsMax'
+  | 'userPropertiesMax' | 'unauthenticatedBytesMax' | 'connectTimeoutSeconds' | 'clientIdBytesMax'
+  | 'slabBytesMax' | 'slabWatermarkBytes' | 'heldBytesMax' | 'subscriptionsPerSessionMax'
+>;
+export type ListenerMqtt = Omit<MqttSettings, 'sharedStrategy'>;
 
 export interface LimitSettings {
   readonly memoryBytes: number;

@@ -103,6 +103,8 @@ export class Broker {
       name: 'attached',
       anonymous: anonymousRule(ATTACHED, this.options),
       mountPoint: UNMOUNTED,
+      limits: this.options.limits,
+      mqtt: this.options.mqtt,
     };
     this.#emitter = new BrokerEmitter((name, error) => this.#listenerThrew(name, error));
     this.#internals = internals;

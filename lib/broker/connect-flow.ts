@@ -82,7 +82,7 @@ export class ConnectFlow {
     connection.protocolVersion = packet.protocolVersion;
     connection.clientId = packet.clientIdentifier;
     connection.maximumPacketSize = packet.maximumPacketSize ?? 0;
-    const refusal = connectRefusal(packet, this.#context.options);
+    const refusal = connectRefusal(packet, connection.door);
     if (refusal !== undefined) {
       this.#connections.refuse(connection, refusal.reasonCode, refusal.reason);
       return;
@@ -353,11 +353,12 @@ export class ConnectFlow {
     packet: ConnectPacket,
     existing: Session | undefined,
   ): { reasonCode: number; reason: string } | undefined {
-    const { limits, mqtt, gate } = this.#context.options;
+    const { limits, gate } = this.#context.options;
     const { clock, store } = this.#context;
     if (this.closing) {
       return { reasonCode: SERVER_UNAVAILABLE, reason: 'the broker is shutting down' };
     }
+    const { mqtt } = connection.door;
     const isStored = grantedExpiry(packet, mqtt) !== 0 || (existing?.storeId ?? 0) !== 0;
     if (isStored && store.isFull()) {
       return { reasonCode: SERVER_UNAVAILABLE, reason: 'the disk is too far behind' };
@@ -383,16 +384,17 @@ export class ConnectFlow {
   }
 
   #accept(connection: ClientConnection, admission: Admission, resumed: Session | undefined): void {
-    const { options, clock, counters } = this.#context;
+    const { clock, counters } = this.#context;
+    const { mqtt } = connection.door;
     const { packet, will } = admission;
     const session = resumed ?? this.#sessions.create(connection, connection.identity!);
     this.#changeIdentity(session, connection);
     session.connection = connection;
     session.will = will; // 3.1.1 [MQTT-3.1.2-8], 5.0 [MQTT-3.1.2-7]
-    session.expirySeconds = grantedExpiry(packet, options.mqtt);
+    session.expirySeconds = grantedExpiry(packet, mqtt);
     session.protocolVersion = connection.protocolVersion;
     connection.session = session;
-    connection.keepAliveSeconds = grantedKeepAlive(packet, options.mqtt);
+    connection.keepAliveSeconds = grantedKeepAlive(packet, mqtt);
     this.#tellConnected(connection, resumed !== undefined);
     // Whoever was told may have thrown the client out at once: then it gets no CONNACK 0 any more.
     if (connection.state !== 'deciding') {
@@ -425,9 +427,9 @@ export class ConnectFlow {
     connection: ClientConnection, session: Session, admission: Admission,
     found: 'new' | 'resumed',
   ): void {
-    const { core, options } = this.#context;
+    const { core } = this.#context;
     const { packet, assigned, data } = admission;
-    const { limits } = options;
+    const { limits } = connection.door;
     this.#receive.connected(session, found);
     core.accept(connection.handle, session.handle, {
       keepAliveMs: connection.keepAliveSeconds * MS_PER_SECOND,
@@ -450,7 +452,7 @@ export class ConnectFlow {
           assignedClientId: assigned,
           authenticationData: data,
         },
-        options,
+        connection.door,
       ),
     });
     this.#context.store.opened(session);

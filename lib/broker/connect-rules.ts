@@ -1,6 +1,6 @@
 /** What CONNECT may say: the rules that need no hook and no state. */
 import type { ConnackFields, ConnectPacket } from '../core/contract.js';
-import type { LimitSettings, MqttSettings, ResolvedBrokerOptions } from './broker-options.js';
+import type { LimitSettings, MqttSettings } from './broker-options.js';
 import type { ConnectRequest } from './hooks.js';
 import {
   CLIENT_IDENTIFIER_NOT_VALID,
@@ -10,7 +10,10 @@ import {
   USE_ANOTHER_SERVER,
 } from './reason-codes.js';
 import { EXPIRES_NEVER } from './records.js';
-import type { ClientConnection } from './records.js';
+import type { ClientConnection, Door } from './records.js';
+
+/** What holds at the door that a client came through. */
+type DoorRules = Pick<Door, 'limits' | 'mqtt'>;
 
 export interface Refusal {
   readonly reasonCode: number;
@@ -22,7 +25,7 @@ const KEEP_ALIVE_SECONDS_MAX = 65_535;
 
 export function connectRefusal(
   packet: ConnectPacket,
-  options: ResolvedBrokerOptions,
+  options: DoorRules,
 ): Refusal | undefined {
   return clientIdRefusal(packet, options.limits) ?? willRefusal(packet, options.mqtt);
 }
@@ -96,7 +99,7 @@ export interface Granted {
 export function connackFields(
   packet: ConnectPacket,
   granted: Granted,
-  options: ResolvedBrokerOptions,
+  options: DoorRules,
 ): ConnackFields {
   const { mqtt, limits } = options;
   const sessionPresent = granted.sessionPresent && packet.protocolVersion !== 3;

@@ -3,7 +3,9 @@
  * connection ends it here, in two steps: its session is cut off at once (so that wills, expiry and
  * publishers wait for no dead peer), and the connection itself goes when its last bytes are out.
  */
-import type { ConnectionHandle, DisconnectPacket, ReasonFields } from '../core/contract.js';
+import type {
+  ConnectionHandle, ConnectionLimits, DisconnectPacket, LimitsHandle, ReasonFields,
+} from '../core/contract.js';
 import type { Transport } from '../listener/transport.js';
 import { cappedExpiry, serverReference } from './connect-rules.js';
 import type { BrokerContext } from './context.js';
@@ -42,6 +44,7 @@ export class Connections {
   readonly #context: BrokerContext;
   readonly #sessions: SessionRegistry;
   readonly #byHandle = new Map<ConnectionHandle, ClientConnection>();
+  readonly #limits = new Map<Door, LimitsHandle>();
   /** Being opened: the core may tell of it before `open` has answered its handle. */
   #opening: ClientConnection | undefined = undefined;
   #emptied: (() => void) | undefined = undefined;
@@ -72,7 +75,7 @@ export class Connections {
       this.#turnAway(transport, door, 'limits.connectionsMax is reached');
       return;
     }
-    const answer = options.gate?.opened(transport.remoteAddress, now, clock.wall());
+    const answer = options.gate?.opened(transport.remoteAddress, now, clock.wall(), door.name);
     if (answer?.kind === 'refuse') {
       this.#turnAway(transport, door, answer.reason);
       return;
@@ -80,27 +83,42 @@ export class Connections {
     const connection = new ClientConnection(door, transport);
     counters.connectionsAccepted += 1;
     connection.connectedAt = now;
-    wheel.set(connection, now + options.limits.connectTimeoutSeconds * MS_PER_SECOND);
+    wheel.set(connection, now + door.limits.connectTimeoutSeconds * MS_PER_SECOND);
     this.#opening = connection;
     try {
-      const handle = core.open(transport, now);
+      const handle = core.open(transport, now, {
+        limits: this.#limitsOf(door),
+        pace: options.gate?.pace?.(now, door.name),
+      });
       if (this.#opening === connection) this.#adopt(connection, handle);
       this.#letWait(connection, answer?.delayMs ?? 0);
     } catch (error) {
       // out of memory: nobody is owed an answer yet
       this.#opening = undefined;
       wheel.cancel(connection);
-      options.gate?.closed(transport.remoteAddress);
+      options.gate?.closed(transport.remoteAddress, door.name);
       this.#turnAway(transport, door, messageOf(error));
     }
   }
 
+  /** A door with limits of its own has a table in the core, made when it is used first. */
+  #limitsOf(door: Door): LimitsHandle | undefined {
+    const { core, options } = this.#context;
+    if (door.limits === options.limits && door.mqtt === options.mqtt) return undefined;
+    let limits = this.#limits.get(door);
+    if (limits === undefined) {
+      limits = core.createLimits(coreLimits(door));
+      this.#limits.set(door, limits);
+    }
+    return limits;
+  }
+
   /** Connections come faster than they may: this one is read later, those inside go on. */
   #letWait(connection: ClientConnection, delayMs: number): void {
-    const { core, options, wheel } = this.#context;
+    const { core, wheel } = this.#context;
     if (delayMs <= 0 || connection.state !== 'waiting') return;
     core.slowDown(connection.handle, delayMs);
-    const timeoutMs = options.limits.connectTimeoutSeconds * MS_PER_SECOND;
+    const timeoutMs = connection.door.limits.connectTimeoutSeconds * MS_PER_SECOND;
     wheel.set(connection, connection.connectedAt + delayMs + timeoutMs);
   }
 
@@ -119,7 +137,8 @@ export class Connections {
     this.#end(connection, { by: 'network', reasonCode: UNSPECIFIED_ERROR, reason });
     connection.state = 'gone';
     this.#byHandle.delete(connection.handle);
-    this.#context.options.gate?.closed(connection.transport.remoteAddress);
+    const { transport, door } = connection;
+    this.#context.options.gate?.closed(transport.remoteAddress, door.name);
     if (this.#byHandle.size === 0) this.#emptied?.();
   }
 
@@ -131,7 +150,7 @@ export class Connections {
 
   /** The client said DISCONNECT. */
   disconnected(connection: ClientConnection, packet: DisconnectPacket): void {
-    const { core, options } = this.#context;
+    const { core } = this.#context;
     const { session } = connection;
     if (session !== undefined && packet.sessionExpiryInterval !== undefined) {
       if (session.expirySeconds === 0 && packet.sessionExpiryInterval > 0) {
@@ -142,7 +161,7 @@ export class Connections {
         );
         return;
       }
-      session.expirySeconds = cappedExpiry(packet.sessionExpiryInterval, options.mqtt);
+      session.expirySeconds = cappedExpiry(packet.sessionExpiryInterval, connection.door.mqtt);
     }
     const goodbye = connection.protocolVersion !== 5 || packet.reasonCode === SUCCESS;
     if (session !== undefined && goodbye) session.will = undefined; // [MQTT-3.14.4-3]
@@ -266,7 +285,7 @@ export class Connections {
    * What CONNACK or DISCONNECT says beside its Reason Code, if the client takes a packet so large.
    */
   #fields(connection: ClientConnection, reasonCode: number, reason: string): ReasonFields {
-    const reference = serverReference(reasonCode, this.#context.options.mqtt);
+    const reference = serverReference(reasonCode, connection.door.mqtt);
     const bytes = Buffer.byteLength(reason) + Buffer.byteLength(reference ?? '');
     const room = connection.maximumPacketSize - BARE_PACKET_BYTES_MAX;
     // [MQTT-3.2.2-19] [MQTT-3.14.2-3]
@@ -322,6 +341,23 @@ export class Connections {
   }
 }
 
+/** What the core holds clients of a door to. */
+function coreLimits({ limits, mqtt }: Door): ConnectionLimits {
+  return {
+    packetBytesMax: limits.packetBytesMax,
+    receiveMaximum: limits.receiveMaximum,
+    topicLevelsMax: limits.topicLevelsMax,
+    userPropertiesMax: limits.userPropertiesMax,
+    unauthenticatedBytesMax: limits.unauthenticatedBytesMax,
+    slabBytesMax: limits.slabBytesMax,
+    slabWatermarkBytes: limits.slabWatermarkBytes,
+    heldBytesMax: limits.heldBytesMax,
+    maximumQos: mqtt.maximumQos,
+    retainAvailable: mqtt.retainAvailable ? 'yes' : 'no',
+    validatePayloadFormat: mqtt.validatePayloadFormat ? 'yes' : 'no',
+  };
+}
+
 export function describeClient(connection: ClientConnection): ClientDescription {
   const { transport } = connection;
   return {
@@ -337,8 +373,9 @@ export function describeClient(connection: ClientConnection): ClientDescription 
 
 /** As the gate knows it. */
 export function admitted(connection: ClientConnection): AdmittedClient {
-  const { clientId, identity, transport } = connection;
-  return { clientId, username: identity?.username, remoteAddress: transport.remoteAddress };
+  const { clientId, identity, transport, door } = connection;
+  const { remoteAddress } = transport;
+  return { clientId, username: identity?.username, remoteAddress, listener: door.name };
 }
 
 export function addressOf(transport: Transport): string {

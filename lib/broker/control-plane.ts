@@ -31,7 +31,6 @@ import { Authorization } from './authorization.js';
 import type { BrokerLog } from './broker-log.js';
 import type { ResolvedBrokerOptions } from './broker-options.js';
 import type { Clock, ScheduledTask } from './clock.js';
-import type { PublishPace } from './hooks.js';
 import { ConnectFlow } from './connect-flow.js';
 import { Connections } from './connections.js';
 import { UNMOUNTED, named } from './mount-point.js';
@@ -60,7 +59,6 @@ import type { TimerEntry, TimerWheelOwner } from './timer-wheel.js';
 export interface CoreSurroundings {
   readonly now: () => number;
   readonly later: (fn: () => void, delayMs: number) => unknown;
-  readonly pace: (now: number) => PublishPace | undefined;
   /** The core has trapped: nothing of it works any more. */
   readonly broken: (error: unknown) => void;
 }
@@ -129,7 +127,6 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     this.core = parts.createCore(coreOptions(options, parts.hashSeed), this, {
       now: () => clock.now(),
       later: (fn, delayMs) => clock.schedule(fn, delayMs),
-      pace: (now) => options.gate?.pace?.(now),
       broken: (error) => this.#broken(error),
     });
     const { engine } = parts;
@@ -226,7 +223,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     const restorer = new Restorer({
       durable, rules: this.#rules, spilled: this.durability!.spilled,
       sessions: this.sessions, clock,
-      inflightMax: options.limits.inflightMax,
+      inflightMax: inflightMaxOf(options),
     });
     const report = await engine.load(restorer, {
       queueBytesMax: options.limits.memoryBytes * QUEUED_SHARE,
@@ -455,6 +452,10 @@ function rulesOf({ options, engine }: ControlPlaneParts): DurabilityRules {
 
 /** Whose a message is that no client in particular loses. */
 const NOBODY = { clientId: '', mountPoint: UNMOUNTED } as const;
+/** Of any listener: what a session may have had under way. */
+function inflightMaxOf({ limits, listeners }: ResolvedBrokerOptions): number {
+  return Math.max(limits.inflightMax, ...listeners.map((one) => one.limits?.inflightMax ?? 0));
+}
 /** The flag of the packet. */
 type RetainFlag = boolean;
 

@@ -4,12 +4,11 @@ import { checkListener, createListener } from '../listener/index.js';
 import type { Listener, Refusal, Transport } from '../listener/index.js';
 import type { BrokerLog } from './broker-log.js';
 import type { ListenerSettings, ResolvedBrokerOptions } from './broker-options.js';
+import { nameOf, withDefaults } from './door-names.js';
 import { BrokerError, messageOf } from './errors.js';
 import { UNMOUNTED } from './mount-point.js';
+import { limitsOf, mqttOf } from './options.js';
 import type { Door } from './records.js';
-
-const DEFAULT_HOST = '127.0.0.1';
-const DEFAULT_PORT = 1_883;
 
 export type AcceptAtDoor = (transport: Transport, door: Door) => void;
 
@@ -35,6 +34,8 @@ export class Doors {
           name: nameOf(settings),
           anonymous: anonymousRule(settings, options),
           mountPoint: settings.mountPoint ?? UNMOUNTED,
+          limits: limitsOf(settings, options),
+          mqtt: mqttOf(settings, options),
           durability: settings.durability,
         },
       };
@@ -118,27 +119,6 @@ export async function doorProblems(
     });
   }
   return problems;
-}
-
-/** As logs and authenticators know them. */
-export function doorNames(listeners: readonly ListenerSettings[]): string[] {
-  return listeners.map((settings) => nameOf(withDefaults(settings)));
-}
-
-function withDefaults(settings: ListenerSettings): ListenerSettings {
-  if (settings.path !== undefined || isAttached(settings)) return settings;
-  return { ...settings, host: settings.host ?? DEFAULT_HOST, port: settings.port ?? DEFAULT_PORT };
-}
-
-/** Opened in an HTTP server of the application, whose address we do not know. */
-function isAttached(settings: ListenerSettings): boolean {
-  return typeof settings.ws === 'object' && settings.ws.server !== undefined;
-}
-
-function nameOf(settings: ListenerSettings): string {
-  if (settings.name !== undefined) return settings.name;
-  if (settings.path !== undefined) return settings.path;
-  return isAttached(settings) ? 'http server' : `${settings.host}:${settings.port}`;
 }
 
 export function anonymousRule(

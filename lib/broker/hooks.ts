@@ -188,6 +188,8 @@ export interface AdmittedClient {
   readonly clientId: string;
   readonly username?: string;
   readonly remoteAddress: string;
+  /** Name of the listener. */
+  readonly listener: string;
 }
 export type GateAnswer =
   /** With `delayMs` above 0, nothing is read from the peer before. */
@@ -196,19 +198,19 @@ export type GateAnswer =
 
 /**
  * Counts who comes and goes: bans, rates, connections per address and user, flapping. Synchronous.
- * Times are milliseconds: `now` is monotonic, `wallNow` since the epoch.
+ * Times are milliseconds: `now` is monotonic, `wallNow` since the epoch. `listener` is its name.
  */
 export interface ConnectionGatekeeper {
   /**
    * A peer is at the door. One that is admitted is reported with `closed`, whatever comes of it.
    */
-  opened(remoteAddress: string, now: number, wallNow: number): GateAnswer;
-  closed(remoteAddress: string): void;
+  opened(remoteAddress: string, now: number, wallNow: number, listener: string): GateAnswer;
+  closed(remoteAddress: string, listener: string): void;
   /** A client was authenticated. One that is admitted is reported with `left`. */
   enter(who: AdmittedClient, now: number, wallNow: number): GateAnswer;
   left(who: AdmittedClient, now: number): unknown;
   /** How fast a new connection may publish; undefined = as fast as it can. */
-  pace?(now: number): PublishPace | undefined;
+  pace?(now: number, listener: string): PublishPace | undefined;
   /** Calls `putOut` when somebody who may be inside is banned. */
   onBan?(putOut: (isBanned: (who: AdmittedClient) => boolean) => void): void;
 }

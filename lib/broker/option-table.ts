@@ -3,6 +3,8 @@
  * nothing else holds a default.
  */
 
+import { optionsOfListeners } from './listener-option-table.js';
+
 export type OptionType = 'integer' | 'boolean' | 'string' | 'enum' | 'list' | 'object' | 'any';
 
 export interface OptionSpec {
@@ -494,4 +496,5 @@ const SYS: readonly OptionSpec[] = [
   ),
 ];
 
-export const OPTION_TABLE: readonly OptionSpec[] = [...GENERAL, ...LIMITS, ...MQTT, ...SYS];
+const OWN = optionsOfListeners([...LIMITS, ...MQTT]);
+export const OPTION_TABLE: readonly OptionSpec[] = [...GENERAL, ...OWN, ...LIMITS, ...MQTT, ...SYS];

@@ -32,6 +32,9 @@ const GROUPS = new Set(
   OPTION_TABLE.filter((spec) => isGroupMember(spec.path)).map((spec) => groupOf(spec.path)),
 );
 
+const GROUPS_OF_A_LISTENER = new Set(['limits', 'mqtt']);
+const IN_GROUP_OF_A_LISTENER = /^listeners(?:\[\d+\]|\.\d+)\.(limits|mqtt)\./;
+
 function isGroupMember(path: string): boolean {
   return path.includes('.') && !path.includes(ELEMENT);
 }
@@ -160,6 +163,10 @@ function specOf(path: string): OptionSpec {
 }
 
 function siblings(path: string): string {
+  const own = IN_GROUP_OF_A_LISTENER.exec(path)?.[1];
+  if (own !== undefined) {
+    return [...BY_PATH.keys()].filter((name) => name.startsWith(`listeners[].${own}.`)).join(', ');
+  }
   const group = isGroupMember(path) ? `${groupOf(path)}.` : '';
   const known = [...BY_PATH.keys()].filter(
     (name) =>
@@ -249,10 +256,21 @@ function listeners(value: unknown): ListenerSettings[] {
     const path = `listeners[${position}]`;
     checkObject(path, listener);
     for (const [key, setting] of Object.entries(listener as object)) {
-      if (setting !== undefined) checkValue(`${path}.${key}`, specOf(`${path}.${key}`), setting);
+      if (setting === undefined) continue;
+      const at = `${path}.${key}`;
+      if (GROUPS_OF_A_LISTENER.has(key)) checkGroup(at, setting);
+      else checkValue(at, specOf(at), setting);
     }
     return { ...(listener as ListenerSettings) };
   });
+}
+
+/** `limits` and `mqtt` of a listener. */
+function checkGroup(path: string, group: unknown): void {
+  checkObject(path, group);
+  for (const [name, value] of Object.entries(group as object)) {
+    if (value !== undefined) checkValue(`${path}.${name}`, specOf(`${path}.${name}`), value);
+  }
 }
 
 /**
@@ -394,14 +412,35 @@ const MOUNT_POINT_FORM =
   'topic levels ending in / such as tenant-a/, without wildcards, $ in front, and more than one ' +
   'of %c and %u in a level';
 
+function checkWatermark(path: string, limits: LimitSettings): void {
+  if (limits.slabWatermarkBytes <= limits.slabBytesMax) return;
+  throw new OptionError(
+    `${path}.slabWatermarkBytes`,
+    `at most ${path}.slabBytesMax (${limits.slabBytesMax})`,
+    `is ${limits.slabWatermarkBytes}`,
+  );
+}
+
+/** As they hold for clients of a listener: the broker's own object when it says nothing else. */
+export function limitsOf(
+  listener: ListenerSettings, options: ResolvedBrokerOptions,
+): LimitSettings {
+  return overlaid(options.limits, listener.limits);
+}
+export function mqttOf(listener: ListenerSettings, options: ResolvedBrokerOptions): MqttSettings {
+  return overlaid(options.mqtt, listener.mqtt);
+}
+
+function overlaid<Settings extends object>(general: Settings, own: object | undefined): Settings {
+  const said = Object.entries(own ?? {}).filter(([, value]) => value !== undefined);
+  return said.length === 0 ? general : { ...general, ...Object.fromEntries(said) };
+}
+
 function checkTogether(options: ResolvedBrokerOptions): void {
   const { limits } = options;
   checkMountPoints(options);
-  if (limits.slabWatermarkBytes > limits.slabBytesMax) {
-    throw new OptionError(
-      'limits.slabWatermarkBytes',
-      `at most limits.slabBytesMax (${limits.slabBytesMax})`,
-      `is ${limits.slabWatermarkBytes}`,
-    );
-  }
+  checkWatermark('limits', limits);
+  options.listeners.forEach((listener, position) => {
+    checkWatermark(`listeners[${position}].limits`, limitsOf(listener, options));
+  });
 }

@@ -11,6 +11,7 @@ import type {
 } from '../core/contract.js';
 import type { Durability } from '../engine/index.js';
 import type { Transport } from '../listener/transport.js';
+import type { LimitSettings, MqttSettings } from './broker-options.js';
 import type { EnhancedAuthenticator, EnhancedExchange, Identity } from './hooks.js';
 import { UNMOUNTED, sessionKey } from './mount-point.js';
 import { TimerEntry } from './timer-wheel.js';
@@ -21,6 +22,9 @@ export interface Door {
   anonymous: 'allowed' | 'refused';
   /** Where its clients live in the tree of topics; '' = everywhere. `%c`, `%u`: see ADR 0016. */
   readonly mountPoint: string;
+  /** As they hold here; the broker's own object where this listener says nothing else. */
+  readonly limits: LimitSettings;
+  readonly mqtt: MqttSettings;
   /** Of messages that come in here; undefined = as the engine. */
   readonly durability?: Durability;
 }

@@ -30,7 +30,7 @@ import {
   UNSPECIFIED_ERROR,
   WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
 } from './reason-codes.js';
-import type { ClientConnection, Session } from './records.js';
+import type { ClientConnection, Door, Session } from './records.js';
 import type { SessionRegistry } from './session-registry.js';
 import { UNMOUNTED, isTooLong, mounted, mountedRequest, named } from './mount-point.js';
 import { hasWildcard, joinShare, splitShare } from './topic-text.js';
@@ -51,12 +51,14 @@ export class SubscribeFlow {
   }
 
   subscribe(connection: ClientConnection, sent: SubscribePacket): void {
-    const { identity, mountPoint } = connection;
+    const { identity, mountPoint, door } = connection;
     if (identity === undefined) return;
     const packet = mountedPacket(mountPoint, sent);
     const decisions = packet.subscriptions.map((request, position) => {
       const { filter } = sent.subscriptions[position];
-      return this.#unfit(filter) ?? this.#decide(identity, request, packet);
+      // The levels are counted as the client sees them.
+      if (filter.split('/').length > door.limits.topicLevelsMax) return TOPIC_FILTER_INVALID;
+      return this.#decide(door, identity, request, packet);
     });
     const codes = decisions.some(isLater) ? all(decisions) : (decisions as number[]);
     whenDecided(
@@ -98,15 +100,10 @@ export class SubscribeFlow {
     });
   }
 
-  /** The levels are counted as the client sees them. */
-  #unfit(filter: string): number | undefined {
-    const { topicLevelsMax } = this.#context.options.limits;
-    return filter.split('/').length > topicLevelsMax ? TOPIC_FILTER_INVALID : undefined;
-  }
-
   /** The QoS to grant, or the Reason Code of a refusal. */
-  #decide(identity: Identity, request: SubscriptionRequest, packet: SubscribePacket): Soon<number> {
-    const { mqtt } = this.#context.options;
+  #decide(
+    { mqtt }: Door, identity: Identity, request: SubscriptionRequest, packet: SubscribePacket,
+  ): Soon<number> {
     const { filter, shareName } = request;
     if (isTooLong(filter)) return TOPIC_FILTER_INVALID;
     if (shareName !== undefined && !mqtt.sharedSubscriptionAvailable)
@@ -134,7 +131,7 @@ export class SubscribeFlow {
     const codes = packet.subscriptions.map((request, position) => {
       // [MQTT-3.8.4-5] [MQTT-3.9.3-1]
       const code = decided[position];
-      return code < FAILURE ? this.#add(session, request, packet, code) : code;
+      return code < FAILURE ? this.#add(connection.door, session, request, packet, code) : code;
     });
     const { subscriptions, packetIdentifier } = packet;
     const sent = codes.map((code, position) =>
@@ -149,14 +146,15 @@ export class SubscribeFlow {
 
   /** Adds the subscription; answers what was granted [MQTT-3.8.4-7], or why it could not be. */
   #add(
+    door: Door,
     session: Session,
     request: SubscriptionRequest,
     packet: SubscribePacket,
     granted: number,
   ): number {
-    const { core, options } = this.#context;
+    const { core } = this.#context;
     const { filter, shareName, noLocal, retainAsPublished } = request;
-    if (this.#isFull(session) && !core.isSubscribed(session.handle, filter, shareName)) {
+    if (this.#isFull(session, door) && !core.isSubscribed(session.handle, filter, shareName)) {
       return this.#refuse('limits.subscriptionsPerSessionMax is reached');
     }
     const wanted: SubscribeOptions = {
@@ -164,7 +162,7 @@ export class SubscribeFlow {
       noLocal,
       retainAsPublished,
       shareName,
-      retainHandling: options.mqtt.retainAvailable ? request.retainHandling : RETAINED_NONE,
+      retainHandling: door.mqtt.retainAvailable ? request.retainHandling : RETAINED_NONE,
       subscriptionIdentifier: packet.subscriptionIdentifier,
     };
     if (session.storeId !== 0 && this.#context.store.isFull()) {
@@ -185,10 +183,10 @@ export class SubscribeFlow {
     return QUOTA_EXCEEDED;
   }
 
-  #isFull(session: Session): boolean {
-    const { core, options } = this.#context;
+  #isFull(session: Session, { limits }: Door): boolean {
+    const { core } = this.#context;
     const held = core.sessionInfo(session.handle)?.subscriptions ?? 0;
-    return held >= options.limits.subscriptionsPerSessionMax;
+    return held >= limits.subscriptionsPerSessionMax;
   }
 
   #tell(

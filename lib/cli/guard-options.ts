@@ -3,6 +3,7 @@
  * defaults are the guards' own; here are only those that take effect when they are changed.
  */
 import { OptionError } from '../broker/errors.js';
+import { ofListener } from '../broker/listener-option-table.js';
 import { OPTION_TABLE, optionSpec } from '../broker/options.js';
 import type { OptionSpec } from '../broker/options.js';
 import { guardLimitDefaults } from '../guard/guard-limits.js';
@@ -26,7 +27,7 @@ function limit(
   };
 }
 
-export const GUARD_OPTION_TABLE: readonly OptionSpec[] = [
+const LIMITS: readonly OptionSpec[] = [
   limit('connectionsPerAddressMax', 'connections', 'Connections of one address (IPv6: of a /64)'),
   limit('connectionsPerUserMax', 'connections', 'Connections of one user, all addresses together'),
   limit('connectsPerSecond', 'connections', 'New connections a second; what is faster waits'),
@@ -55,26 +56,45 @@ export const GUARD_OPTION_TABLE: readonly OptionSpec[] = [
   limit('httpCircuitOpenMs', 'ms', 'How long it is left alone'),
 ];
 
+/** Those that a listener may have of its own; it is counted by itself then. */
+const OF_A_LISTENER: ReadonlySet<string> = new Set<keyof GuardLimits>([
+  'connectionsPerAddressMax', 'connectionsPerUserMax', 'connectsPerSecond', 'connectsBurst',
+  'connectsPerAddressPerSecond', 'connectsPerAddressBurst', 'publishesPerSecond',
+  'publishesBurst', 'publishBytesPerSecond', 'publishBytesBurst',
+]);
+
+export const GUARD_OPTION_TABLE: readonly OptionSpec[] = [
+  ...LIMITS.filter(({ path }) => OF_A_LISTENER.has(path.slice(GROUP.length))).map(ofListener),
+  ...LIMITS,
+];
+
 const BY_PATH = new Map(GUARD_OPTION_TABLE.map((spec) => [spec.path, spec]));
 
+function specOf(path: string): OptionSpec | undefined {
+  return BY_PATH.get(path.replace(/\[\d+\]|\.\d+(?=\.)/g, '[]'));
+}
+
 export function isGuardLimit(path: string): boolean {
-  return BY_PATH.has(path);
+  return specOf(path) !== undefined;
 }
 
 export function parseGuardLimit(path: string, text: string): number {
   return checked(path, /^\d+$/.test(text) ? Number(text) : text);
 }
 
-/** Takes the guards' limits out of a configuration's `limits`; the rest is the broker's. */
+/**
+ * Takes the guards' limits out of a configuration's `limits`, which stand at `path`; the rest is
+ * the broker's.
+ */
 export function splitLimits(
-  limits: Readonly<Record<string, unknown>>,
+  limits: Readonly<Record<string, unknown>>, path = GROUP,
 ): { broker: Record<string, unknown>; guard: Partial<GuardLimits> } {
   const broker: Record<string, unknown> = {};
   const guard: Record<string, number> = {};
   for (const [name, value] of Object.entries(limits)) {
-    const path = GROUP + name;
-    if (isGuardLimit(path)) guard[name] = checked(path, value);
-    else if (optionSpec(path) === undefined) throw noSuchLimit(path);
+    const at = path + name;
+    if (isGuardLimit(at)) guard[name] = checked(at, value);
+    else if (optionSpec(at) === undefined) throw noSuchLimit(at);
     else broker[name] = value;
   }
   return { broker, guard: guard as Partial<GuardLimits> };
@@ -83,12 +103,13 @@ export function splitLimits(
 /** Both tables are one to whoever writes a configuration. */
 function noSuchLimit(path: string): OptionError {
   const all = [...OPTION_TABLE, ...GUARD_OPTION_TABLE].map((spec) => spec.path);
-  const limits = all.filter((name) => name.startsWith(GROUP));
+  const group = path.slice(0, path.lastIndexOf('.') + 1).replace(/\[\d+\]/, '[]');
+  const limits = all.filter((name) => name.startsWith(group));
   return new OptionError(path, limits.join(', '), 'there is no such option');
 }
 
 function checked(path: string, value: unknown): number {
-  const { min = 0, max = COUNT_MAX } = BY_PATH.get(path) ?? {};
+  const { min = 0, max = COUNT_MAX } = specOf(path) ?? {};
   if (Number.isInteger(value) && (value as number) >= min && (value as number) <= max) {
     return value as number;
   }

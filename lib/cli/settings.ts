@@ -2,6 +2,7 @@
  * From a command line to the options of a broker. What is said later wins: the configuration file,
  * then the flags, then every --set from left to right.
  */
+import { doorNames } from '../broker/door-names.js';
 import { optionSpec, parseOptionText } from '../broker/options.js';
 import type { BrokerOptions } from '../broker/broker-options.js';
 import type {
@@ -63,7 +64,24 @@ export function settingsOf(config: Config): Settings {
     if (Object.keys(limits.guard).length > 0) guard.limits = limits.guard;
     broker.limits = limits.broker;
   }
+  if (Array.isArray(broker.listeners)) {
+    broker.listeners = splitListeners(broker.listeners as unknown[], guard);
+  }
   return { broker: broker as BrokerOptions, guard };
+}
+
+/** The guards' limits of each listener, by its name; the rest of its `limits` is the broker's. */
+function splitListeners(
+  listeners: readonly unknown[], guard: { listenerLimits?: GuardConfig['listenerLimits'] },
+): unknown[] {
+  return listeners.map((listener, at) => {
+    if (!isObject(listener) || !isObject(listener.limits)) return listener;
+    const limits = splitLimits(listener.limits, `listeners[${at}].limits.`);
+    if (Object.keys(limits.guard).length === 0) return listener;
+    const [name] = doorNames([listener]);
+    guard.listenerLimits = { ...guard.listenerLimits, [name]: limits.guard };
+    return { ...listener, limits: limits.broker };
+  });
 }
 
 function applyFlags(config: Config, flags: StartFlags): void {

@@ -15,6 +15,7 @@ import type { Transport } from '../listener/transport.js';
 
 export type ConnectionHandle = number;
 export type SessionHandle = number;
+export type LimitsHandle = number;
 export type Qos = 0 | 1 | 2;
 export type ProtocolVersion = 3 | 4 | 5;
 export type UserProperties = readonly (readonly [string, string])[];
@@ -277,10 +278,26 @@ export interface SessionInfo {
   readonly subscriptions: number;
 }
 
+/** How fast a peer may publish; see `PublishPace` in the broker's hooks. */
+export interface Pace {
+  take(amount: { readonly messages: number; readonly bytes: number }, now: number): number;
+}
+export interface OpenOptions {
+  /** Of `createLimits`. Left out: those of CoreOptions. */
+  readonly limits?: LimitsHandle;
+  /** Left out: as fast as it can. */
+  readonly pace?: Pace;
+}
+
 /** What the control plane may ask of the core. */
 export interface CoreControl {
+  /**
+   * Limits for some connections instead of those of CoreOptions, for as long as the core lives.
+   * Throws CoreMemoryError.
+   */
+  createLimits(limits: ConnectionLimits): LimitsHandle;
   /** Binds a Transport to a new connection in the server role; reading starts. */
-  open(transport: Transport, now: number): ConnectionHandle;
+  open(transport: Transport, now: number, options?: OpenOptions): ConnectionHandle;
   /** Sends what is written, then ends the Transport; `closed` follows. */
   closeAfterFlush(connection: ConnectionHandle): void;
   /** Destroys the Transport at once; `closed` follows. */
@@ -463,3 +480,11 @@ export interface CoreOptions {
   readonly pieceBytesMax?: number;
   readonly dropEventsPerTurnMax: number;
 }
+
+/** Those of them that a connection may have of its own; what is left out is as for all. */
+export type ConnectionLimits = Partial<Pick<
+  CoreOptions,
+  | 'packetBytesMax' | 'receiveMaximum' | 'topicLevelsMax' | 'userPropertiesMax'
+  | 'unauthenticatedBytesMax' | 'slabBytesMax' | 'slabWatermarkBytes' | 'heldBytesMax'
+  | 'maximumQos' | 'retainAvailable' | 'validatePayloadFormat'
+>>;

@@ -7,13 +7,16 @@ import {
 } from '../../assembly/shared/control-packet.js';
 import type { Transport } from '../listener/transport.js';
 import type {
-  AcceptOptions, AuthPacket, ConnackFields, ConnectionHandle, ConnectPacket, ProtocolVersion,
-  ReasonFields, SessionHandle, SubscriptionRequest, UserProperties,
+  AcceptOptions, AuthPacket, ConnackFields, ConnectionHandle, ConnectionLimits, ConnectPacket,
+  LimitsHandle, OpenOptions, ProtocolVersion, ReasonFields, SessionHandle, SubscriptionRequest,
+  UserProperties,
 } from './contract.js';
 import {
   authBody, codesBody, connackBody, connectBody, disconnectBody, subscribeBody, unsubscribeBody,
 } from './packet-writer.js';
 import { CoreRuntime } from './core-runtime.js';
+import { CoreError } from './errors.js';
+import { ownLimits } from './limits.js';
 
 const POLICIES = { allow: POLICY_ALLOW, deny: POLICY_DENY, ask: POLICY_ASK } as const;
 
@@ -34,8 +37,16 @@ interface RequestOptions {
 }
 
 export abstract class ControlPackets extends CoreRuntime {
-  open(transport: Transport, now = this.now()): ConnectionHandle {
-    return this.bind(transport, this.x.openConnection(ROLE_SERVER, 0, now) >>> 0);
+  createLimits(limits: ConnectionLimits): LimitsHandle {
+    const table = ownLimits(this.x, limits);
+    if (table !== 0) return table;
+    throw new CoreError('NIDO_CORE_MEMORY', 'no memory for the limits of a listener');
+  }
+
+  open(transport: Transport, now = this.now(), options: OpenOptions = {}): ConnectionHandle {
+    const handle = this.x.openConnection(ROLE_SERVER, 0, now) >>> 0;
+    if (options.limits !== undefined) this.x.useLimits(handle, options.limits);
+    return this.bind(transport, handle, options.pace);
   }
 
   /** Client role: binds a Transport to a connection that starts with CONNECT. */
@@ -69,7 +80,8 @@ export abstract class ControlPackets extends CoreRuntime {
   accept(connection: ConnectionHandle, session: SessionHandle, options: AcceptOptions): void {
     const version = this.versionOf(connection);
     if (this.portOf(connection) === undefined) return;
-    const aliasIn = version === 5 ? this.options.topicAliasMaximum : 0;
+    const announced = options.connack.topicAliasMaximum ?? this.options.topicAliasMaximum;
+    const aliasIn = version === 5 ? announced : 0;
     const taken = this.x.acceptConnection(
       connection, session, options.receiveMaximum, options.maximumPacketSize,
       options.topicAliasMaximum, aliasIn, POLICIES[options.publishPolicy],

@@ -11,7 +11,7 @@ import {
   COUNTERS, FLUSH_WORDS, INGEST_LATER, INGEST_STOPPED, ROW_WORDS,
 } from '../../assembly/shared/abi.js';
 import type { Transport } from '../listener/transport.js';
-import type { ConnectionHandle, CoreEvents, CoreOptions } from './contract.js';
+import type { ConnectionHandle, CoreEvents, CoreOptions, Pace } from './contract.js';
 import { viewOf } from './copies.js';
 import { DurableSide } from './durable.js';
 import type { DurableEvents } from './durable.js';
@@ -21,7 +21,7 @@ import { instantiate } from './instance.js';
 import type { CoreExports } from './instance.js';
 import { applyLimits } from './limits.js';
 import { Port, PORT_CLOSED, PORT_ENDED, PORT_ENDING, PORT_OPEN } from './port.js';
-import type { Pace, PortOwner } from './port.js';
+import type { PortOwner } from './port.js';
 import { RowReader } from './rows.js';
 
 const SLOT_MASK = 0xfffff;
@@ -48,8 +48,6 @@ export interface CoreHost {
   readonly defer?: (fn: () => void) => void;
   /** Runs `fn` after so many milliseconds. Defaults to an unreferenced `setTimeout`. */
   readonly later?: (fn: () => void, delayMs: number) => unknown;
-  /** Says how fast a new peer may publish; undefined = as fast as it can. */
-  readonly pace?: (now: number) => Pace | undefined;
   /** Called once when the core has trapped: nothing works any more, every connection is closed. */
   readonly broken?: (error: unknown) => void;
   /** A method of CoreEvents threw. Defaults to a warning of the process. */
@@ -117,13 +115,15 @@ export abstract class CoreRuntime implements PortOwner {
 
   // --- transports ------------------------------------------------------------------------------
 
-  protected bind(transport: Transport, handle: ConnectionHandle): ConnectionHandle {
+  protected bind(
+    transport: Transport, handle: ConnectionHandle, pace?: Pace,
+  ): ConnectionHandle {
     if (handle === 0) {
       throw new CoreError('NIDO_CORE_CONNECTIONS', 'no memory or no slot for another connection');
     }
     const port = new Port(this, handle, transport);
     this.ports[handle & SLOT_MASK] = port;
-    port.pace = this.host.pace?.(this.now());
+    port.pace = pace;
     transport.open(port);
     return handle;
   }

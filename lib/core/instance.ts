@@ -20,7 +20,9 @@ export interface CoreExports {
   setLimit(id: number, value: number): void;
   setMemoryBudget(memoryClass: number, bytes: number): void;
   setTopicCache(entries: number): void;
-  setUserProperties(maximum: number): void;
+  createLimits(): number;
+  setOwnLimit(table: number, id: number, value: number): void;
+  useLimits(handle: number, table: number): void;
   countersAt(): number;
   memoryUsed(memoryClass: number): number;
   memoryFree(): number;

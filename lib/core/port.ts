@@ -3,13 +3,7 @@
  * transport, and knows which chunks of linear memory the transport still reads.
  */
 import type { Transport, TransportOwner } from '../listener/transport.js';
-import type { ConnectionHandle } from './contract.js';
-
-/** How fast one peer may publish. */
-export interface Pace {
-  /** For how many milliseconds to read nothing more after this much was read. */
-  take(amount: { readonly messages: number; readonly bytes: number }, now: number): number;
-}
+import type { ConnectionHandle, Pace } from './contract.js';
 
 /** What a port needs of its core. */
 export interface PortOwner {

@@ -1,5 +1,7 @@
 /** Puts the guards together that a configuration names. */
-import type { Authenticator, Authorizer, EnhancedAuthenticator } from '../broker/hooks.js';
+import type {
+  Authenticator, Authorizer, ConnectionGatekeeper, EnhancedAuthenticator,
+} from '../broker/hooks.js';
 import type { BrokerLogger } from '../broker/logger.js';
 import {
   AnonymousAuthenticator, CertificateAuthenticator,
@@ -26,6 +28,8 @@ import type { GuardLimits } from './guard-limits.js';
 import { BanList } from './limits/ban-list.js';
 import type { Ban } from './limits/ban-list.js';
 import { ConnectionGate } from './limits/connection-gate.js';
+import { ListenerGates } from './limits/listener-gates.js';
+import type { ListenerGuardLimits } from './limits/listener-gates.js';
 import { redactingLogger } from './redact.js';
 import type { FilterSetFactory } from './rules/filter-set.js';
 import type { AccessRule } from './rules/rule.js';
@@ -69,6 +73,8 @@ export interface GuardConfig {
   readonly authentication?: readonly AuthenticationConfig[];
   readonly authorization?: AuthorizationConfig;
   readonly limits?: Partial<GuardLimits>;
+  /** By name of a listener: it is counted by itself then. Connections, rates, flapping. */
+  readonly listenerLimits?: ListenerGuardLimits;
   readonly bans?: readonly Ban[];
 }
 
@@ -86,12 +92,12 @@ export interface Guard {
   readonly authorization: readonly Authorizer[];
   readonly limits: GuardLimits;
   readonly bans: BanList;
-  /** For the option `gate` of the broker: bans, rates, counts and flapping at the door. */
+  /** Bans, rates, counts and flapping at the doors without limits of their own. */
   readonly gate: ConnectionGate;
   /** These four, to be spread into the options of a broker. */
   readonly brokerOptions: Pick<
-    Guard, 'authentication' | 'enhancedAuthentication' | 'authorization' | 'gate'
-  >;
+    Guard, 'authentication' | 'enhancedAuthentication' | 'authorization'
+  > & { readonly gate: ConnectionGatekeeper };
   /** Reads every file again now. `false` when one was refused; its old content stays in force. */
   reload(): boolean;
   /** Stops to watch files. */
@@ -143,11 +149,14 @@ function assemble(
   const bans = new BanList(limits);
   for (const ban of config.bans ?? []) bans.add(ban, now());
   const authorizer = config.authorization && keep(buildAuthorizer(config.authorization, needs));
-  const gate = new ConnectionGate(limits, bans, performance.now());
+  const started = performance.now();
+  const gate = new ConnectionGate(limits, bans, started);
+  const { listenerLimits } = config;
+  const gates = listenerLimits && new ListenerGates(gate, limits, listenerLimits, bans, started);
   const authorization = authorizer ? [authorizer] : [];
   return {
     authentication, enhancedAuthentication, authorization, limits, bans, gate,
-    brokerOptions: { authentication, enhancedAuthentication, authorization, gate },
+    brokerOptions: { authentication, enhancedAuthentication, authorization, gate: gates ?? gate },
     reload: () => opened.map((part) => part.reload?.() ?? true).every(Boolean),
     close: () => opened.forEach((part) => part.close?.()),
   };

@@ -34,6 +34,7 @@ export type { GuardLimits } from './guard-limits.js';
 export { BanList } from './limits/ban-list.js';
 export type { Ban, BanKind, BanSubject } from './limits/ban-list.js';
 export { ConnectionGate } from './limits/connection-gate.js';
+export type { ListenerGuardLimits } from './limits/listener-gates.js';
 export type { AdmissionAnswer, Admitted, DoorAnswer } from './limits/connection-gate.js';
 export { FlappingDetector } from './limits/flapping-detector.js';
 export { PublishRate } from './limits/publish-rate.js';

@@ -25,8 +25,9 @@ function plane(given: BrokerOptions = {}) {
   );
   events.on('sessionEnded', ({ clientId, reason }) => told.push(`${clientId} ended ${reason}`));
   let core!: RecordingCore;
+  const options = resolveOptions({ logger: false, ...given });
   const control = new ControlPlane({
-    options: resolveOptions({ logger: false, ...given }),
+    options,
     clock,
     log: new BrokerLog(false),
     events,
@@ -35,7 +36,10 @@ function plane(given: BrokerOptions = {}) {
     createCore: (_options, coreEvents) => (core = new RecordingCore(coreEvents)),
   });
   const open = (anonymous: Door['anonymous'] = 'allowed'): ConnectionHandle => {
-    control.connections.open(silentTransport(), { name: 'test', anonymous, mountPoint: '' });
+    const { limits, mqtt } = options;
+    control.connections.open(
+      silentTransport(), { name: 'test', anonymous, mountPoint: '', limits, mqtt },
+    );
     return [...control.connections.all()].at(-1)!.handle;
   };
   const connect = (

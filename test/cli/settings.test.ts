@@ -52,6 +52,32 @@ describe('what a server is started with', () => {
     expect(broker.listeners).toEqual([{ tls: { certFile: 'a.pem', requestCert: true } }]);
   });
 
+  it('gives each listener its limits: those of the broker, and those of the guards by its name', async () => {
+    const config = file('tenants.json', JSON.stringify({
+      listeners: [{ name: 'inside' }, { host: '127.0.0.1', port: 2, limits: { publishesPerSecond: 7, packetBytesMax: 99 } }],
+    }));
+    const { broker, guard } = await readSettings({
+      config,
+      set: ['listeners[0].limits.packetBytesMax=88', 'listeners[0].limits.connectionsPerAddressMax=3', 'listeners[0].mqtt.maximumQos=1'],
+    });
+    expect(broker.listeners).toEqual([
+      { name: 'inside', limits: { packetBytesMax: 88 }, mqtt: { maximumQos: 1 } },
+      { host: '127.0.0.1', port: 2, limits: { packetBytesMax: 99 } },
+    ]);
+    expect(guard.listenerLimits).toEqual({
+      inside: { connectionsPerAddressMax: 3 }, '127.0.0.1:2': { publishesPerSecond: 7 },
+    });
+  });
+
+  it.each([
+    ['listeners[0].limits.publishesPerSecond=-1', 'listeners[0].limits.publishesPerSecond'],
+    ['listeners[0].limits.packetBytesMax=1', 'listeners[0].limits.packetBytesMax'],
+    ['listeners[1].mqtt.maximumQos=3', 'listeners[1].mqtt.maximumQos'],
+    ['listeners[0].limits.queueMessagesMax=5', 'listeners[0].limits.queueMessagesMax'],
+  ])('refuses --set %s by its path', async (assignment, path) => {
+    await expect(readSettings({ set: [assignment] })).rejects.toMatchObject({ code: 'NIDO_OPTION_INVALID', path });
+  });
+
   it('names guards by their kind, from the file and from flags', async () => {
     const config = file('guards.json', JSON.stringify({
       authentication: [{ kind: 'jwt', secret: 's' }], authorization: { rules: [] },

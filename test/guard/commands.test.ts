@@ -119,7 +119,7 @@ describe('nidomq check-config', () => {
     expect(guard.authentication).toHaveLength(2);
     expect(guard.bans.list(0)).toHaveLength(1);
     const gate: ConnectionGatekeeper = guard.gate;
-    expect(gate.opened('10.1.1.1', 0, 0)).toMatchObject({ kind: 'refuse', reasonCode: 0x8a });
+    expect(gate.opened('10.1.1.1', 0, 0, 'door')).toMatchObject({ kind: 'refuse', reasonCode: 0x8a });
     expect(guard.reload()).toBe(true);
     guard.close();
   });

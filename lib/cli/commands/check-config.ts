@@ -1,4 +1,5 @@
 /** `nidomq check-config`: everything that is wrong with a configuration, without starting it. */
+import { doorNames } from '../../broker/door-names.js';
 import { OptionError } from '../../broker/errors.js';
 import type { RegisterCommand } from '../command.js';
 import { CliError, codeOf } from '../cli-error.js';
@@ -68,7 +69,7 @@ async function problemsOf(settings: Settings): Promise<ConfigProblem[]> {
   const { checkGuardConfig } = await import('../../guard/index.js');
   const { TopicMatcher } = await import('../../core/topic-matcher.js');
   const { resolveOptions } = await import('../../broker/options.js');
-  const { Doors, doorNames, doorProblems } = await import('../../broker/doors.js');
+  const { Doors, doorProblems } = await import('../../broker/doors.js');
   const { BrokerLog } = await import('../../broker/broker-log.js');
   const problems = checkGuardConfig(
     settings.guard, { createFilterSet: () => new TopicMatcher() },

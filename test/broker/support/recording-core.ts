@@ -100,6 +100,9 @@ export class RecordingCore implements CoreControl {
   invalidateVerdicts(): void {
     this.calls.push('invalidate');
   }
+  createLimits(): number {
+    return 1;
+  }
   createSession(): SessionHandle {
     return this.#session();
   }
