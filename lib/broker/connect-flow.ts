@@ -429,18 +429,17 @@ export class ConnectFlow {
   ): void {
     const { core } = this.#context;
     const { packet, assigned, data } = admission;
-    const { limits } = connection.door;
     this.#receive.connected(session, found);
     core.accept(connection.handle, session.handle, {
       keepAliveMs: connection.keepAliveSeconds * MS_PER_SECOND,
       receiveMaximum: Math.min(
         packet.receiveMaximum ?? RECEIVE_MAXIMUM_DEFAULT,
-        limits.inflightMax,
+        connection.door.limits.inflightMax,
       ),
       maximumPacketSize: packet.maximumPacketSize ?? 0,
       topicAliasMaximum: Math.min(
         packet.topicAliasMaximum ?? TOPIC_ALIASES_NONE,
-        limits.topicAliasMaximum,
+        connection.door.limits.topicAliasMaximum,
       ),
       publishPolicy: this.#authorization.publishPolicy,
       connack: connackFields(
