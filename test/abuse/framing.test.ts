@@ -84,7 +84,7 @@ describe('framing and parsing', () => {
     const deep = '/'.repeat(60_000);
     const publisher = await kit.connect();
     publisher.send(build.publish({ version: 5, topic: deep, payload: 'x', qos: 1, packetId: 1 }));
-    await kit.expectRefused(publisher, [0x81, 0x82, 0x90, 0x97]).catch(async () => kit.fence(publisher));
+    await kit.expectRefused(publisher, [0x90]);
     const subscriber = await kit.connect();
     subscriber.send(build.subscribe(5, 1, [[`${'+/'.repeat(30_000)}#`, 0]]));
     const reply = await subscriber.next();

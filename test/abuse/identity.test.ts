@@ -7,6 +7,7 @@ import {
   buildGuard, passwordLine,
 } from '../../lib/guard/index.js';
 import type { AccessRule } from '../../lib/guard/index.js';
+import type { Authorizer } from '../../lib/broker/hooks.js';
 import type { BrokerOptions } from '../../lib/broker/broker-options.js';
 import { temporaryFolder } from '../guard/mosquitto.js';
 import * as build from '../conformance/wire/packets.js';
@@ -117,14 +118,29 @@ describe('authorisation by side doors', () => {
   it('abuse 21: a will that its client may not publish', () => underAttack(async ({ kit, broker }) => {
     const heard: string[] = [];
     await broker.subscribe('#', ({ topicName }) => void heard.push(topicName));
-    const evil = await kit.connecting({ will: { topic: 'closed/x', payload: 'will' } });
-    const connack = await evil.next();
-    if (connack.reasonCode < 0x80) await kit.cut(evil);
+    await kit.expectRefused(await kit.connecting({ will: { topic: 'closed/x', payload: 'will' } }), [0x87]);
     const good = await kit.connect({ will: { topic: 'open/x', payload: 'will' } });
     await kit.cut(good);
     await until('the allowed will', () => heard.includes('open/x'));
     expect(heard).not.toContain('closed/x');
   }, allowOnly));
+
+  it('abuse 21: a will whose right was withdrawn after CONNECT', async () => {
+    const closed = new Set<string>();
+    const authorizer: Authorizer = { canPublish: (_, topicName) => !closed.has(topicName) };
+    await underAttack(async ({ kit, broker }) => {
+      const heard: string[] = [];
+      await broker.subscribe('#', ({ topicName }) => void heard.push(topicName));
+      const evil = await kit.connect({ will: { topic: 'room/evil', payload: 'will' } });
+      const good = await kit.connect({ will: { topic: 'room/good', payload: 'will' } });
+      closed.add('room/evil');
+      broker.rulesChanged();
+      await kit.cut(evil);
+      await kit.cut(good);
+      await until('the allowed will', () => heard.includes('room/good'));
+      expect(heard).not.toContain('room/evil');
+    }, { authorization: [authorizer] });
+  });
 
   /** Subscribes, withdraws the right, and answers what arrives at whom afterwards. */
   async function afterWithdrawal(queuedBefore: readonly string[]): Promise<{ online: string[]; offline: string[] }> {

@@ -220,8 +220,9 @@ describe('resources', () => {
         await kit.fence(quick);
         // The others still wait for the service.
         expect(broker.stats().connectionsRefused).toBe(0);
+        // By the time limit of the service: that of the connection is far away.
         await Promise.all(peers.map((peer) => kit.expectRefused(peer, [0x88, 0x89])));
-      }, { authentication: [known, http] }, { username: 'pair' });
+      }, { authentication: [known, http], limits: { connectTimeoutSeconds: 120 } }, { username: 'pair' });
     } finally {
       service.closeAllConnections();
       service.close();

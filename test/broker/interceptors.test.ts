@@ -544,6 +544,26 @@ describe('interceptors', () => {
     await expect(published).rejects.toMatchObject({ code: 'NIDO_BROKER_CLOSED' });
   });
 
+  it('see the whole name of what comes from behind a mount point, and answer with whole names', async () => {
+    const seen: InterceptedMessage[] = [];
+    const broker = await start(on('tenant/in', (message) => {
+      seen.push(message);
+      return { kind: 'replace', topicName: 'tenant/out' };
+    }), { listeners: [
+      { host: '127.0.0.1', port: 0 }, { host: '127.0.0.1', port: 0, mountPoint: 'tenant/' },
+    ] });
+    const staff = await receiver(kitOf(broker));
+    const kit = new Kit({ host: '127.0.0.1', port: broker.listeners[1].port as number }, 5);
+    kits.push(kit);
+    const to = await receiver(kit);
+    await kit.publish(await kit.connect(), 'in', 'v', { qos: 1, properties: [property.responseTopic('answers')] });
+    const message = await kit.receive(to, { topic: 'out', payload: 'v' });
+    expect(valueOf(message, PROPERTY.responseTopic)).toBe('answers');
+    await kit.receive(staff, { topic: 'tenant/out', payload: 'v' });
+    expect(texts(seen)).toEqual(['tenant/in v']);
+    expect(seen[0].properties.responseTopic).toBe('tenant/answers');
+  });
+
   it('change what is kept on disk', async () => {
     const path = await mkdtemp(join(tmpdir(), 'nidomq-intercept-'));
     try {
