@@ -2,7 +2,6 @@
 // run at all.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -10,18 +9,6 @@ export const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Every build depends on its tools, too. */
 const TOOLCHAIN = ['package-lock.json', 'scripts'];
-
-const require = createRequire(import.meta.url);
-
-/** True when the development tools are installed (they are not in `npm ci --omit=dev`). */
-export function hasPackage(specifier) {
-  try {
-    require.resolve(specifier);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** Path of a tool's own JavaScript file: no shell, no `npx`, no `.cmd` on Windows. */
 export function toolPath(packageName, file) {

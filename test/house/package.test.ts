@@ -22,6 +22,7 @@ interface PackedFile { readonly path: string; readonly mode: number }
 interface Manifest {
   readonly version: string;
   readonly schematics: string;
+  readonly scripts: Record<string, string>;
   readonly bin: Record<string, string>;
   readonly exports: Record<string, string | Record<string, string>>;
   readonly dependencies: Record<string, string>;
@@ -94,6 +95,13 @@ describe('the tarball', () => {
     expect(packed.map((file) => file.path)).toEqual(
       expect.arrayContaining(['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md']),
     );
+  });
+
+  it('runs nothing when it is installed', () => {
+    const scripts = Object.keys(manifest.scripts);
+    expect(scripts).toContain('prepack');
+    expect(scripts.filter((name) => /^((pre|post)?install|(pre|post)?prepare)$/.test(name)))
+      .toEqual([]);
   });
 
   it('holds every file that the manifest points at', () => {
