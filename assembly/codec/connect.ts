@@ -13,6 +13,7 @@
 import {
   CONNECT_CLEAN_START, CONNECT_PASSWORD, CONNECT_RESERVED, CONNECT_USER_NAME, CONNECT_WILL,
   CONNECT_WILL_QOS_MASK, CONNECT_WILL_QOS_SHIFT, CONNECT_WILL_RETAIN, IN_CONNECT, IN_WILL,
+  LEVEL_OF_BRIDGE,
   VERSION_3_1, VERSION_3_1_1, VERSION_5,
 } from '../shared/control-packet';
 import { AUTHENTICATION_DATA, AUTHENTICATION_METHOD } from '../shared/property';
@@ -94,7 +95,7 @@ export function parseConnect(at: u32, end: u32): u32 {
   connectVersionUnsupported = 0;
   at = readString(at, end);
   if (at == 0 || at >= end) return MALFORMED_PACKET;
-  const level = <u32>load<u8>(at++);
+  let level = <u32>load<u8>(at++);
   if (!isName(NAME_MQTT, 0) && !isName(NAME_MQIS, NAME_DP)) { // [MQTT-3.1.2-1]
     return MALFORMED_PACKET;
   }
@@ -102,6 +103,7 @@ export function parseConnect(at: u32, end: u32): u32 {
     connectVersionUnsupported = level;
     return UNSUPPORTED_PROTOCOL_VERSION;
   }
+  level &= ~LEVEL_OF_BRIDGE; // what a bridge asks for besides is for the control plane
   connect.version = level;
   if (end - at < 3) return MALFORMED_PACKET;
   if (!takeFlags(load<u8>(at), level)) return MALFORMED_PACKET;
@@ -123,7 +125,8 @@ function isName(start: u32, rest: u32): bool {
 
 /** Whether the protocol name (one of the two) and the level belong together. */
 function isSupported(level: u32): bool {
-  return fieldLength == 4 ? level == VERSION_3_1_1 || level == VERSION_5 : level == VERSION_3_1;
+  if (level == VERSION_5) return fieldLength == 4;
+  return (level & ~LEVEL_OF_BRIDGE) == (fieldLength == 4 ? VERSION_3_1_1 : VERSION_3_1);
 }
 
 /** Keeps the Connect Flags; false when they contradict themselves. */

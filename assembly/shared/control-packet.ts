@@ -4,6 +4,11 @@
 export const VERSION_3_1: u32 = 3;
 export const VERSION_3_1_1: u32 = 4;
 export const VERSION_5: u32 = 5;
+/**
+ * Bridges of mosquitto set it in the protocol level of 3.1 and 3.1.1, and come back without it only
+ * when they are refused in the form of 3.1.1.
+ */
+export const LEVEL_OF_BRIDGE: u32 = 0x80;
 
 // Packet types, the upper four bits of the first byte. 0 is reserved everywhere, 15 below version
 // 5.

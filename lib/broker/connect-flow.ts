@@ -80,6 +80,7 @@ export class ConnectFlow {
   connect(connection: ClientConnection, packet: ConnectPacket): void {
     connection.state = 'deciding';
     connection.protocolVersion = packet.protocolVersion;
+    connection.isBridge = packet.fromBridge === true;
     connection.clientId = packet.clientIdentifier;
     connection.maximumPacketSize = packet.maximumPacketSize ?? 0;
     const refusal = connectRefusal(packet, connection.door);

@@ -52,6 +52,7 @@ export class ClientConnection extends TimerEntry {
   handle: ConnectionHandle = 0;
   state: ConnectionState = 'waiting';
   protocolVersion: ProtocolVersion = 4;
+  isBridge = false;
   /** Keep Alive as it holds, in seconds; 0 = none. */
   keepAliveSeconds = 0;
   /** Maximum Packet Size of the client; 0 = none. */

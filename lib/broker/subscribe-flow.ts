@@ -53,7 +53,8 @@ export class SubscribeFlow {
   subscribe(connection: ClientConnection, sent: SubscribePacket): void {
     const { identity, mountPoint, door } = connection;
     if (identity === undefined) return;
-    const packet = mountedPacket(mountPoint, sent);
+    const mounted = mountedPacket(mountPoint, sent);
+    const packet = connection.isBridge ? asFromBridge(mounted) : mounted;
     const decisions = packet.subscriptions.map((request, position) => {
       const { filter } = sent.subscriptions[position];
       // The levels are counted as the client sees them.
@@ -228,6 +229,19 @@ function mountedFilter(mountPoint: string, topicFilter: string): string {
   if (mountPoint === UNMOUNTED) return topicFilter;
   const { filter, shareName } = splitShare(topicFilter);
   return joinShare({ filter: mounted(mountPoint, filter), shareName });
+}
+
+/**
+ * A bridge passes messages on to another broker: it wants RETAIN as it was published, and not back
+ * what it brought itself. 3.x has no Subscription Options to say so.
+ */
+function asFromBridge(packet: SubscribePacket): SubscribePacket {
+  const subscriptions = packet.subscriptions.map((request) => ({
+    ...request,
+    retainAsPublished: true,
+    noLocal: request.shareName === undefined,
+  }));
+  return { ...packet, subscriptions };
 }
 
 /**

@@ -44,6 +44,8 @@ export interface WillMessage {
 
 export interface ConnectPacket {
   readonly protocolVersion: ProtocolVersion;
+  /** A 3.x client that says it is a bridge, as mosquitto's do. */
+  readonly fromBridge?: boolean;
   readonly clientIdentifier: string;
   readonly cleanStart: boolean;
   readonly keepAliveSeconds: number;

@@ -3,6 +3,7 @@
  * known to be right. Only packets that need a decision come this way; PUBLISH and acknowledgements
  * never do.
  */
+import { LEVEL_OF_BRIDGE } from '../../assembly/shared/control-packet.js';
 import {
   ASSIGNED_CLIENT_IDENTIFIER, AUTHENTICATION_DATA, AUTHENTICATION_METHOD, CONTENT_TYPE,
   CORRELATION_DATA, MAXIMUM_PACKET_SIZE, MAXIMUM_QOS, MESSAGE_EXPIRY_INTERVAL,
@@ -164,7 +165,8 @@ function readWill(cursor: Cursor, flags: number, version: ProtocolVersion): Will
 export function readConnect(bytes: Buffer, at: number, length: number): ConnectPacket {
   const cursor = new Cursor(bytes, at, at + length);
   cursor.skip(); // protocol name
-  const protocolVersion = cursor.u8() as ProtocolVersion;
+  const level = cursor.u8();
+  const protocolVersion = (level & ~LEVEL_OF_BRIDGE) as ProtocolVersion;
   const flags = cursor.u8();
   const keepAliveSeconds = cursor.u16();
   const properties = readProperties(cursor, protocolVersion);
@@ -174,6 +176,7 @@ export function readConnect(bytes: Buffer, at: number, length: number): ConnectP
   const password = flags & 0x40 ? cursor.binary() : undefined;
   return {
     protocolVersion,
+    fromBridge: level !== protocolVersion,
     clientIdentifier,
     cleanStart: (flags & 2) !== 0,
     keepAliveSeconds,

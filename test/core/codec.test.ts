@@ -345,6 +345,10 @@ describe('CONNECT', () => {
   it('takes the three protocols, and tells an unknown one what it asked for', () => {
     expect(reasonOf(0x10, `${string('MQIsdp')} 03 02 003c ${string('id')}`)).toBe(0);
     expect(reasonOf(0x10, `${head(4, '02')} 0000`)).toBe(0);
+    for (const [name, level] of [['MQIsdp', '83'], ['MQTT', '84']] as const) { // a bridge
+      expect(reasonOf(0x10, `${string(name)} ${level} 02 003c ${string('id')}`)).toBe(0);
+    }
+    expect(reasonOf(0x10, `${string('MQTT')} 85 02 003c 00 0000`)).toBe(0x84);
     expect(reasonOf(0x10, `${head(5, '02')} 00 0000`)).toBe(0);
     const unknown = [['MQTT', 3], ['MQTT', 6], ['MQIsdp', 4], ['MQIsdp', 5]] as const;
     for (const [name, level] of unknown) {

@@ -283,7 +283,8 @@ function readPublish(header: number, reader: Reader, version: number, sender: Se
 
 function readConnect(reader: Reader): Fields {
   const name = text(reader.binary());
-  const version = reader.number(1);
+  const level = reader.number(1);
+  const version = level > 0x80 + 4 ? level : level & 0x7f; // a bridge says so in the highest bit
   if (!['MQIsdp', 'MQTT'].includes(name)) refuse(MALFORMED);
   if (!['MQIsdp 3', 'MQTT 4', 'MQTT 5'].includes(`${name} ${version}`)) refuse(UNSUPPORTED_VERSION);
   // The two fields behind the level are there or not; only then their values count.

@@ -206,6 +206,18 @@ const rows: readonly CaseRow[] = [
     },
   },
   {
+    name: 'a bridge (0x80 in the level) hears others with RETAIN as published, and not itself',
+    on: { 3: [], 4: [] }, kind: 'non-normative',
+    run: async (t) => {
+      const bridge = await t.connect({ protocolLevel: 0x80 | t.version });
+      await t.subscribed(bridge, t.topic('#'), 1);
+      await t.publish(bridge, t.topic('a'), 'own', { qos: 1 });
+      await t.publish(await t.connect(), t.topic('a'), 'kept', { qos: 1, retain: true });
+      await t.receive(bridge, { payload: 'kept', retain: true });
+      await bridge.expectNothing();
+    },
+  },
+  {
     name: 'topic aliases are given out from 1, and QoS 2 comes with its Topic Name all the same',
     on: { 5: [] }, kind: 'non-normative',
     run: async (t) => {
