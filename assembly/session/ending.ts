@@ -17,7 +17,7 @@ import { forgetOrphans } from './orphans';
 import { ENTRY_PENDING, ENTRY_RESEND, FLAG_DUP, entryAt, groupOf } from './queue-entry';
 import { removeEntry } from './queue-end';
 import { endReplays } from './replay';
-import { appendMoved, detach, rewind } from './resume';
+import { appendMoved, detach, joinMember, rewind } from './resume';
 import {
   Session, freeSession, giveIdentifier, releaseInbound, sessionAt, voidSession,
 } from './session';
@@ -74,6 +74,26 @@ export function hasShared(session: Session): bool {
   let pointer = session.queueHead;
   while (pointer != 0 && !mayMove(pointer)) pointer = entryAt(pointer).next;
   return pointer != 0;
+}
+
+/** What came for a member that is not connected goes to one who is. */
+export function passOn(session: Session, pointer: u32): void {
+  if (session.connection != 0 || !mayMove(pointer)) return;
+  moveTo(chooseHeir(groupOf(entryAt(pointer)), changetype<u32>(session)), session, pointer);
+}
+/**
+ * An entry that is stored for a member that has ended since goes to another. False when there is
+ * none: the entry still belongs to nobody.
+ */
+export function inherit(pointer: u32, from: u32): bool {
+  const entry = entryAt(pointer);
+  const heir = entry.group == 0 ? 0 : chooseLastHeir(groupOf(entry), 0);
+  if (heir == 0) return false;
+  const subscription = changetype<Subscription>(heir);
+  const number = messageAt(entry.message).number + <f64>entry.copy;
+  joinMember(sessionAt(subscription.session), pointer, subscription.identifier, number, from);
+  pump(sessionAt(subscription.session));
+  return true;
 }
 
 /** True when another member took the entry. */

@@ -68,14 +68,22 @@ export function appendMoved(from: Session, to: Session, pointer: u32, identifier
   }
   const number = storedNumber(from, entry);
   unlinkEntry(from, pointer);
+  joinMember(to, pointer, identifier, number, from.handle == 0 ? from.endedHandle : from.handle);
+}
+
+/**
+ * An entry that is in no queue joins that of a member of its group. `number` is the one that it is
+ * stored under for the session `from`; 0 = it is not stored.
+ */
+export function joinMember(
+  to: Session, pointer: u32, identifier: u32, number: f64, from: u32,
+): void {
+  const entry = entryAt(pointer);
   entry.packetIdentifier = to.durable ? <u16>nextStoredIdentifier(to) : 0;
   replaceIdentifiers(entry, identifier);
   if (number != 0) {
-    const fromHandle = from.handle == 0 ? from.endedHandle : from.handle;
     const toHandle = to.durable ? to.handle : 0;
-    tellMoved(
-      fromHandle, toHandle, number, factsOf(entry), entry.message, identifier, entry.group,
-    );
+    tellMoved(from, toHandle, number, factsOf(entry), entry.message, identifier, entry.group);
   }
   if (entry.flags & FLAG_COMPLETION && !(to.kind & SESSION_HOLDS)) {
     // This member does not settle: its queue has the message, and that is what is waited for.

@@ -17,6 +17,7 @@ import {
 import { SUCCESS } from '../shared/reason-code';
 import { allocate, release } from '../memory/blocks';
 import { pump } from '../session/delivery';
+import { inherit, passOn } from '../session/ending';
 import { holdAt, releaseHold } from '../session/holds';
 import { holdMessage, messageAt, releaseMessage } from '../session/message-block';
 import { FLAG_STORED, entryAt, freeEntry } from '../session/queue-entry';
@@ -170,16 +171,18 @@ export function openGate(pointer: u32): void {
   while (at != 0) {
     const entry = entryAt(at);
     const next = entry.next;
-    const session = sessionOf(entry.prev);
+    const handle = entry.prev;
+    const session = sessionOf(handle);
     entry.prev = 0;
     if (session == 0) {
-      freeEntry(changetype<Session>(0), at);
+      if (!inherit(at, handle)) freeEntry(changetype<Session>(0), at);
     } else if (sessionAt(session).durable == KEPT_SPILLED) {
       // Its queue is too long for memory: it is read from the store when there is room.
       ungate(sessionAt(session), gate.isStoring);
       freeEntry(changetype<Session>(0), at);
     } else {
       admit(gate, sessionAt(session), at);
+      passOn(sessionAt(session), at);
     }
     at = next;
   }

@@ -279,4 +279,18 @@ describe('a message of a shared group that is kept', () => {
     expect(lab.store.log).toEqual(['moved 17 a by $share/g/t', 'ended']);
     expect(lab.client('second').words()).toEqual(['PUBLISH 1 t a']);
   });
+
+  it.each(['leaves', 'ends'])('goes to another when its member %s while it is being stored', (how) => {
+    const { lab, first, second } = group();
+    const publisher = lab.client('publisher');
+    publisher.send(publisher.publish('t', 'a', { qos: 1, packetId: 1 }));
+    second.subscribe('$share/g/t', 1);
+    first.cut();
+    if (how === 'ends') lab.hub.end('first');
+    lab.settle();
+    lab.commit(0);
+    expect(second.words()).toEqual(['PUBLISH 1 t a']);
+    expect(publisher.words()).toEqual(['PUBACK 1']);
+    expect(lab.store.log.filter((line) => line !== 'ended')).toEqual(['moved 17 a by $share/g/t']);
+  });
 });
