@@ -12,11 +12,7 @@ import type { AuthPacket, ConnectPacket, WillMessage } from '../core/contract.js
 import type { Authentication, Decided } from './authentication.js';
 import type { Authorization } from './authorization.js';
 import {
-  connackFields,
-  connectRefusal,
-  connectRequest,
-  grantedExpiry,
-  grantedKeepAlive,
+  connackFields, connectRefusal, connectRequest, grantedExpiry, grantedKeepAlive,
 } from './connect-rules.js';
 import type { Connections } from './connections.js';
 import { addressOf, admitted, describeClient } from './connections.js';
