@@ -1,4 +1,4 @@
-// `npm run simulate -- [--seeds N] [--from S] [--trace]`: the seeded simulation of the core
+// `npm run simulate -- [--seeds N] [--from S] [--kept] [--asked] [--trace]`: the seeded simulation of the core
 // (test/core/simulation), long. A seed that fails is printed with what it violated;
 // `--seeds 1 --from SEED --trace` shows every packet of that one.
 import './require-node.mjs';
@@ -13,13 +13,15 @@ const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1000' },
     from: { type: 'string', default: '1' },
+    kept: { type: 'boolean', default: false },
+    asked: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
   },
 });
 const seeds = Number(values.seeds);
 const from = Number(values.from);
 if (!(Number.isInteger(seeds) && seeds > 0 && Number.isInteger(from))) {
-  console.error('usage: npm run simulate -- [--seeds N] [--from S] [--trace]');
+  console.error('usage: npm run simulate -- [--seeds N] [--from S] [--kept] [--asked] [--trace]');
   process.exit(2);
 }
 
@@ -35,12 +37,16 @@ const { runWorld } = await import(
   pathToFileURL(join(folder, 'test/core/simulation/world.js')).href
 );
 
-const trace = values.trace ? (line) => console.log(line) : undefined;
+const kind = {
+  sessions: values.kept ? 'kept' : 'not kept',
+  receivers: values.asked ? 'asked' : 'not asked',
+  trace: values.trace ? (line) => console.log(line) : undefined,
+};
 const total = { messages: 0, deliveries: 0, acknowledged: 0, refused: 0 };
 const failed = [];
 let told = Date.now();
 for (let seed = from; seed < from + seeds; seed++) {
-  const report = runWorld(seed, trace);
+  const report = runWorld(seed, kind);
   for (const key of Object.keys(total)) total[key] += report[key];
   const wrong = [...report.violations, ...report.leftover];
   if (wrong.length !== 0) {

@@ -118,6 +118,7 @@ export function appendEntry(session: Session, pointer: u32): void {
   else session.queueHead = pointer;
   session.queueTail = pointer;
   session.queueCount++;
+  if (entry.qos == 0) session.queuedQos0++;
   session.queueBytes += messageBytes(entry.message);
   count(COUNT_QUEUED, 1);
 }
@@ -154,6 +155,7 @@ export function unlinkEntry(session: Session, pointer: u32): void {
   else session.queueTail = entry.prev;
   if (session.pendingHead == pointer) session.pendingHead = entry.next;
   session.queueCount--;
+  if (entry.qos == 0) session.queuedQos0--;
   if (entry.message != 0) session.queueBytes -= messageBytes(entry.message);
   count(COUNT_QUEUED, -1);
 }

@@ -9,8 +9,8 @@ import { releaseHold } from './holds';
 import { messageBytes } from './message-block';
 import {
   ENTRY_PENDING, ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, ENTRY_SENT, FLAG_COMPLETION,
-  FLAG_DUP, FLAG_MOVED, appendEntry, entryAt, factsOf, replaceIdentifiers, storedNumber,
-  unlinkEntry,
+  FLAG_DUP, FLAG_MOVED, FLAG_STORED, appendEntry, entryAt, factsOf, replaceIdentifiers,
+  storedNumber, unlinkEntry,
 } from './queue-entry';
 import { forgetReceive } from './receive-verdicts';
 import { Session, entryInSlot, giveIdentifier, nextStoredIdentifier } from './session';
@@ -93,6 +93,8 @@ export function joinMember(
   }
   entry.state = ENTRY_PENDING;
   entry.flags = (entry.flags & ~FLAG_DUP) | FLAG_MOVED;
+  // From here on it is not stored, whoever gets it next.
+  if (!to.durable) entry.flags &= ~FLAG_STORED;
   appendEntry(to, pointer);
   if (to.pendingHead == 0) to.pendingHead = pointer;
 }

@@ -34,6 +34,7 @@ export class Session {
   handle: u32;
   connection: u32; // 0 = offline
   kind: u32; // SESSION_* bits
+  queuedQos0: u32; // entries of QoS 0: what comes behind them waits, too
   // What routing asks of every receiver stands together.
   mount: u32; // mount-point.ts; 0 = it sees all topics
   // client role: the session of the uplink whose messages this handler gets; 0 = the broker's

@@ -35,7 +35,7 @@ export function deliverQos0(session: Session, verdict: u32): void {
   if (session.connection == 0) return;
   const connection = connectionAt(session.connection);
   if (connection.state != STATE_OPEN) return;
-  if (verdict != VERDICT_ALLOWED) {
+  if (verdict != VERDICT_ALLOWED || session.queuedQos0 != 0) {
     if (queueQos0(session)) pumpAside(session);
     return;
   }

@@ -293,4 +293,23 @@ describe('a message of a shared group that is kept', () => {
     expect(publisher.words()).toEqual(['PUBACK 1']);
     expect(lab.store.log.filter((line) => line !== 'ended')).toEqual(['moved 17 a by $share/g/t']);
   });
+
+  it('is stored no more once it went to a member that is not kept, whoever gets it next', () => {
+    const lab = new DurableLab();
+    const first = lab.kept('first', 1);
+    first.subscribe('$share/g/t', 1);
+    first.send(build.unsubscribe(5, 9, ['t']));
+    const publisher = lab.client('publisher');
+    publisher.send(publisher.publish('t', 'a', { qos: 1, packetId: 1 }));
+    lab.commit(0);
+    const second = lab.client('second');
+    second.subscribe('$share/g/t', 1);
+    first.cut();
+    expect(lab.store.log).toEqual(['moved 17 a by somebody who is not kept']);
+    const back = lab.client('first');
+    second.cut();
+    expect(back.words()).toEqual(['PUBLISH 2 t a']);
+    back.acknowledge(2);
+    expect(lab.store.log).toHaveLength(1);
+  });
 });

@@ -19,6 +19,15 @@ describe('many clients and a lying network', () => {
     expect(report.deliveries).toBeGreaterThan(100);
   }, LIMIT_MS);
 
+  it.each([
+    [1, 'not kept', 'asked'], [9, 'kept', 'not asked'], [2, 'kept', 'asked'],
+  ] as const)('seed %i, sessions %s, receivers %s', (seed, sessions, receivers) => {
+    const report = runWorld(seed, { sessions, receivers });
+    expect({ violations: report.violations, leftover: report.leftover })
+      .toEqual({ violations: [], leftover: [] });
+    expect(report.deliveries).toBeGreaterThan(100);
+  }, LIMIT_MS);
+
   it('the same seed gives the same world', () => {
     expect(runWorld(SEEDS[0]!)).toEqual(runWorld(SEEDS[0]!));
   }, LIMIT_MS);

@@ -132,6 +132,32 @@ describe('a receiver whose topics are asked about', () => {
     expect(receiver.words()).toEqual(['PUBLISH 1 a 0', 'PUBLISH 2 a 2', 'PUBLISH 3 c 3']);
     expect(lab.drops).toEqual({ 'not-authorized': 1 });
   });
+
+  it('gets QoS 0 behind QoS 0 that still waits, also when its topic is allowed by now', () => {
+    const lab = new Lab();
+    lab.hub.receivePolicy = 'ask';
+    const receiver = lab.client('receiver', { receiveMaximum: 1 });
+    receiver.subscribe('#', 1);
+    const publisher = lab.client('publisher');
+    publisher.send(publisher.publish('a', 'known'));
+    expect(receiver.words()).toEqual(['PUBLISH 0 a known']);
+    const asked: (() => void)[] = [];
+    lab.hub.authorizeReceive = (session, _topicName, serial, rules) => {
+      asked.push(() => lab.core.answerReceive(session, { serial, rules }, 'allowed'));
+    };
+    publisher.send(
+      publisher.publish('q', 'sent', { qos: 1, packetId: 1 }),
+      publisher.publish('q', 'waits', { qos: 1, packetId: 2 }),
+      publisher.publish('a', 'first'),
+    );
+    for (let fn = asked.shift(); fn !== undefined; fn = asked.shift()) fn();
+    publisher.send(publisher.publish('a', 'second'));
+    receiver.acknowledge(1);
+    receiver.acknowledge(2);
+    expect(receiver.words()).toEqual([
+      'PUBLISH 1 q sent', 'PUBLISH 2 q waits', 'PUBLISH 0 a first', 'PUBLISH 0 a second',
+    ]);
+  });
 });
 
 describe('a packet of any size', () => {

@@ -7,6 +7,7 @@ import type {
   ConnectionHandle, ConnectPacket, CoreEvents, CoreOptions, Delivery, DropReason, SessionHandle,
 } from '../../../lib/core/contract.js';
 import type { Schedule, Wire } from './network.js';
+import { SimulatedStore } from './store.js';
 
 export interface HubSession {
   readonly clientId: string;
@@ -34,6 +35,10 @@ export class Hub implements CoreEvents {
   lateness = 0;
   publishPolicy: 'allow' | 'ask' = 'allow';
   readonly denied = new Set<string>();
+  /** `ask`: nobody receives what was not allowed; the answers are yes, and may be late. */
+  receivePolicy: 'allow' | 'ask' = 'allow';
+  /** Keeps the sessions that outlive their connection; undefined = nothing is kept. */
+  store: SimulatedStore | undefined = undefined;
 
   constructor(readonly schedule: Schedule, readonly options: CoreOptions) {
     this.core = new Core(options, this, {
@@ -103,6 +108,8 @@ export class Hub implements CoreEvents {
   private create(clientId: string): HubSession {
     const handle = this.core.createSession();
     const session = { clientId, handle, isEphemeral: clientId.startsWith('ephemeral') };
+    if (!session.isEphemeral) this.store?.keep(handle);
+    if (this.receivePolicy === 'ask') this.core.setReceivePolicy(handle, 'ask');
     this.sessions.set(clientId, session);
     this.byHandle.set(handle, session);
     return session;
@@ -159,6 +166,11 @@ export class Hub implements CoreEvents {
       connection, this.denied.has(topicName) ? 0x87 : 0,
       { cache: this.schedule.chance(0.5) ? 'yes' : 'no' },
     ));
+  }
+  authorizeReceive(
+    session: SessionHandle, _topicName: string, serial: number, rules: number,
+  ): void {
+    this.answer(() => this.core.answerReceive(session, { serial, rules }, 'allowed'));
   }
   deliver(session: SessionHandle, delivery: Delivery): void {
     this.handlers.get(session)?.(delivery);

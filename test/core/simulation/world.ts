@@ -5,6 +5,7 @@ import { Actor } from './actor.js';
 import { Hub } from './hub.js';
 import { Ledger } from './ledger.js';
 import { Schedule } from './network.js';
+import { SimulatedStore } from './store.js';
 
 const TOPICS = ['t/0', 't/1', 't/2', 't/a/b', 'u/0', 'u', '$g/0', '$g/1', 'h/1'];
 const FILTERS = ['t/0', 't/1', 't/+', 't/#', '+/0', '+/+', 't/a/b', 'u/#', 'u', '#', 'h/#',
@@ -16,6 +17,10 @@ export interface WorldOptions {
   readonly seed: number;
   readonly clients: number;
   readonly simulatedMs: number;
+  /** `kept`: sessions are stored, and their messages pass the gate. Default `not kept`. */
+  readonly sessions?: 'kept' | 'not kept';
+  /** `asked`: before a message leaves for a client it is asked whether it may. */
+  readonly receivers?: 'asked' | 'not asked';
   readonly trace?: (line: string) => void;
 }
 export interface WorldReport {
@@ -75,6 +80,16 @@ export class World {
     this.schedule = new Schedule(randomBySeed(options.seed), options.trace);
     const { schedule } = this;
     this.hub = new Hub(schedule, optionsFor(schedule, options.seed));
+    if (options.sessions === 'kept') {
+      this.hub.store = new SimulatedStore(schedule, this.hub.core, (publisher) => {
+        const actor = this.actors.find(({ traits }) => {
+          return this.hub.sessions.get(traits.clientId)?.handle === publisher;
+        });
+        const connection = this.hub.core.connectionOf(publisher);
+        if (actor?.version === 4 && connection !== 0) this.hub.core.disconnect(connection, 0x97);
+      });
+    }
+    if (options.receivers === 'asked') this.hub.receivePolicy = 'ask';
     this.hub.lateness = schedule.pick([0, 0.2, 0.7]);
     if (schedule.chance(0.4)) this.hub.publishPolicy = 'ask';
     if (schedule.chance(0.3)) this.hub.denied.add('h/1');
@@ -236,7 +251,8 @@ export class World {
       core.publish({ topicName, payload: '', qos: 0, retain: true });
     }
     schedule.run(schedule.now + 10_000);
-    return leftovers(core.stats());
+    const stored = hub.store?.leftover ?? 0;
+    return [...leftovers(core.stats()), ...(stored === 0 ? [] : [`stored entries: ${stored}`])];
   }
 
   report(leftover: string[]): WorldReport {
@@ -266,8 +282,10 @@ const CLIENTS = 8;
 const SIMULATED_MS = 12_000;
 
 /** One world from its beginning to its end; what it could not finish is a violation, too. */
-export function runWorld(seed: number, trace?: (line: string) => void): WorldReport {
-  const world = new World({ seed, clients: CLIENTS, simulatedMs: SIMULATED_MS, trace });
+export function runWorld(
+  seed: number, more: Pick<WorldOptions, 'sessions' | 'receivers' | 'trace'> = {},
+): WorldReport {
+  const world = new World({ seed, clients: CLIENTS, simulatedMs: SIMULATED_MS, ...more });
   try {
     return world.run();
   } catch (error) {
