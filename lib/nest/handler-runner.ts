@@ -349,6 +349,7 @@ export class HandlerRunner implements ContextOwner {
   }
 
   #sending(topicName: string, payload: Uint8Array | string): void {
+    if (this.#entry.options.noLocal === true) return;
     const heard = this.#owner.registry.match(topicName).includes(this.#entry);
     if (heard) this.#echoes.expect(topicName, payload);
   }

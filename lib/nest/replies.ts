@@ -15,6 +15,9 @@ import type { IncomingMessage, Link, LinkPublishOptions } from './link/link.js';
 import { fromPacketProperties } from './packet.js';
 
 const ECHOES_MAX = 1_024;
+/** Of one handler, and what an entry counts besides its payload. */
+const ECHO_BYTES_MAX = 1_048_576;
+const ECHO_BYTES = 64;
 
 /**
  * Replies that are on their way back to the handler that sent them, because its filter matches the
@@ -22,10 +25,14 @@ const ECHOES_MAX = 1_024;
  */
 export class Echoes {
   readonly #expected: { readonly topicName: string; readonly payload: Buffer }[] = [];
+  #bytes = 0;
 
+  /** The oldest are given up: they went to another member of a share group, perhaps. */
   expect(topicName: string, payload: Uint8Array | string): void {
-    if (this.#expected.length >= ECHOES_MAX) this.#expected.shift();
-    this.#expected.push({ topicName, payload: Buffer.from(payload as Uint8Array) });
+    const echo = { topicName, payload: Buffer.from(payload as Uint8Array) };
+    this.#expected.push(echo);
+    this.#bytes += echo.payload.length + ECHO_BYTES;
+    while (this.#expected.length > ECHOES_MAX || this.#bytes > ECHO_BYTES_MAX) this.#drop(0);
   }
 
   /** Whether this message is one of them; it is, once. */
@@ -35,8 +42,13 @@ export class Echoes {
       ({ topicName, payload }) =>
         topicName === message.topicName && payload.equals(message.payload),
     );
-    if (at >= 0) this.#expected.splice(at, 1);
+    if (at >= 0) this.#drop(at);
     return at >= 0;
+  }
+
+  #drop(at: number): void {
+    const [echo] = this.#expected.splice(at, 1);
+    this.#bytes -= echo.payload.length + ECHO_BYTES;
   }
 }
 
