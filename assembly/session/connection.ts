@@ -4,7 +4,9 @@
  * session (session.ts).
  */
 import { MEMORY_CARRY, MEMORY_RECORD } from '../shared/memory-class';
-import { allocate, allocateZeroed, release } from '../memory/blocks';
+import {
+  allocate, allocateUrgent, allocateZeroed, blockBytes, freePoolBytes, release, roomOf,
+} from '../memory/blocks';
 import { COUNT_CONNECTIONS, POLICY_ALLOW } from '../shared/abi';
 import { unpinTopic } from '../index/topic-intern';
 import { GENERAL_LIMITS, clock, count } from './limits';
@@ -144,18 +146,33 @@ function dropAliases(connection: Connection): void {
   if (connection.aliasOut != 0) release(MEMORY_RECORD, connection.aliasOut);
 }
 
+/** Up to here a carry is never refused: what a split packet of ordinary size needs. */
+const CARRY_BYTES_SMALL: u32 = 4096;
+
+/**
+ * A block for carried bytes; 0 when memory is exhausted. A large one may take half of what is still
+ * free (as a slab, see slab.ts): whoever holds large packets back leaves room for others.
+ */
+function allocateCarry(need: u32, wanted: u32): u32 {
+  const fair = min(roomOf(MEMORY_CARRY), freePoolBytes()) >> 1;
+  const bytes = wanted <= fair ? wanted : need;
+  if (bytes > CARRY_BYTES_SMALL) return bytes <= fair ? allocate(MEMORY_CARRY, bytes) : 0;
+  const block = allocate(MEMORY_CARRY, bytes);
+  return block != 0 ? block : allocateUrgent(MEMORY_CARRY, bytes);
+}
+
 /** Keeps `[at, at + length)` behind what is carried already. False when memory is exhausted. */
 export function carryBytes(connection: Connection, at: u32, length: u32): bool {
   const need = connection.carryLength + length;
   if (need > connection.carryCapacity) {
     // Grown by what arrived, never by what a packet claims to be.
     const capacity = max(need, connection.carryCapacity << 1);
-    const block = allocate(MEMORY_CARRY, capacity);
+    const block = allocateCarry(need, capacity);
     if (block == 0) return false;
     if (connection.carryLength != 0) memory.copy(block, connection.carry, connection.carryLength);
     if (connection.carry != 0) release(MEMORY_CARRY, connection.carry);
     connection.carry = block;
-    connection.carryCapacity = capacity;
+    connection.carryCapacity = blockBytes(block);
   }
   memory.copy(connection.carry + connection.carryLength, at, length);
   connection.carryLength = need;

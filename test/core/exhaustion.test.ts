@@ -110,6 +110,27 @@ describe('when the memory for messages is used up', () => {
   });
 });
 
+describe('when the memory for packets that have not arrived in full is used up', () => {
+  it('whoever has small packets goes on, however many others hold large ones back', () => {
+    const lab = new Lab({ ...SMALL, memoryBytes: 16 << 20, connectionsMax: 2048, sessionsMax: 2048 });
+    for (let size = 262_144, n = 0; size >= 64; size >>= 1) {
+      for (let more = 0; more < 40; more++) {
+        const hog = lab.client(`hog-${n++}`);
+        hog.send(hog.publish('t', 'x'.repeat(290_000)).subarray(0, size));
+      }
+    }
+    const receiver = lab.client('receiver');
+    receiver.subscribe('t', 0);
+    for (let n = 0; n < 50; n++) {
+      const small = lab.client(`small-${n}`);
+      const bytes = small.publish('t', 'y'.repeat(1000));
+      small.send(bytes.subarray(0, 500));
+      small.send(bytes.subarray(500));
+      expect([n, small.isClosed, receiver.take()]).toMatchObject([n, false, [{ topic: 't' }]]);
+    }
+  });
+});
+
 /** A store beyond the end of linear memory: a real trap, inside the instance. */
 function trap(lab: Lab): void {
   const { x } = lab.core as unknown as { x: { freeMessage(at: number): void } };
