@@ -4,15 +4,16 @@ import { retainedFind } from '../index/retained-index';
 import { pinGroup } from '../index/shared-group';
 import { findGroupOf, writeGroupFilter } from '../index/subscription-index';
 import { connectionAt, connectionOf } from '../session/connection';
+import { pump } from '../session/delivery';
 import { hasShared } from '../session/ending';
 import { sendAck } from '../session/holds';
 import { setClock } from '../session/limits';
 import { messageAt, topicOf } from '../session/message-block';
 import { setSourceFromMessage } from '../session/publish-writer';
 import {
-  ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, FLAG_DUP, FLAG_IDENTIFIERS, FLAG_RETAIN,
-  FLAG_STORED,
-  appendReleased, createEntry, entryAt, factsOf, freeEntry, keepIdentifiers, keptIdentifiersAt,
+  ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, FLAG_DUP, FLAG_IDENTIFIERS, FLAG_RELEASING,
+  FLAG_RETAIN, FLAG_STORED, appendReleased, createEntry, entryAt, factsOf, freeEntry,
+  keepIdentifiers, keptIdentifiersAt,
   keptIdentifiersLength, setReleasedNumber, storedNumber,
 } from '../session/queue-entry';
 import { offerStored } from '../session/resume';
@@ -25,7 +26,7 @@ import { PUBCOMP, PUBREL } from '../shared/control-packet';
 import { SUBSCRIPTION_IDENTIFIER } from '../shared/property';
 import { SUCCESS } from '../shared/reason-code';
 import {
-  abortGate, firstOfGate, letPass, numberGate, openGate, setGateClosed,
+  abortGate, firstOfGate, letPass, messageOfGate, numberGate, openGate, setGateClosed,
 } from '../switch/gate';
 import { storeRetained } from '../switch/retain';
 import { releaseRouted, setRouted } from '../switch/routed';
@@ -78,6 +79,10 @@ export function refuseGate(gate: u32, reasonCode: u32, now: f64): void {
 export function passGate(gate: u32, now: f64): void {
   setClock(now);
   letPass(gate);
+}
+/** The message of a gate; 0 = none. */
+export function gateMessage(gate: u32): u32 {
+  return messageOfGate(gate);
 }
 /** The first frozen entry of a gate, and the one after; 0 = none. */
 export function gateEntry(gate: u32): u32 {
@@ -154,10 +159,17 @@ export function messageExpiresAt(message: u32): f64 {
 export function commitRelease(handle: u32, packetIdentifier: u32, now: f64): void {
   setClock(now);
   const pointer = sessionOf(handle);
-  if (pointer == 0 || sessionAt(pointer).connection == 0) return;
-  const entry = entryInSlot(sessionAt(pointer), packetIdentifier);
-  if (entry == 0 || entryAt(entry).state != ENTRY_RELEASED) return;
-  sendAck(connectionAt(sessionAt(pointer).connection), PUBREL, packetIdentifier, SUCCESS);
+  if (pointer == 0) return;
+  const session = sessionAt(pointer);
+  const entry = entryInSlot(session, packetIdentifier);
+  if (entry == 0 || <u32>entryAt(entry).packetIdentifier != packetIdentifier) return;
+  entryAt(entry).flags &= ~FLAG_RELEASING;
+  if (session.connection == 0) return;
+  if (entryAt(entry).state == ENTRY_RELEASED) {
+    sendAck(connectionAt(session.connection), PUBREL, packetIdentifier, SUCCESS);
+  } else {
+    pump(session); // the connection is a new one, and has waited for this
+  }
 }
 /** PUBREL is on disk: PUBCOMP leaves. */
 export function commitPubrel(handle: u32, packetIdentifier: u32, now: f64): void {

@@ -23,6 +23,7 @@ import {
   AWAIT_HANDLERS, COUNT_PUBLISH_SENT, LIMIT_SLAB_BYTES, LIMIT_SLAB_WATERMARK,
 } from '../shared/abi';
 import { PACKET_TOO_LARGE, QUOTA_EXCEEDED, SUCCESS } from '../shared/reason-code';
+import { closeGate, freezeEntry } from '../switch/gate';
 import { beginHostPublish, endPublish, makeHold } from '../switch/publisher';
 import { fillMessage } from './messages';
 
@@ -93,6 +94,7 @@ function publishQueued(session: Session, message: u32, qos: u32, retain: u32, to
   entry.qos = <u8>qos;
   if (retain) entry.flags = FLAG_RETAIN;
   beginHostPublish(token, AWAIT_HANDLERS);
+  if (qos != 0 && session.durable) return publishStored(session, made, message);
   const hold = makeHold();
   if (hold == 0 && token != 0) {
     freeEntry(session, made);
@@ -109,6 +111,15 @@ function publishQueued(session: Session, message: u32, qos: u32, retain: u32, to
   // The publisher's state belongs to this message again: nothing that `pump` does changes it.
   endPublish(SUCCESS, 0);
   return SUCCESS;
+}
+
+/** It joins the queue when it has been stored, and leaves when its turn comes. */
+function publishStored(session: Session, pointer: u32, message: u32): u32 {
+  freezeEntry(session, pointer);
+  const reason = closeGate(0, message, 0, 0) ? SUCCESS : QUOTA_EXCEEDED;
+  if (reason != SUCCESS) beginHostPublish(0, AWAIT_HANDLERS); // the caller tells
+  endPublish(reason, 0);
+  return reason;
 }
 
 /** Drops the oldest message that was never sent; false when there is none. */

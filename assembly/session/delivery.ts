@@ -27,7 +27,8 @@ import {
 import { finishEntry, removeEntry } from './queue-end';
 import {
   ENTRY_PENDING, ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_SENT, FLAG_COMPLETION, FLAG_DUP,
-  FLAG_IDENTIFIERS, FLAG_RETAIN, QueueEntry, appendEntry, entryAt, freeEntry, keptIdentifiersAt,
+  FLAG_IDENTIFIERS, FLAG_RELEASING, FLAG_RETAIN, QueueEntry, appendEntry, entryAt, freeEntry,
+  keptIdentifiersAt,
   keptIdentifiersLength,
 } from './queue-entry';
 import { verdictForMessage } from './receive-verdicts';
@@ -137,7 +138,11 @@ function pumpHandler(session: Session): void {
 function sendNext(session: Session, connection: Connection): bool {
   const pointer = session.pendingHead;
   const entry = entryAt(pointer);
-  if (entry.state == ENTRY_RERELEASE) return sendPubrelAgain(session, connection, entry);
+  if (entry.state == ENTRY_RERELEASE) {
+    // Its release is being stored: `commitRelease` comes back.
+    if (entry.flags & FLAG_RELEASING) return false;
+    return sendPubrelAgain(session, connection, entry);
+  }
   // [MQTT-3.3.4-7] [MQTT-3.3.4-9] [MQTT-4.9.0-2]; nothing but PUBLISH waits here [MQTT-3.3.4-8]
   if (entry.qos != 0 && session.inflightCount >= connection.sendQuota) return false;
   if (entry.state == ENTRY_PENDING && isExpired(entry.message)) {

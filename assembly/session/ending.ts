@@ -14,7 +14,9 @@ import { pump } from './delivery';
 import { orphanHolds } from './holds';
 import { messageAt, topicOf } from './message-block';
 import { forgetOrphans } from './orphans';
-import { ENTRY_PENDING, ENTRY_RESEND, FLAG_DUP, entryAt, groupOf } from './queue-entry';
+import {
+  ENTRY_PENDING, ENTRY_RESEND, FLAG_DUP, FLAG_STORED, entryAt, groupOf,
+} from './queue-entry';
 import { removeEntry } from './queue-end';
 import { endReplays } from './replay';
 import { appendMoved, detach, joinMember, rewind } from './resume';
@@ -155,8 +157,8 @@ function endEntry(session: Session, pointer: u32): void {
 
 /**
  * Client role: the server has lost the session, 5.0 [MQTT-3.2.2-5]. What was not acknowledged is
- * published anew, with fresh identifiers; an exchange that the server had taken over (PUBREC) is
- * complete.
+ * published anew (what is not stored with fresh identifiers); an exchange that the server had taken
+ * over (PUBREC) is complete.
  */
 export function restartExchanges(session: Session): void {
   rewind(session);
@@ -169,8 +171,11 @@ export function restartExchanges(session: Session): void {
     if (entry.message == 0) {
       removeEntry(session, pointer, SUCCESS);
     } else if (entry.packetIdentifier != 0) {
-      giveIdentifier(session, entry.packetIdentifier);
-      entry.packetIdentifier = 0;
+      // What is stored keeps the identifier under which the store knows it.
+      if (!(session.durable && entry.flags & FLAG_STORED)) {
+        giveIdentifier(session, entry.packetIdentifier);
+        entry.packetIdentifier = 0;
+      }
       entry.state = ENTRY_PENDING;
       entry.flags &= ~FLAG_DUP;
     }

@@ -13,6 +13,7 @@ import { allocateUrgent, release } from '../memory/blocks';
 import { LIMIT_HELD_BYTES, PAUSE_OFF, PAUSE_ON, ROW_PAUSE } from '../shared/abi';
 import { PUBREC } from '../shared/control-packet';
 import { addRow, setColumn, tellPublished } from '../switch/events';
+import { closeGateOfHold } from '../switch/gate';
 import { writeAcknowledgement } from '../codec/acknowledgement';
 import { Connection, STATE_OPEN, connectionAt } from './connection';
 import { clock, limitIn } from './limits';
@@ -32,10 +33,10 @@ const HOLD_BYTES: u32 = 48;
 
 /**
  * ```
- *  0      4            8         12        16      20      24    26     27       28     32
- *  +------+------------+---------+---------+-------+-------+-----+------+--------+------+---------+
- *  | next | connection | session | waiting | bytes | token | pid | kind | reason |      | since   |
- *  +------+------------+---------+---------+-------+-------+-----+------+--------+------+---------+
+ *  0      4            8         12        16      20      24    26     27       28       32
+ *  +------+------------+---------+---------+-------+-------+-----+------+--------+--------+-------+
+ *  | next | connection | session | waiting | bytes | token | pid | kind | reason | stores | since |
+ *  +------+------------+---------+---------+-------+-------+-----+------+--------+--------+-------+
  * ```
  */
 @unmanaged
@@ -49,6 +50,7 @@ export class Hold {
   packetIdentifier: u16;
   kind: u8; // packet type of the answer: PUBACK or PUBREC
   reason: u8; // the worst that was said so far
+  stores: u32; // 1 = client role, QoS 2: the identifier is stored before the answer leaves
   since: f64;
 }
 
@@ -136,6 +138,7 @@ export function releaseHold(pointer: u32, reasonCode: u32): void {
     release(MEMORY_RECORD, pointer);
     return;
   }
+  if (hold.stores && isStoring(pointer)) return;
   if (hold.connection != 0) {
     sendReadyAcknowledgements(connectionAt(hold.connection));
     return;
@@ -145,6 +148,24 @@ export function releaseHold(pointer: u32, reasonCode: u32): void {
     forgetUntaken(hold);
   }
   release(MEMORY_RECORD, pointer);
+}
+
+/** Whether the host stores the identifier now; the hold is released again when that is done. */
+function isStoring(pointer: u32): bool {
+  const hold = holdAt(pointer);
+  hold.stores = 0;
+  if (hold.session == 0) return false;
+  const isV5 = hold.connection != 0 && connectionAt(hold.connection).version == 5;
+  // 5.0 [MQTT-4.3.3-9]: refused, the identifier means a new message.
+  if (<u32>hold.reason >= REASON_FAILURE && (isV5 || <u32>hold.reason == QUOTA_EXCEEDED)) {
+    return false;
+  }
+  if (closeGateOfHold(sessionAt(hold.session), pointer)) return true;
+  hold.reason = <u8>QUOTA_EXCEEDED;
+  if (hold.connection != 0) {
+    failConnection(connectionAt(hold.connection), QUOTA_EXCEEDED, DETAIL_MEMORY);
+  }
+  return false;
 }
 
 /**

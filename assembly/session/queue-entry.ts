@@ -28,6 +28,8 @@ export const FLAG_COMPLETION: u8 = 8;
 export const FLAG_DUP: u8 = 16; // was sent before
 // stands in the durable store (a replayed retained message does not)
 export const FLAG_STORED: u8 = 32;
+// PUBREC came, and that is being stored: PUBREL must wait
+export const FLAG_RELEASING: u8 = 64;
 
 /**
  * ```

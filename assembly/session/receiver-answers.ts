@@ -14,6 +14,7 @@ import { messageAt, topicOf } from './message-block';
 import { removeEntry } from './queue-end';
 import {
   ENTRY_PENDING, ENTRY_RELEASED, ENTRY_RESEND, ENTRY_SENT, FLAG_COMPLETION, FLAG_IDENTIFIERS,
+  FLAG_RELEASING,
   QueueEntry, entryAt, releaseEntryMessage, setReleasedNumber, storedNumber,
 } from './queue-entry';
 import { Session, entryInSlot } from './session';
@@ -71,10 +72,12 @@ export function receivePubrec(
     const number = releaseStored(session, pointer);
     relax(session);
     if (number != 0) {
+      entry.flags |= FLAG_RELEASING;
       tellRelease(session.handle, packetIdentifier, number); // PUBREL leaves when that is on disk
       return true;
     }
   }
+  if (entry.flags & FLAG_RELEASING) return true; // a second PUBREC: PUBREL will come
   // [MQTT-4.6.0-4] 3.1.1 [MQTT-4.3.3-1]: in the order in which the PUBRECs came
   sendAck(connection, PUBREL, packetIdentifier, SUCCESS);
   return true;
@@ -114,7 +117,9 @@ function isUnsent(entry: QueueEntry): bool {
 export function completeSent(session: Session, pointer: u32, reasonCode: u32): void {
   const entry = entryAt(pointer);
   session.inflightCount--;
-  if (reasonCode >= REASON_FAILURE && entry.message != 0 && !(session.kind & SESSION_HOLDS)) {
+  // Towards a server somebody waits for the answer, or is told like this.
+  const isTold = session.kind == SESSION_HOLDS ? entry.hold == 0 : !(session.kind & SESSION_HOLDS);
+  if (reasonCode >= REASON_FAILURE && entry.message != 0 && isTold) {
     const message = entry.message;
     tellDropped(
       session.handle, DROP_REFUSED_BY_RECEIVER, entry.qos, topicOf(message),

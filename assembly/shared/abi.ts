@@ -132,6 +132,8 @@ export const DELIVER_PROPERTIES_LENGTH: u32 = 9;
 export const DELIVER_FLAGS: u32 = 10;
 export const DELIVER_TOKEN: u32 = 11;
 export const DELIVER_PUBLISHER: u32 = 12;
+/** Client role: Packet Identifier of the PUBLISH below, its Topic Alias above. */
+export const DELIVER_ALIAS_SHIFT: u32 = 16;
 /** Message block that the row holds; released by `releaseRows`. */
 export const DELIVER_MESSAGE: u32 = 13;
 export const DELIVER_IDENTIFIER: u32 = 14;

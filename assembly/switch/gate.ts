@@ -12,7 +12,7 @@
  */
 import { MEMORY_RECORD } from '../shared/memory-class';
 import {
-  GATE_RETAINED, GATE_RETAINED_DELETED, GATE_TAKEN, ROW_APPEND, ROW_RETAINED,
+  GATE_RETAINED, GATE_RETAINED_DELETED, GATE_TAKEN, ROW_APPEND, ROW_RETAINED, SESSION_HOLDS,
 } from '../shared/abi';
 import { SUCCESS } from '../shared/reason-code';
 import { allocate, release } from '../memory/blocks';
@@ -20,7 +20,7 @@ import { pump } from '../session/delivery';
 import { inherit, passOn } from '../session/ending';
 import { holdAt, releaseHold } from '../session/holds';
 import { holdMessage, messageAt, releaseMessage } from '../session/message-block';
-import { FLAG_STORED, entryAt, freeEntry } from '../session/queue-entry';
+import { FLAG_COMPLETION, FLAG_STORED, entryAt, freeEntry } from '../session/queue-entry';
 import { offerStored } from '../session/resume';
 import { Session, nextStoredIdentifier, sessionAt, sessionOf } from '../session/session';
 import { addRow, setColumn } from './events';
@@ -116,6 +116,32 @@ export function closeGate(
   setColumn(row, 4, entries);
   setColumn(row, 5, routedTaken > entries ? retained | GATE_TAKEN : retained);
   setColumn(row, 6, inboundIdentifier);
+  setColumn(row, 7, hold == 0 ? 0 : holdAt(hold).token);
+  return true;
+}
+
+/**
+ * Client role: everybody is done with a QoS 2 message. Its identifier is stored before PUBREC
+ * leaves (and not earlier: a process that dies with the handler at work must get it again). The
+ * hold waits for one more. False when memory is exhausted.
+ */
+export function closeGateOfHold(session: Session, pointer: u32): bool {
+  const made = allocate(MEMORY_RECORD, offsetof<Gate>());
+  const row = made == 0 ? 0 : addRow(ROW_APPEND, session.handle);
+  if (row == 0) {
+    if (made != 0) release(MEMORY_RECORD, made);
+    return false;
+  }
+  const hold = holdAt(pointer);
+  memory.fill(made, 0, offsetof<Gate>());
+  changetype<Gate>(made).hold = pointer;
+  hold.waiting = 1;
+  setColumn(row, 2, made);
+  setColumn(row, 3, 0);
+  setColumn(row, 4, 0);
+  setColumn(row, 5, 0);
+  setColumn(row, 6, hold.packetIdentifier);
+  setColumn(row, 7, 0);
   return true;
 }
 
@@ -157,6 +183,9 @@ export function numberGate(pointer: u32, number: f64): void {
     if (session != 0) sessionAt(session).storing++;
   }
 }
+export function messageOfGate(pointer: u32): u32 {
+  return changetype<Gate>(pointer).message;
+}
 export function firstOfGate(pointer: u32): u32 {
   return changetype<Gate>(pointer).first;
 }
@@ -192,7 +221,16 @@ export function openGate(pointer: u32): void {
 /** A frozen entry joins its queue. */
 function admit(gate: Gate, session: Session, pointer: u32): void {
   ungate(session, gate.isStoring);
-  offerStored(session, pointer, gate.hold);
+  if (session.kind & SESSION_HOLDS && gate.hold != 0) {
+    // Client role: stored is not done; who waits, waits for the end of the exchange.
+    const entry = entryAt(pointer);
+    entry.hold = gate.hold;
+    entry.flags |= FLAG_COMPLETION;
+    holdAt(gate.hold).waiting++;
+    offerStored(session, pointer, 0);
+  } else {
+    offerStored(session, pointer, gate.hold);
+  }
   if (session.pendingHead != pointer) return;
   const self = changetype<u32>(session);
   // To the publisher itself it goes behind the answer, see leavesBehindAnswer.

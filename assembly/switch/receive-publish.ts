@@ -15,7 +15,8 @@
  * 10. acknowledged, now or when all have agreed
  */
 import {
-  AWAIT_NOBODY, COUNT_PUBLISH_RECEIVED, DETAIL_MEMORY, DETAIL_PAYLOAD_FORMAT, DETAIL_QOS,
+  AWAIT_NOBODY, COUNT_PUBLISH_RECEIVED, DELIVER_ALIAS_SHIFT, DETAIL_MEMORY,
+  DETAIL_PAYLOAD_FORMAT, DETAIL_QOS,
   DETAIL_QUOTA,
   DETAIL_RECEIVE_MAXIMUM, DETAIL_RETAIN, DETAIL_TOPIC_ALIAS, DETAIL_TOPIC_LEVELS,
   DROP_EXPIRED, DROP_MEMORY, DROP_NOT_AUTHORIZED, DROP_NO_RECEIVER_ROOM,
@@ -44,7 +45,7 @@ import { topicLevelsOf } from '../topic/topic-filter';
 import { Connection, STATE_CLOSED } from '../session/connection';
 import { pump } from '../session/delivery';
 import { failConnection } from '../session/failure';
-import { REASON_FAILURE, acknowledge, adoptOrphan } from '../session/holds';
+import { REASON_FAILURE, acknowledge, adoptOrphan, holdAt } from '../session/holds';
 import { clock, count, limitIn } from '../session/limits';
 import { isBelowMount, mountedBytes } from '../session/mount-point';
 import { messageAt, remainingExpiry, topicOf } from '../session/message-block';
@@ -64,7 +65,9 @@ import {
   INTERCEPT_ASK, INTERCEPT_DROP, intercept, interceptReason, receivedAt, replacementFor,
   somebodyIntercepts, takeReplacement,
 } from './interception';
-import { beginHostPublish, beginPeerPublish, endPublish, takeOwnWaits } from './publisher';
+import {
+  beginHostPublish, beginPeerPublish, endPublish, makeHold, takeOwnWaits,
+} from './publisher';
 import { mountForwarded, mountTopicName } from './mounted-publish';
 import { storeRetained } from './retain';
 import { deliverRouted, discardRouted, prepareRoute } from './route';
@@ -333,7 +336,7 @@ function routePublish(connection: Connection, packetAt: u32, bodyAt: u32, end: u
       adoptTemplate(layoutOf(connection.version, qos), packetAt, end - packetAt, identifierAt);
     }
     const expiresAt = expiryFrom(clock, publishExpiry);
-    setRouted(topic, from, sessionHandle(connection), qos, retain, expiresAt, 0);
+    setRouted(topic, from, publisherOf(connection), qos, retain, expiresAt, 0);
   }
   if (connection.role == ROLE_CLIENT) {
     setRoutedOwner(from);
@@ -407,6 +410,16 @@ function fillReplacement(message: u32, publisher: u32): void {
 }
 
 /**
+ * What a receiver in this process is told of who sent it: the session; of a server, which is but
+ * one, how it numbered the packet (client role, DELIVER_PUBLISHER).
+ */
+function publisherOf(connection: Connection): u32 {
+  if (connection.role != ROLE_CLIENT) return sessionHandle(connection);
+  const identifier = qos == 0 ? 0 : publishPacketIdentifier;
+  return identifier | (publishTopicAlias << DELIVER_ALIAS_SHIFT);
+}
+
+/**
  * From here on the message is ours: it counts against our Receive Maximum, and a QoS 2 identifier
  * is remembered.
  */
@@ -451,6 +464,7 @@ function routeAndRetain(connection: Connection): u32 {
 function storeBeforeAnswer(connection: Connection): bool {
   const entry = changetype<TopicEntry>(topic);
   const session = sessionAt(connection.session);
+  if (connection.role == ROLE_CLIENT) return qos != 2 || !session.durable || storeWhenHandled();
   const retained = retain ? retainedBits(sourcePayloadLength) : 0;
   if (qos == 0) {
     if (retain) tellRetained(retainedFind(entry.bytes, entry.length), entry.bytes, entry.length);
@@ -459,6 +473,14 @@ function storeBeforeAnswer(connection: Connection): bool {
   const inbound = qos == 2 && session.durable ? publishPacketIdentifier : 0;
   const message = retained != 0 || inbound != 0 ? ensureMessage() : routedMessage;
   return closeGate(session.handle, message, retained, inbound);
+}
+
+/** Client role: the identifier of a QoS 2 message is stored when its handlers are done with it. */
+function storeWhenHandled(): bool {
+  const hold = makeHold();
+  if (hold == 0) return false;
+  holdAt(hold).stores = 1;
+  return true;
 }
 
 function refuseForRoom(connection: Connection, entry: TopicEntry): u32 {

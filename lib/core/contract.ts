@@ -149,6 +149,9 @@ export interface Delivery {
   readonly subscriptionIdentifiers: readonly number[];
   /** Session of the publisher, 0 when the broker itself published. */
   readonly publisherSession: SessionHandle;
+  /** Client role, instead of that: as the server numbered the packet; 0 = QoS 0, and no alias. */
+  readonly packetIdentifier: number;
+  readonly topicAlias: number;
   /** Who that is, filled in by a broker that knows. */
   publisher: unknown;
   /**
@@ -275,6 +278,8 @@ export interface HandlerSessionOptions {
 }
 export interface SessionInfo {
   readonly queuedMessages: number;
+  /** Messages that are being stored, and join the queue after that. */
+  readonly gatedMessages: number;
   readonly queuedBytes: number;
   readonly inflight: number;
   readonly subscriptions: number;

@@ -86,6 +86,7 @@ export class Core extends ControlPackets implements CoreControl {
     if (!this.x.sessionExists(session)) return undefined;
     return {
       queuedMessages: this.x.queuedMessages(session) >>> 0,
+      gatedMessages: this.x.gatedEntries(session) >>> 0,
       queuedBytes: this.x.queuedBytes(session) >>> 0,
       inflight: this.x.inflightMessages(session) >>> 0,
       subscriptions: this.x.subscriptionsOf(session) >>> 0,

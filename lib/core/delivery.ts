@@ -4,12 +4,13 @@
  * memory, saves the copy of the bytes: they are made of the text again when they are wanted.
  */
 import { isUtf8 } from 'node:buffer';
-import { EXPIRY_NONE } from '../../assembly/shared/abi.js';
+import { DELIVER_ALIAS_SHIFT, EXPIRY_NONE } from '../../assembly/shared/abi.js';
 import type { Delivery, MessageProperties, Qos, SessionHandle } from './contract.js';
 import { readMessageProperties } from './packet-reader.js';
 
 const NONE: MessageProperties = Object.freeze({});
 const NO_IDENTIFIERS: readonly number[] = Object.freeze([]);
+const PACKET_IDENTIFIER_MASK = 0xffff;
 const REPLACEMENT = '\ufffd';
 
 /** Where the payload of the row that is being told can be read. */
@@ -57,6 +58,12 @@ export class HandlerDelivery implements Delivery {
   get subscriptionIdentifiers(): readonly number[] {
     return this.identifier === 0 ? NO_IDENTIFIERS : [this.identifier];
   }
+  get packetIdentifier(): number {
+    return this.publisherSession & PACKET_IDENTIFIER_MASK;
+  }
+  get topicAlias(): number {
+    return this.publisherSession >>> DELIVER_ALIAS_SHIFT;
+  }
   get properties(): MessageProperties {
     return (this.parsed ??= this.parse());
   }
@@ -76,6 +83,6 @@ export class HandlerDelivery implements Delivery {
   private parse(): MessageProperties {
     const properties = this.encoded === undefined ? NONE : readMessageProperties(this.encoded);
     if (this.expirySeconds === EXPIRY_NONE) return properties;
-    return { ...properties, messageExpiryInterval: this.expirySeconds };
+    return { messageExpiryInterval: this.expirySeconds, ...properties };
   }
 }

@@ -45,16 +45,20 @@ export interface Append {
   readonly others: 'some' | 'none';
   /** Incoming QoS 2 Packet Identifier to store with it; 0 = none. */
   readonly inboundIdentifier: number;
+  /** Client role: what `publishTo` was given; 0 = nobody waits. */
+  readonly token: number;
 }
 
-/** An answer of `append`. */
+/** Answers of `append`. */
 export const NOT_STORED = -1;
+export const STORED_LATER = -2;
 
 export interface DurableEvents {
   /**
    * Store it under the number that is answered, then `commit(gate)`, in the order of these calls.
    * 0: it cannot be stored, nobody gets it, and a publisher with MQTT 5 is told (Quota exceeded).
-   * NOT_STORED: it need not be, and is delivered and answered at once.
+   * NOT_STORED: it need not be, and is delivered and answered at once. STORED_LATER: the store is
+   * not open yet; `appendAgain` asks again.
    */
   append(append: Append): number;
   /** A retained message that nobody waits for; undefined = it is deleted. */
@@ -71,6 +75,16 @@ export interface DurableEvents {
   ): void;
   /** A session that was kept has ended, and everything of it that moves has moved. */
   ended(session: SessionHandle): void;
+}
+
+/** The columns of a ROW_APPEND. */
+interface GateRow {
+  readonly publisher: SessionHandle;
+  /** Address of the message; 0 = none. */
+  readonly message: number;
+  readonly bits: number;
+  readonly inboundIdentifier: number;
+  readonly token: number;
 }
 
 export interface RestoredEntry extends Omit<DurableEntry, 'session'> {
@@ -112,7 +126,12 @@ export class DurableSide {
     const { words, events } = this;
     const handle = words[row + ROW_HANDLE];
     switch (words[row + ROW_KIND]) {
-      case ROW_APPEND: this.#append(row, handle); return true;
+      case ROW_APPEND:
+        this.#append(words[row + 2], {
+          publisher: handle, message: words[row + 3], bits: words[row + 5],
+          inboundIdentifier: words[row + 6], token: words[row + 7],
+        });
+        return true;
       case ROW_RETAINED: this.#retained(row); return true;
       case ROW_DONE:
         events.done(handle, this.#number(row), words[row + 2] === 1 ? 'released' : 'queued');
@@ -128,23 +147,27 @@ export class DurableSide {
     return this.heap.readDoubleLE(this.#rowsAt + (row + NUMBER_COLUMN) * BYTES_PER_WORD);
   }
 
-  #append(row: number, publisher: SessionHandle): void {
-    const gate = this.words[row + 2];
+  #append(gate: number, asked: GateRow): void {
     const entries: DurableEntry[] = [];
     let at = this.x.gateEntry(gate) >>> 0;
     for (; at !== 0; at = this.x.nextGateEntry(at) >>> 0) {
       entries.push(this.#entry(at, this.x.entrySession(at) >>> 0));
     }
-    const bits = this.words[row + 5];
-    const message = this.words[row + 3];
+    const { publisher, message, bits, inboundIdentifier, token } = asked;
     const number = this.events.append({
       gate, publisher, entries, message: message === 0 ? undefined : this.#message(message),
       retained: retainedWord(bits), others: bits & GATE_TAKEN ? 'some' : 'none',
-      inboundIdentifier: this.words[row + 6],
+      inboundIdentifier, token,
     });
+    if (number === STORED_LATER) return;
     if (number === NOT_STORED) this.x.passGate(gate, this.host.now());
     else if (number === 0) this.x.refuseGate(gate, QUOTA_EXCEEDED, this.host.now());
     else if (message !== 0) this.x.setGateNumber(gate, number);
+  }
+  /** Client role: what `append` answered with STORED_LATER. Ends with `settle`. */
+  appendAgain({ gate, token }: Pick<Append, 'gate' | 'token'>): void {
+    const message = this.x.gateMessage(gate) >>> 0;
+    this.#append(gate, { publisher: 0, message, bits: 0, inboundIdentifier: 0, token });
   }
   #retained(row: number): void {
     const message = this.words[row + 2];

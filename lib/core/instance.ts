@@ -132,6 +132,7 @@ export interface CoreExports {
   commitGate(gate: number, now: number): void;
   refuseGate(gate: number, reasonCode: number, now: number): void;
   passGate(gate: number, now: number): void;
+  gateMessage(gate: number): number;
   gateEntry(gate: number): number;
   nextGateEntry(entry: number): number;
   entrySession(entry: number): number;

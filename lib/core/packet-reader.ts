@@ -74,7 +74,15 @@ class Properties {
     this.values.set(id, value);
   }
   addPair(name: string, value: string): void {
+    if (this.pairs === undefined) this.values.set(USER_PROPERTY, '');
     (this.pairs ??= []).push([name, value]);
+  }
+  /** In the order in which they first came. */
+  get identifiers(): IterableIterator<number> {
+    return this.values.keys();
+  }
+  value(id: number): unknown {
+    return id === USER_PROPERTY ? this.userProperties : this.values.get(id);
   }
   number(id: number): number | undefined {
     return this.values.get(id) as number | undefined;
@@ -126,16 +134,20 @@ function readProperties(cursor: Cursor, version: ProtocolVersion): Properties {
   return readRange(cursor, cursor.at + length);
 }
 
+const MESSAGE_PROPERTIES = new Map<number, keyof MessageProperties>([
+  [PAYLOAD_FORMAT_INDICATOR, 'payloadFormatIndicator'],
+  [MESSAGE_EXPIRY_INTERVAL, 'messageExpiryInterval'], [CONTENT_TYPE, 'contentType'],
+  [RESPONSE_TOPIC, 'responseTopic'], [CORRELATION_DATA, 'correlationData'],
+  [USER_PROPERTY, 'userProperties'],
+]);
+
 function messageProperties(properties: Properties): MessageProperties {
-  const userProperties = properties.userProperties;
-  return dropUndefined({
-    payloadFormatIndicator: properties.number(PAYLOAD_FORMAT_INDICATOR) as 0 | 1 | undefined,
-    messageExpiryInterval: properties.number(MESSAGE_EXPIRY_INTERVAL),
-    contentType: properties.text(CONTENT_TYPE),
-    responseTopic: properties.text(RESPONSE_TOPIC),
-    correlationData: properties.data(CORRELATION_DATA),
-    userProperties: userProperties.length === 0 ? undefined : userProperties,
-  });
+  const found: { -readonly [Key in keyof MessageProperties]?: unknown } = {};
+  for (const id of properties.identifiers) {
+    const key = MESSAGE_PROPERTIES.get(id);
+    if (key !== undefined) found[key] = properties.value(id);
+  }
+  return found as MessageProperties;
 }
 
 function dropUndefined<T extends object>(fields: T): T {

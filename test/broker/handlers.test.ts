@@ -37,6 +37,8 @@ function handlers() {
         properties: {},
         subscriptionIdentifiers: [],
         publisherSession: publisher,
+        packetIdentifier: 0,
+        topicAlias: 0,
         publisher: undefined,
         token,
       });

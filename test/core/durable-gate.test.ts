@@ -168,6 +168,23 @@ describe('a QoS 2 exchange that is kept', () => {
       'pubrel 9', `release 1 ${NUMBER_STEP}`, `done ${NUMBER_STEP} released`,
     ]);
   });
+
+  it('sends no PUBREL before PUBREC is stored, also when PUBREC or the receiver comes again', () => {
+    const lab = new DurableLab();
+    const receiver = lab.kept('receiver', 2);
+    const publisher = lab.client('publisher');
+    publisher.send(publisher.publish('t', 'a', { qos: 2, packetId: 1 }));
+    lab.commit(0);
+    receiver.send(build.pubrec(1), build.pubrec(1));
+    expect(receiver.words()).toEqual(['PUBLISH 1 t a']);
+    receiver.cut();
+    const again = lab.client('receiver');
+    expect(again.words()).toEqual([]);
+    lab.side.commitRelease(again.session, 1);
+    lab.side.settle();
+    lab.settle();
+    expect(again.words()).toEqual(['PUBREL 1']);
+  });
 });
 
 describe('a queue that has spilled', () => {

@@ -126,7 +126,10 @@ export class RecordingCore implements CoreControl {
     const known = this.sessions.get(session);
     return known === undefined
       ? undefined
-      : { queuedMessages: 0, queuedBytes: 0, inflight: 0, subscriptions: known.subscriptions.size };
+      : {
+        queuedMessages: 0, gatedMessages: 0, queuedBytes: 0, inflight: 0,
+        subscriptions: known.subscriptions.size,
+      };
   }
   subscribe(
     session: SessionHandle,
