@@ -8,6 +8,7 @@ import type {
   Qos, ReasonFields, SessionHandle,
 } from '../core/contract.js';
 import { ClientEmitter } from './client-emitter.js';
+import { ClientStore, storeError } from './client-store.js';
 import type { ClientEventListener, ClientEventName } from './client-emitter.js';
 import { coreOptions } from './core-options.js';
 import { NidoClientError, messageOf } from './errors.js';
@@ -53,6 +54,8 @@ export class NidoClient {
   readonly #outgoing: Outgoing;
   readonly #subscriptions: Subscriptions;
   readonly #requests: Requests;
+  readonly #store: ClientStore | undefined;
+  #storeClosed: Promise<void> | undefined;
   #waiters: Waiter[] = [];
   #ending: Promise<void> | undefined;
   #finalError: NidoClientError | undefined;
@@ -66,12 +69,16 @@ export class NidoClient {
       broken: (error) => this.#broken(error),
     });
     this.#session = this.#core.createUplinkSession(options.limits.queueMessagesMax);
+    this.#store = options.engine === undefined ? undefined : this.#makeStore();
     this.#uplink = new Uplink(this.#core, this.#session, options, this.#emitter, {
+      prepare: (connack, clientIdentifier) => this.#prepare(connack, clientIdentifier),
       accepting: (connection, connack) => this.#accepting(connection, connack),
       connected: () => this.#connected(),
       finished: (error) => this.#finished(error),
     });
-    this.#outgoing = new Outgoing(this.#core, this.#session, this.#uplink, options);
+    this.#outgoing = new Outgoing(
+      this.#core, this.#session, this.#uplink, options,
+      (error) => this.#emitter.tell('error', error));
     this.#subscriptions = new Subscriptions(
       this.#core, this.#session, this.#uplink, options, {
         core: this.#core,
@@ -85,6 +92,19 @@ export class NidoClient {
       requestTimeoutMs: options.limits.requestTimeoutMs,
       publish: (topicName, payload, how) => this.publish(topicName, payload, how),
       subscribe: (topicFilter, handler, how) => this.subscribe(topicFilter, handler, how),
+    });
+  }
+
+  #makeStore(): ClientStore {
+    return new ClientStore(this.#core, this.#session, this.options, {
+      wantsStored: (token) => this.#outgoing.wantsStored(token),
+      stored: (token) => this.#outgoing.stored(token),
+      refused: (topicName, qos) =>
+        this.#emitter.tell('dropped', { topicName, qos, reason: 'queue-full' }),
+      trouble: (error, state) => {
+        this.#emitter.tell('error', error);
+        if (state === 'failed') this.#uplink.giveUp(error);
+      },
     });
   }
 
@@ -106,7 +126,8 @@ export class NidoClient {
   }
   /** Messages that the server has not acknowledged, or that wait to be sent. */
   get queuedMessages(): number {
-    return this.#core.sessionInfo(this.#session)?.queuedMessages ?? 0;
+    const info = this.#core.sessionInfo(this.#session);
+    return info === undefined ? 0 : info.queuedMessages + info.gatedMessages;
   }
 
   /** Resolves when connected; rejects when the client has given up or ended. */
@@ -135,12 +156,23 @@ export class NidoClient {
 
   /** Begins to connect; only needed with `manualConnect`. */
   start(): void {
-    this.#uplink.start();
+    const store = this.#store;
+    this.#uplink.start(store === undefined ? undefined : async () => {
+      await store.open();
+      this.#uplink.clientIdentifier = store.clientIdentifier;
+    });
   }
 
   /**
    * Resolves when the exchange is complete (QoS 0: when it is on its way to the socket). Rejects
    * with a NidoClientError that has the server's Reason Code. Waits while offline.
+   *
+   * With `engine: { file }` a message of QoS 1 or 2 is stored before it is sent, so it survives the
+   * end of the process as soon as it is stored: `until: 'stored'` resolves then. From that moment
+   * it will be sent, by this process or a later one with the same directory, in its order; with QoS
+   * 1 at least once, with QoS 2 exactly once as long as the server keeps the session. It is gone
+   * only when it expires, or the server refuses it (an event says so). A promise that is rejected
+   * with NIDO_CLIENT_ENDED says nothing about the message: stored, it is sent by the next process.
    */
   publish(
     topicName: string, payload: Uint8Array | string, options?: PublishOptions,
@@ -209,7 +241,11 @@ export class NidoClient {
   }
 
   async #end(deadlineMs: number): Promise<void> {
-    if (this.status === 'closed') return;
+    if (this.status !== 'closed') await this.#leave(deadlineMs);
+    await this.#storeClosed;
+  }
+
+  async #leave(deadlineMs: number): Promise<void> {
     const error = ended();
     this.#subscriptions.refuseNew(error);
     if (deadlineMs > 0 && this.status !== 'idle') {
@@ -229,6 +265,14 @@ export class NidoClient {
 
   // --- what the parts tell ----------------------------------------------------------------------
 
+  #prepare(
+    connack: ConnackFields, clientIdentifier: string,
+  ): NidoClientError | Promise<void> | undefined {
+    if (this.#store === undefined) return undefined;
+    if (!connack.sessionPresent) this.#core.restartSession(this.#session);
+    return this.#store.prepare(connack, clientIdentifier);
+  }
+
   #accepting(connection: ConnectionHandle, connack: ConnackFields): void {
     if (!connack.sessionPresent) this.#core.restartSession(this.#session); // 5.0 [MQTT-3.2.2-5]
     this.#subscriptions.accepting(connection, connack);
@@ -246,6 +290,8 @@ export class NidoClient {
     this.#outgoing.abandon(why);
     this.#subscriptions.abandon(why);
     this.#core.endSession(this.#session);
+    this.#storeClosed = this.#store?.close(this.options.limits.endDeadlineMs)
+      .catch((cause: unknown) => this.#emitter.tell('error', storeError(cause)));
   }
 
   #broken(cause: unknown): void {
@@ -276,8 +322,11 @@ export class NidoClient {
       deliver: (session: SessionHandle, delivery: Delivery) =>
         this.#subscriptions.deliver(session, delivery),
       published: (token: number, reasonCode: number) => this.#outgoing.published(token, reasonCode),
-      dropped: (_: SessionHandle, topicName: string, qos: Qos, reason: DropReason) =>
-        this.#emitter.tell('dropped', { topicName, qos, reason }),
+      dropped: (_: SessionHandle, topicName: string, qos: Qos, reason: DropReason) => {
+        // What is stored goes on in the next process.
+        if (this.#store !== undefined && qos > 0 && reason === 'session-ended') return;
+        this.#emitter.tell('dropped', { topicName, qos, reason });
+      },
       pingresp: () => {},
       // Told to servers only.
       connect: () => {},

@@ -19,6 +19,10 @@ export interface IncomingMessage {
   /** Sent because of a new subscription, not because somebody published just now. */
   readonly retain: boolean;
   readonly dup: boolean;
+  /** As the server numbered the packet; 0 with QoS 0. */
+  readonly packetIdentifier: number;
+  /** With which the server sent it; 0 = none. */
+  readonly topicAlias: number;
   readonly properties: MessageProperties;
   readonly subscriptionIdentifiers: readonly number[];
 }

@@ -89,5 +89,5 @@ export const OWN_OPTIONS: readonly string[] = [
   'createSocket', 'family', 'localAddress', 'serverReference', 'enhancedAuthentication',
   'reconnectPeriodMax', 'memoryBytes', 'packetBytesMax', 'queueMessagesMax', 'queueBytesMax',
   'queueOverflow', 'inflightMax', 'handlerConcurrency', 'handlerTimeoutMs', 'requestTimeoutMs',
-  'endDeadlineMs', 'logger',
+  'endDeadlineMs', 'engine', 'logger',
 ];

@@ -65,6 +65,17 @@ export interface EnhancedAuthentication {
 }
 export type AuthenticationData = Uint8Array | undefined;
 
+export type ClientEngineOption = 'memory' | { readonly file: ClientFileEngine };
+
+export interface ClientFileEngine {
+  /** A directory, made when it does not exist. */
+  readonly path: string;
+  /** `disk` (default) survives power loss, `os` survives kill -9. */
+  readonly durability?: 'disk' | 'os';
+  /** A store that has lost something: `refuse` (default) it, or `report` and go on. */
+  readonly onLoss?: 'refuse' | 'report';
+}
+
 export interface ClientOptions extends Pick<TlsConnectOptions,
   'ca' | 'cert' | 'key' | 'pfx' | 'passphrase' | 'ciphers' | 'minVersion' | 'maxVersion' | 'crl'
   | 'caFile' | 'certFile' | 'keyFile' | 'pfxFile' | 'servername' | 'ALPNProtocols'
@@ -132,6 +143,15 @@ export interface ClientOptions extends Pick<TlsConnectOptions,
   /** Whether QoS 0 waits in the queue while offline. Default true. */
   readonly queueQoSZero?: boolean;
   /**
+   * Where messages on their way wait. `memory` (default): they survive lost connections, not the
+   * end of the process. `file`: publishes of QoS 1 and 2 and the exchanges of QoS 2 are stored in
+   * this directory (by the package classic-level, loaded only then) before they count, and go on
+   * after a crash: in their order, QoS 2 exactly once while the server keeps the session. So
+   * `clean` is false by default then. Without a `clientId` the stored one is taken. One client per
+   * directory. QoS 0 is not stored.
+   */
+  readonly engine?: ClientEngineOption;
+  /**
    * QoS 1 and 2 messages that are sent and not acknowledged, at most. With MQTT 5 the server's
    * Receive Maximum counts when it is less. Default: 65,535 with MQTT 5; 20 with MQTT 3.x, where a
    * server cannot say what it takes, and may lose what exceeds it without a word.
@@ -149,6 +169,12 @@ export interface PublishOptions {
   readonly qos?: Qos;
   readonly retain?: boolean;
   readonly properties?: PublishProperties;
+  /**
+   * What the promise waits for. `acknowledged` (default): the end of the exchange with the server.
+   * `stored`: the message is in the store (`engine: { file }`, QoS 1 and 2) and will be sent, in
+   * this process or a later one; what the server says to it later is an event when it refuses.
+   */
+  readonly until?: 'acknowledged' | 'stored';
 }
 
 export interface PublishResult {
@@ -181,7 +207,11 @@ export interface SubscribeOptions {
   readonly rap?: boolean;
   /** Retain Handling (MQTT 5): 0 now, 1 if the subscription is new, 2 never. */
   readonly rh?: 0 | 1 | 2;
-  readonly properties?: { readonly userProperties?: UserPropertiesInput };
+  readonly properties?: {
+    readonly userProperties?: UserPropertiesInput;
+    /** 1 to 268,435,455. Default: one for each filter, with which the client tells copies apart. */
+    readonly subscriptionIdentifier?: number;
+  };
   /** Messages at work at the same time. Default `handlerConcurrency`. */
   readonly concurrency?: number;
   /**

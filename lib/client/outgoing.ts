@@ -16,6 +16,8 @@ import type { Uplink } from './uplink.js';
 
 interface Waiting {
   readonly topicName: string;
+  readonly until: PublishOptions['until'];
+  isStored: boolean;
   readonly resolve: (result: PublishResult) => void;
   readonly reject: (error: NidoClientError) => void;
 }
@@ -42,6 +44,8 @@ export class Outgoing {
     private readonly session: SessionHandle,
     private readonly uplink: Uplink,
     private readonly options: ResolvedOptions,
+    /** Told of a message whose promise was kept when it was stored, and that ends badly. */
+    private readonly lost: (error: NidoClientError) => void,
   ) {}
 
   /** Messages whose promise is still open. */
@@ -62,7 +66,8 @@ export class Outgoing {
       return Promise.reject(this.#error(topicName, reason));
     }
     return new Promise((resolve, reject) => {
-      const token = this.#token({ topicName, resolve, reject });
+      const { until } = options;
+      const token = this.#token({ topicName, until, isStored: false, resolve, reject });
       const reason = this.#give(topicName, payload, options, properties, token);
       if (reason !== SUCCESS) this.published(token, reason);
     });
@@ -85,8 +90,26 @@ export class Outgoing {
     this.#free.push(token);
     this.#open -= 1;
     if (reasonCode < FAILURE) waiting.resolve({ reasonCode });
-    else waiting.reject(this.#error(waiting.topicName, reasonCode));
+    else this.#fail(waiting, this.#error(waiting.topicName, reasonCode));
     if (this.#open === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve();
+  }
+
+  /** Its promise is kept already when it was about the store: then an event says so. */
+  #fail(waiting: Waiting, error: NidoClientError): void {
+    if (waiting.isStored) this.lost(error);
+    waiting.reject(error);
+  }
+
+  /** Whether `stored` keeps the promise of this message. */
+  wantsStored(token: number): boolean {
+    return this.#waiting[token - 1]?.until === 'stored';
+  }
+  /** The message is in the store; its exchange is still to come. */
+  stored(token: number): void {
+    const waiting = this.#waiting[token - 1];
+    if (waiting === undefined) return;
+    waiting.isStored = true;
+    waiting.resolve({ reasonCode: SUCCESS });
   }
 
   /** Resolves when every message has been answered. */
@@ -128,6 +151,10 @@ export class Outgoing {
     if (wrongProperty !== undefined) {
       return new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID',
         `publish ${topicName}: ${wrongProperty}`);
+    }
+    if (options.until === 'stored' && (qos === 0 || this.options.engine === undefined)) {
+      return new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID', `publish ${topicName}: `
+        + 'until: \'stored\' needs QoS 1 or 2 and the option engine: { file: { path } }');
     }
     const { server } = this.uplink;
     if (qos > server.maximumQos) return this.#error(topicName, QOS_NOT_SUPPORTED);
@@ -179,7 +206,8 @@ export class Outgoing {
     }
     const info = this.core.sessionInfo(this.session);
     const full = reasonCode === QUOTA_EXCEEDED && info !== undefined
-      && (info.queuedMessages >= queueMessagesMax || this.uplink.connection === 0
+      && (info.queuedMessages + info.gatedMessages >= queueMessagesMax
+        || this.uplink.connection === 0
         || info.queuedBytes * 2 > queueBytesMax);
     return full
       ? ['NIDO_CLIENT_QUEUE_FULL', `the queue is full (queueMessagesMax ${queueMessagesMax}, `

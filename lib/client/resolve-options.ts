@@ -7,7 +7,10 @@ import { NidoClientError } from './errors.js';
 import {
   messageProperties, pairsProblem, propertiesProblem, userPairs,
 } from './message-properties.js';
-import type { ClientOptions, ClientProtocol, ServerAddress, WillOptions } from './options.js';
+import { engineOf } from './engine-option.js';
+import type {
+  ClientFileEngine, ClientOptions, ClientProtocol, ServerAddress, WillOptions,
+} from './options.js';
 import { OPTIONS_TABLE, OWN_OPTIONS } from './options-table.js';
 import { checkProtocol, makeTarget, parseUrl } from './server-target.js';
 import type { ServerTarget } from './server-target.js';
@@ -26,9 +29,14 @@ interface ForeignOptions {
 type GivenOptions = ClientOptions & ForeignOptions;
 
 /** Numbers are complete; what has no default stays undefined. */
-export interface ResolvedOptions extends Omit<ClientOptions, 'will' | 'password' | 'logger'> {
+export interface ResolvedOptions
+  extends Omit<ClientOptions, 'will' | 'password' | 'logger' | 'engine'> {
+  /** Undefined = in memory. */
+  readonly engine?: { readonly file: ClientFileEngine };
   readonly targets: readonly ServerTarget[];
   readonly clientIdentifier: string;
+  /** Nobody asked for an identifier. */
+  readonly clientIdentifierIsDefault: boolean;
   readonly protocolVersion: ProtocolVersion;
   /** Nobody asked for a version: an older one will do. */
   readonly versionIsDefault: boolean;
@@ -77,11 +85,15 @@ export function resolveOptions(
   checkVersion(protocolVersion, given.protocolId);
   const password = options.password ?? url.password ?? authPassword;
   const properties = options.properties ?? {};
-  const cleanStart = options.clean ?? true;
+  const engine = engineOf(options.engine);
+  const cleanStart = options.clean ?? engine === undefined;
+  const clientId = options.clientId ?? url.clientId;
   const resolved: ResolvedOptions = {
     ...options,
     targets: targetsOf(options, given, url),
-    clientIdentifier: options.clientId ?? url.clientId ?? randomClientIdentifier(),
+    clientIdentifier: clientId ?? randomClientIdentifier(),
+    clientIdentifierIsDefault: clientId === undefined,
+    engine,
     protocolVersion,
     versionIsDefault: options.protocolVersion === undefined,
     cleanStart,

@@ -292,7 +292,8 @@ export class Subscriptions {
   #entryFor(topicFilter: string, parsed: ParsedFilter, options: SubscribeOptions): FilterEntry {
     let entry = this.#entries.get(topicFilter);
     if (entry === undefined) {
-      const identifier = identifierFor(topicFilter, (id) => this.#identifiers.has(id));
+      const identifier = options.properties?.subscriptionIdentifier
+        ?? identifierFor(topicFilter, (id) => this.#identifiers.has(id));
       entry = newEntry(topicFilter, parsed, identifier, options);
       this.#entries.set(topicFilter, entry);
       this.#identifiers.set(identifier, entry);
@@ -434,6 +435,7 @@ function newEntry(
 }
 
 const TIMER_MS_MAX = 0x7fff_ffff;
+const SUBSCRIPTION_IDENTIFIER_MAX = 268_435_455;
 
 function checkOptions(
   topicFilter: string, parsed: ParsedFilter, handler: MessageHandler, options: SubscribeOptions,
@@ -448,6 +450,8 @@ function checkOptions(
   }
   checkNumber('qos', options.qos, 0, 2);
   checkNumber('rh', options.rh, 0, 2);
+  checkNumber('properties.subscriptionIdentifier',
+    options.properties?.subscriptionIdentifier, 1, SUBSCRIPTION_IDENTIFIER_MAX);
   checkNumber('concurrency', options.concurrency, 1, 65_535);
   checkNumber('handlerTimeoutMs', options.handlerTimeoutMs, 0, TIMER_MS_MAX);
   checkNumber('retries.attempts', options.retries?.attempts, 0, 1_000_000);

@@ -29,6 +29,13 @@ export type ClientStatus =
   | 'idle' | 'connecting' | 'connected' | 'reconnecting' | 'ending' | 'closed';
 
 export interface UplinkOwner {
+  /**
+   * A CONNACK that accepts: what is wrong with it, or a promise when something must be done before
+   * the connection is used.
+   */
+  prepare(
+    connack: ConnackFields, clientIdentifier: string,
+  ): NidoClientError | Promise<void> | undefined;
   /** CONNACK has come; nothing of the session has been sent yet. */
   accepting(connection: ConnectionHandle, connack: ConnackFields): void;
   /** The connection is in use. */
@@ -62,6 +69,8 @@ export class Uplink {
   #attempt = 0;
   #cleanStart: boolean;
   #everConnected = false;
+  /** Why the client gives up while it is connected. */
+  #finalError: NidoClientError | undefined;
   #closed: (() => void)[] = [];
 
   constructor(
@@ -85,10 +94,26 @@ export class Uplink {
     return this.#targets.current.name;
   }
 
-  start(): void {
+  /** `before` is done first; when it fails the client has given up. */
+  start(before?: () => Promise<void>): void {
     if (this.status !== 'idle') return;
     this.status = 'connecting';
-    void this.#connect();
+    if (before === undefined) void this.#connect();
+    else void this.#startAfter(before());
+  }
+  async #startAfter(ready: Promise<void>): Promise<void> {
+    try {
+      await ready;
+    } catch (error) {
+      if (this.#isLeaving) return;
+      this.emitter.tell('error', error as NidoClientError);
+      this.#finish(error as NidoClientError);
+      return;
+    }
+    if (!this.#isLeaving) void this.#connect();
+  }
+  get #isLeaving(): boolean {
+    return this.status === 'ending' || this.status === 'closed';
   }
 
   /** Ends the connection and whatever was planned; resolves when nothing is left. */
@@ -103,7 +128,14 @@ export class Uplink {
       else this.core.destroy(this.#opened);
       await gone;
     }
-    this.#finish();
+    this.#finish(this.#finalError);
+  }
+
+  /** The client cannot go on: nothing more is sent or acknowledged. */
+  giveUp(error: NidoClientError): void {
+    if (this.#isLeaving) return;
+    this.#finalError = error;
+    void this.stop();
   }
 
   reauthenticate(): Promise<void> {
@@ -185,8 +217,22 @@ export class Uplink {
       ? connack.reasonCode : reasonOfReturnCode(connack.reasonCode);
     const error = reasonCode === SUCCESS
       ? this.#objection(connack) : this.#refusal(reasonCode, connack);
-    if (error === undefined) this.#accept(connection, connack);
+    if (error === undefined) this.#prepare(connection, connack);
     else this.#give(connection, error);
+  }
+
+  #prepare(connection: ConnectionHandle, connack: ConnackFields): void {
+    const identifier = connack.assignedClientIdentifier ?? this.clientIdentifier;
+    const prepared = this.owner.prepare(connack, identifier);
+    if (prepared === undefined) {
+      this.#accept(connection, connack);
+    } else if (prepared instanceof NidoClientError) {
+      this.#give(connection, prepared);
+    } else {
+      void prepared.then(() => {
+        if (connection === this.#opened) this.#accept(connection, connack);
+      });
+    }
   }
 
   #refusal(reasonCode: number, connack: ConnackFields): NidoClientError {
@@ -306,7 +352,7 @@ export class Uplink {
     const other = this.#tryOtherVersion(error);
     if (!other) this.emitter.tell('error', error);
     this.emitter.tell('close', error);
-    if (this.status === 'ending' || this.status === 'closed') return;
+    if (this.#isLeaving) return;
     if (!other && this.#isFinal(error)) {
       this.#finish(error);
       return;
@@ -342,6 +388,7 @@ export class Uplink {
   #isFinal(error: NidoClientError): boolean {
     const { options } = this;
     if (options.limits.reconnectPeriod === 0) return true;
+    if (error.code === 'NIDO_CLIENT_SESSION_UNKNOWN') return true;
     if (error.reasonCode === SESSION_TAKEN_OVER) return true; // coming back would start a fight
     if (options.reconnectOnConnackError === true) return false;
     return error.code === 'NIDO_CLIENT_AUTHENTICATION' || error.code === 'NIDO_CLIENT_REFUSED'

@@ -19,8 +19,8 @@ export class Child {
   private readonly process: ChildProcess;
   private waiting: (() => void)[] = [];
 
-  constructor(words: readonly string[], folder = process.cwd()) {
-    this.process = spawn(process.execPath, words, {
+  constructor(words: readonly string[], folder = process.cwd(), command = process.execPath) {
+    this.process = spawn(command, words, {
       cwd: folder, stdio: ['ignore', 'pipe', 'pipe'],
     });
     for (const stream of [this.process.stdout!, this.process.stderr!]) {
@@ -66,7 +66,13 @@ export class Child {
 const children = new Set<Child>();
 
 export function startChild(words: readonly string[], folder?: string): Child {
-  const child = new Child(words, folder);
+  return watched(new Child(words, folder));
+}
+/** Some other program. */
+export function startCommand(command: string, words: readonly string[]): Child {
+  return watched(new Child(words, undefined, command));
+}
+function watched(child: Child): Child {
   children.add(child);
   void child.ended.then(() => children.delete(child));
   return child;

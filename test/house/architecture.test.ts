@@ -31,7 +31,7 @@ const PLAN: Plan = {
   engine: { core: 'all', broker: [LOGGER] },
   broker: { core: 'all', engine: 'all', listener: 'all' },
   guard: { core: 'all', broker: [HOOKS, LOGGER], listener: [TRANSPORT] },
-  client: { core: 'all', listener: 'all', broker: [LOGGER] },
+  client: { core: 'all', listener: 'all', engine: 'all', broker: [LOGGER] },
   nest: DOOR,
   testing: DOOR,
   cli: DOOR,

@@ -1,5 +1,8 @@
 /** When handlers may run: not before the application is bootstrapped, not after it is destroyed. */
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { Controller, Injectable, Module } from '@nestjs/common';
 import type {
@@ -7,6 +10,7 @@ import type {
 } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { EventPattern, Payload } from '@nestjs/microservices';
+import type { NidoClient as MqttClient } from '../../lib/client/index.js';
 import { Broker, NidoModule, NidoStrategy } from '../../lib/nest/index.js';
 import type { NidoOptions } from '../../lib/nest/index.js';
 import {
@@ -191,6 +195,28 @@ describe('a bare strategy', () => {
     await until('the subscription', () => again.stats().subscriptions > 0);
     await again.publish('t', '1', { qos: 1 });
     await until('the handler', () => order.length === 1);
+  });
+
+  it('has a store when it is told to, and is the same client with it later', async () => {
+    const broker = await openBroker();
+    const path = mkdtempSync(join(tmpdir(), 'nidomq-nest-store-'));
+    onClose(() => Promise.resolve(rmSync(path, { recursive: true, force: true })));
+    const identifiers: string[] = [];
+    for (let start = 0; start < 2; start += 1) {
+      const strategy = new NidoStrategy({
+        join: { url: urlOf(broker), engine: { file: { path, durability: 'os' } } },
+      });
+      @Module({})
+      class Empty {}
+      const app = await NestFactory.createMicroservice(Empty, { strategy, logger: new LogBook() });
+      onClose(() => app.close());
+      await app.listen();
+      const client = strategy.unwrap<MqttClient>();
+      await client.publish('t', 'x', { qos: 2, until: 'stored' });
+      identifiers.push(client.clientIdentifier);
+      await app.close();
+    }
+    expect(identifiers[1]).toBe(identifiers[0]);
   });
 
   it('does not listen twice on a port that is taken, and says so', async () => {
