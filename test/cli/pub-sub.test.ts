@@ -84,8 +84,8 @@ describe('messages from pub to sub', () => {
         await nidomq(['pub', '-L', `mqtt://127.0.0.1:${port}/from/url`, '-q', '1', '-n']);
       },
     });
-    expect(out.toString()).toBe('from/lines one\nfrom/lines \nfrom/lines two\nfrom/lines last\n'
-      + 'from/file from a file\nfrom/words -5\nfrom/words -5\nfrom/words -5\nfrom/url \n');
+    expect(out.toString()).toBe('from/lines one\nfrom/lines (null)\nfrom/lines two\nfrom/lines last\n'
+      + 'from/file from a file\nfrom/words -5\nfrom/words -5\nfrom/words -5\nfrom/url (null)\n');
   });
 
   it('keep their order by the ten thousand with -l, at every QoS', async () => {
@@ -215,6 +215,13 @@ describe('exit codes', () => {
     }
   });
 
+  it.each(['--capath', '--proxy', '--tls-engine', '--keyform', '-o'])(
+    'says what to do instead of mosquitto\'s %s', async (flag) => {
+      const { status, err } = await nidomq(['sub', '-t', 'a', flag, 'x']);
+      expect(status).toBe(2);
+      expect(err).toContain(`${flag} of mosquitto is not there: `);
+    });
+
   it('carry the code with which the server refused: as CONNACK of the version has it', async () => {
     const { port } = await stage.ours({ allowAnonymous: false });
     const words = ['pub', '-p', `${port}`, '-t', 'a', '-m', 'b'];
@@ -232,29 +239,70 @@ describe('exit codes', () => {
   });
 });
 
-const withTools = hasMosquitto && existsSync('/usr/bin/mosquitto_pub') ? it : it.skip;
+const HAS_TOOLS = hasMosquitto && existsSync('/usr/bin/mosquitto_pub');
+const withTools = HAS_TOOLS ? it : it.skip;
 
 describe('with the tools of mosquitto (skipped where they are not installed)', () => {
-  const FORMAT = '%t|%q|%r|%l|%C|%E|%F|%P|%R|%x|%X|%8t|%-8t|%.3t|%06l|\\t\\e[0m|@Y|%p';
   const sent = ['-V', '5', '-q', '1', '-t', 'both/a', '-D', 'publish', 'content-type', 'text',
     '-D', 'publish', 'user-property', 'k', 'v', '-D', 'publish', 'response-topic', 'r',
     '-D', 'publish', 'payload-format-indicator', '1', '-m', 'é "x"'];
 
-  for (const version of ['311', '5']) {
-    withTools(`sub prints what mosquitto_sub prints, -V ${version}`, async () => {
+  const WIDTHS = '[%A|%5A|%05A][%C|%20C|%-20C|%.3C|%20.3C][%D][%E|%6E|%06E|%-6E][%F|%3F|%03F]'
+    + '[%l|%5l|%05l|%-5l][%m|%5m|%05m][%p|%10p|%-10p|%020p|%3p|%03p][%P][%q][%R|%5R|%-9R|%.1R][%r]'
+    + '[%S|%5S|%05S][%t|%30t|%-30t|%.4t|%.3t|%030t|%3.2t|%.0t]'
+    + '[%x|%4x|%7x|%20x|%-20x|%020x|%.2x][%X|%2X|%07X][%%@@\\\\\\n\\t\\e]@Y';
+  const JSON_PAYLOAD = '{"z":1e21, "1":0.1,"1":123456789012345678,"e":{ },"l":[],"y":1e5,"q":1e15,'
+    + '"n":[[1],{"a":[{"b":true}]}],"x":-0.00001234,"s":0.30000000000000004,"u":"\\u00e9\\/\\n"}';
+  const SENT: readonly (readonly [words: readonly string[], input?: Buffer | string])[] = [
+    [sent],
+    [['-V', '5', '-q', '2', '-t', 'both/ü', '-D', 'publish', 'correlation-data', 'c0rr', '-D',
+      'publish', 'user-property', 'k', '1', '-D', 'publish', 'user-property', 'k', '2', '-n']],
+    [['-V', '5', '-t', 'both/binary', '-s'], BINARY],
+    [['-V', '5', '-t', 'both/control', '-m', 'a\tb\nc\x01\x7f"\\/ \u{1f600}']],
+    [['-q', '1', '-t', 'both/json', '-m', JSON_PAYLOAD]],
+    [['-q', '1', '-t', 'both/number', '-m', '12.50']],
+    [['-q', '1', '-t', 'both/list', '-m', ' [1, "x" ]  ']],
+  ];
+  /** The time has milliseconds here and microseconds there. */
+  const timeless = (out: Buffer): string =>
+    out.toString('latin1').replaceAll(/"tst":(\s*)"[^"]+"/g, '"tst":$1""');
+
+  withTools.each([
+    ['-v'], ['-N', '-v'], [], ['-F', WIDTHS], ['-F', '%j'], ['-F', '%J'], ['-F', '%j', '--pretty'],
+    ['-F', '%J', '--pretty'], ['-V', 'mqttv311', '-F', WIDTHS],
+    ['-F', '[%S|%5S]', '-D', 'subscribe', 'subscription-identifier', '42'],
+  ].map((words) => [words]))('sub prints what mosquitto_sub prints, byte for byte: %j',
+    async (how) => {
       const { broker, port } = await stage.ours();
       const at = ['-p', `${port}`];
-      const words = [...at, '-V', version === '311' ? 'mqttv311' : 'mqttv5', '-t', 'both/#',
-        '-q', '2', '-C', '1', '-F', FORMAT];
+      const version = how.includes('-V') ? [] : ['-V', 'mqttv5'];
+      const words = [...at, ...version, '-t', 'both/#', '-q', '2', '-C', `${SENT.length}`, ...how];
+      const publish = async (): Promise<void> => {
+        await until(() => broker.stats().subscriptions === 2, 'both', 90_000);
+        for (const [message, input] of SENT) await run('mosquitto_pub', [...at, ...message], input);
+      };
       const [theirs, ours] = await Promise.all([
-        run('mosquitto_sub', words), nidomq(['sub', ...words]),
-        until(() => broker.stats().subscriptions === 2, 'both', 90_000)
-          .then(() => run('mosquitto_pub', [...at, ...sent])),
+        run('mosquitto_sub', words), nidomq(['sub', ...words]), publish(),
       ]);
-      expect(ours.out.toString()).toBe(theirs.out.toString());
+      expect(timeless(ours.out)).toBe(timeless(theirs.out));
+      expect(ours.err).toBe(theirs.err);
       expect([ours.status, theirs.status]).toEqual([0, 0]);
     });
-  }
+
+  withTools('pub has a pre-shared key where mosquitto_pub has one', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'nidomq-psk-'));
+    stage.onStop(() => rmSync(folder, { recursive: true, force: true }));
+    const file = join(folder, 'keys');
+    writeFileSync(file, 'device:0123456789abcdef\n');
+    const { port } = await stage.mosquitto(['psk_hint nidomq', `psk_file ${file}`]);
+    const words = ['-p', `${port}`, '-q', '1', '-t', 'a', '-m', 'b', '--psk-identity', 'device'];
+    for (const [key, status] of [['0123456789abcdef', 0], ['fedcba9876543210', 1]] as const) {
+      const [theirs, ours] = await Promise.all([
+        run('mosquitto_pub', [...words, '--psk', key]), nidomq(['pub', ...words, '--psk', key]),
+      ]);
+      expect([ours.status, theirs.status]).toEqual([status, status]);
+    }
+  });
 
   withTools('pub sends what mosquitto_pub sends, to mosquitto', async () => {
     const { port } = await stage.mosquitto();

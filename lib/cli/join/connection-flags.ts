@@ -23,7 +23,7 @@ export const CONNECTION_FLAGS: readonly Flag[] = [
   flag(['-k', '--keepalive'], ['seconds'], 'Keep Alive (default: 60)'),
   flag(['-c', '--disable-clean-session'], [], 'take the session up again, and leave it there'),
   flag(['-x', '--session-expiry-interval'], ['seconds'], 'how long it stays; -1: for ever'),
-  flag(['-M'], ['messages'], 'QoS 1 and 2 messages under way'),
+  flag(['-M', '--max-inflight'], ['messages'], 'QoS 1 and 2 messages under way'),
   flag(['--nodelay'], [], 'accepted; small packets never wait'),
   flag(['-d', '--debug'], [], 'tell what happens, on stderr'),
   flag(['--quiet'], [], 'no error messages'),
@@ -50,7 +50,19 @@ export const TLS_FLAGS: readonly Flag[] = [
   flag(['--tls-version'], ['version'], 'tlsv1.2 or tlsv1.3: nothing older'),
   flag(['--tls-alpn'], ['protocol'], 'name for ALPN'),
   flag(['--insecure'], [], 'do not check the name in the server\'s certificate'),
+  flag(['--psk'], ['hex'], 'pre-shared key instead of certificates; turns TLS (1.2) on'),
+  flag(['--psk-identity'], ['identity'], 'whose key that is'),
 ];
+
+/** Flags of mosquitto_pub and mosquitto_sub that are not here, and what to do instead. */
+export const FOREIGN_FLAGS: ReadonlyMap<string, string> = new Map([
+  ['--capath', 'give one file with all of them: cat directory/*.pem > ca.pem, --cafile ca.pem'],
+  ['--keyform', 'keys come from files in PEM (--key)'],
+  ['--tls-engine', 'keys come from files in PEM (--key)'],
+  ['--tls-engine-kpass-sha1', 'keys come from files in PEM (--key)'],
+  ['--proxy', 'open a tunnel through the proxy (ssh -L), and connect to that'],
+  ['-o', 'flags are said on the command line'],
+]);
 
 function flag(names: readonly string[], values: readonly string[], help: string): Flag {
   return { names, values, help };
@@ -136,7 +148,8 @@ function where(said: FlagValues, url: UrlParts): ClientOptions {
   said.oneOf(['-L', '-p']);
   const unix = said.text('--unix');
   if (unix !== undefined) return { protocol: 'unix', path: unix };
-  const usesTls = said.has('--cafile') || said.has('--tls-use-os-certs') || said.has('--cert');
+  const usesTls = ['--cafile', '--tls-use-os-certs', '--cert', '--psk']
+    .some((name) => said.has(name));
   const path = said.text('--ws');
   const plain = path === undefined ? 'mqtt' : 'ws';
   const secure = path === undefined ? 'mqtts' : 'wss';
@@ -187,7 +200,23 @@ function tls(said: FlagValues): ClientOptions {
     minVersion,
     ALPNProtocols: alpn === undefined ? undefined : [alpn],
     checkServerIdentity: said.has('--insecure') ? () => undefined : undefined,
+    psk: preSharedKey(said),
   };
+}
+
+function preSharedKey(said: FlagValues): ClientOptions['psk'] {
+  said.oneOf(['--psk', '--cafile']);
+  said.oneOf(['--psk', '--cert']);
+  const key = said.text('--psk');
+  const identity = said.text('--psk-identity');
+  if (key === undefined && identity === undefined) return undefined;
+  if (key === undefined || identity === undefined) {
+    throw invalid('--psk and --psk-identity belong together');
+  }
+  if (!/^([\da-f]{2})+$/i.test(key)) {
+    throw invalid('--psk: must be hexadecimal digits, two for each byte');
+  }
+  return { identity, key: Buffer.from(key, 'hex') };
 }
 
 export function fileOf(said: FlagValues, name: string): Buffer | undefined {

@@ -65,7 +65,10 @@ export function invalid(message: string): CliError {
   return new CliError('NIDO_CLI_FLAG_INVALID', message);
 }
 
-export function parseFlags(words: readonly string[], flags: readonly Flag[]): FlagValues {
+/** `foreign`: flags that other tools have, and what to do instead. */
+export function parseFlags(
+  words: readonly string[], flags: readonly Flag[], foreign: ReadonlyMap<string, string> = NONE,
+): FlagValues {
   const byName = new Map(flags.flatMap((flag) => flag.names.map((name) => [name, flag] as const)));
   const said = new FlagValues();
   for (let at = 0; at < words.length; at += 1) {
@@ -73,7 +76,11 @@ export function parseFlags(words: readonly string[], flags: readonly Flag[]): Fl
     const equals = word.startsWith('--') ? word.indexOf('=') : -1;
     const name = equals < 0 ? word : word.slice(0, equals);
     const flag = byName.get(name);
-    if (flag === undefined) throw invalid(`${word}: there is no such flag; see --help`);
+    if (flag === undefined) {
+      const instead = foreign.get(name);
+      throw invalid(instead === undefined ? `${word}: there is no such flag; see --help`
+        : `${name} of mosquitto is not there: ${instead}`);
+    }
     const [first] = flag.names;
     if (said.has(first) && flag.isList === undefined && flag.values.length > 0) {
       throw invalid(`${name} was given twice`);
@@ -92,6 +99,7 @@ export function parseFlags(words: readonly string[], flags: readonly Flag[]): Fl
   return said;
 }
 
+const NONE: ReadonlyMap<string, string> = new Map();
 const COLUMN = 34;
 
 export function helpOf(usage: string, about: string, groups: readonly (readonly Flag[])[]): string {

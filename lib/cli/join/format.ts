@@ -6,6 +6,8 @@ import { jsonOf } from './message-json.js';
 
 export interface FormatOptions {
   readonly pretty?: boolean;
+  /** `own`: they are the client's, and nobody asked for them. */
+  readonly subscriptionIdentifiers: 'own' | 'asked';
   /** Told of a message that cannot be printed as it was asked. */
   readonly complain: (message: string) => void;
 }
@@ -17,6 +19,10 @@ interface Width {
   readonly side: 'left' | 'right';
 }
 
+interface Padding extends Pick<Width, 'min' | 'side'> {
+  readonly fill: '0' | ' ';
+}
+
 type Piece = (message: IncomingMessage, when: Date, options: FormatOptions) => string | Buffer;
 
 const ESCAPES = new Map([
@@ -25,22 +31,28 @@ const ESCAPES = new Map([
 ]);
 const NO_WIDTH: Width = { min: 0, max: Infinity, fill: 'blank', side: 'right' };
 
-/** Parameters that may have a field width. */
-const FIELDS = new Map<string, (message: IncomingMessage) => string | Buffer>([
-  ['A', () => ''], // a Topic Alias is gone when a message arrives here
+/** Parameters that may have a field width; undefined = nothing is printed, whatever the width. */
+const FIELDS = new Map<
+  string, (message: IncomingMessage, options: FormatOptions) => string | undefined
+>([
+  ['A', ({ topicAlias }) => optional(topicAlias || undefined)],
   ['C', ({ properties }) => properties.contentType ?? ''],
   ['E', ({ properties }) => optional(properties.messageExpiryInterval)],
   ['F', ({ properties }) => optional(properties.payloadFormatIndicator)],
   ['l', ({ payload }) => `${payload.length}`],
-  ['p', ({ payload }) => payload],
-  ['R', ({ properties }) => properties.responseTopic ?? ''],
-  ['m', () => ''], // nor is the Packet Identifier, and the Subscription Identifiers are ours
-  ['S', () => ''],
+  ['m', ({ packetIdentifier }) => `${packetIdentifier}`],
+  ['R', ({ properties }) => properties.responseTopic],
+  ['S', ({ subscriptionIdentifiers: [first] }, options) =>
+    (options.subscriptionIdentifiers === 'own' ? '' : optional(first))],
   ['t', ({ topicName }) => topicName],
-  ['x', ({ payload }) => payload.toString('hex')],
-  ['X', ({ payload }) => payload.toString('hex').toUpperCase()],
 ]);
-const NUMBERS = new Set(['A', 'E', 'F', 'l', 'S', 'x', 'X']);
+const NUMBERS = new Set(['A', 'E', 'F', 'l', 'm', 'S']);
+const PAYLOADS = new Map<string, (payload: Buffer) => Buffer>([
+  ['p', (payload) => payload],
+  ['x', (payload) => Buffer.from(payload.toString('hex'))],
+  ['X', (payload) => Buffer.from(payload.toString('hex').toUpperCase())],
+]);
+const HEX_DIGITS = 2;
 
 /** Parameters without one. */
 const OTHERS = new Map<string, Piece>([
@@ -70,15 +82,28 @@ function nanoseconds(when: Date): string {
   return `${when.getMilliseconds()}`.padStart(3, '0').padEnd(9, '0');
 }
 
-function fitted(value: string | Buffer, width: Width, name: string): string | Buffer {
-  const cut = value.length > width.max ? value.slice(0, width.max) : value;
-  const missing = width.min - cut.length;
-  if (missing <= 0) return cut;
-  const fill = width.fill === 'zero' && width.side === 'right' && NUMBERS.has(name) ? '0' : ' ';
-  const padding = fill.repeat(missing);
-  if (typeof cut === 'string') return width.side === 'left' ? cut + padding : padding + cut;
-  const bytes = Buffer.from(padding);
-  return Buffer.concat(width.side === 'left' ? [cut, bytes] : [bytes, cut]);
+/** Widths count bytes. */
+function fitted(text: string, width: Width, name: string): Buffer {
+  const value = Buffer.from(text);
+  const fill = width.fill === 'zero' && NUMBERS.has(name) ? '0' : ' ';
+  return padded(value.subarray(0, width.max), { ...width, fill });
+}
+function padded(value: Buffer, { min, side, fill }: Padding): Buffer {
+  if (value.length >= min) return value;
+  const padding = Buffer.alloc(min - value.length, side === 'left' ? ' ' : fill);
+  return Buffer.concat(side === 'left' ? [value, padding] : [padding, value]);
+}
+/**
+ * As mosquitto_sub does it: the width of a payload is a maximum as well, there is no other one, and
+ * of hexadecimal digits half as many bytes are printed as would have room (or are there).
+ */
+function fittedPayload(payload: Buffer, width: Width, name: string): Buffer {
+  const print = PAYLOADS.get(name)!;
+  if (width.min === 0) return print(payload);
+  const cut = Math.min(payload.length, width.min);
+  const bytes = name === 'p' ? cut : Math.floor(cut / HEX_DIGITS);
+  const fill = width.fill === 'zero' ? '0' : ' ';
+  return padded(print(payload.subarray(0, bytes)), { ...width, fill });
 }
 
 const SEQUENCE = /%([-0]*)(\d*)(?:\.(\d+))?([A-Za-z%])|%|@([\s\S])?|\\([\s\S])?|[^%@\\]+/gu;
@@ -90,12 +115,19 @@ function pieceOf(match: RegExpMatchArray): Piece {
     const other = name === undefined ? undefined : OTHERS.get(name);
     if (other !== undefined && plain) return other;
     const field = name === undefined ? undefined : FIELDS.get(name);
-    if (field === undefined) throw invalid(`-F: ${whole} is not a sequence of this format`);
+    const isPayload = name !== undefined && PAYLOADS.has(name);
+    if (field === undefined && !isPayload) {
+      throw invalid(`-F: ${whole} is not a sequence of this format`);
+    }
     const width: Width = plain ? NO_WIDTH : {
       min: Number(min), max: max === undefined ? Infinity : Number(max),
       fill: flags.includes('0') ? 'zero' : 'blank', side: flags.includes('-') ? 'left' : 'right',
     };
-    return (message) => fitted(field(message), width, name);
+    if (field === undefined) return ({ payload }) => fittedPayload(payload, width, name);
+    return (message, _, options) => {
+      const text = field(message, options);
+      return text === undefined ? '' : fitted(text, width, name);
+    };
   }
   if (whole.startsWith('@')) {
     if (time === undefined) throw invalid('-F: @ at the end');

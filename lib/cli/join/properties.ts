@@ -29,6 +29,8 @@ const NAMES = new Map<string, PropertyName>([
   ['correlation-data', { key: 'correlationData', commands: MESSAGE, read: bytes }],
   ['will-delay-interval',
     { key: 'willDelayInterval', commands: ['will'], read: whole(0xffff_ffff) }],
+  ['subscription-identifier',
+    { key: 'subscriptionIdentifier', commands: ['subscribe'], read: whole(268_435_455) }],
   ['session-expiry-interval',
     { key: 'sessionExpiryInterval', commands: ['connect'], read: whole(0xffff_ffff) }],
   ['receive-maximum', { key: 'receiveMaximum', commands: ['connect'], read: whole(65_535) }],

@@ -4,7 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NidoClient, PublishOptions } from '../../client/index.js';
 import type { CliOutput } from '../output.js';
 import { CommandEnded, EXIT_FAILED } from '../cli-error.js';
-import { CONNECTION_FLAGS, TLS_FLAGS, WILL_FLAGS, connectionOf } from './connection-flags.js';
+import {
+  CONNECTION_FLAGS, FOREIGN_FLAGS, TLS_FLAGS, WILL_FLAGS, connectionOf,
+} from './connection-flags.js';
 import type { Flag, FlagValues } from './flags.js';
 import { helpOf, invalid, parseFlags } from './flags.js';
 import { readProperties } from './properties.js';
@@ -38,7 +40,7 @@ interface Message {
 }
 
 export async function publishCommand(words: readonly string[], output: CliOutput): Promise<void> {
-  const said = parseFlags(words, GROUPS.flat());
+  const said = parseFlags(words, GROUPS.flat(), FOREIGN_FLAGS);
   if (said.has('--help')) {
     output.line(helpOf(USAGE, ABOUT, GROUPS));
     return;

@@ -4,7 +4,7 @@ import { TopicMatcher } from '../../core/topic-matcher.js';
 import type { CliOutput } from '../output.js';
 import { CommandEnded } from '../cli-error.js';
 import {
-  CONNECTION_FLAGS, TLS_FLAGS, WILL_FLAGS, connectionOf, list,
+  CONNECTION_FLAGS, FOREIGN_FLAGS, TLS_FLAGS, WILL_FLAGS, connectionOf, list,
 } from './connection-flags.js';
 import type { Flag, FlagValues } from './flags.js';
 import { helpOf, invalid, parseFlags } from './flags.js';
@@ -19,7 +19,7 @@ const MESSAGE_FLAGS: readonly Flag[] = [
   { names: ['-q', '--qos'], values: ['qos'], help: 'of the subscriptions: 0 (default), 1 or 2' },
   { names: ['-v', '--verbose'], values: [], help: 'print the topic before the payload' },
   { names: ['-F', '--format'], values: ['format'],
-    help: 'output: %t %p %x %X %q %r %l %C %D %E %F %P %R %I %U %j %J @H \\n ...' },
+    help: 'output: %t %p %x %X %q %r %l %m %A %C %D %E %F %P %R %S %I %U %j %J @H \\n ...' },
   { names: ['--pretty'], values: [], help: '%j and %J over several lines' },
   { names: ['-N'], values: [], help: 'no end of line after a message' },
   { names: ['-C'], values: ['messages'], help: 'end after so many' },
@@ -40,7 +40,7 @@ const ABOUT = 'Prints messages byte for byte, each with an end of line.\n'
   + 'else the code with which the server refused.';
 
 export async function subscribeCommand(words: readonly string[], output: CliOutput): Promise<void> {
-  const said = parseFlags(words, GROUPS.flat());
+  const said = parseFlags(words, GROUPS.flat(), FOREIGN_FLAGS);
   if (said.has('--help')) {
     output.line(helpOf(USAGE, ABOUT, GROUPS));
     return;
@@ -154,10 +154,18 @@ function printerOf(
   const format = said.text('-F');
   if (format !== undefined) {
     const print = compileFormat(format, {
-      pretty: said.has('--pretty'), complain: (message) => session.complain(message),
+      pretty: said.has('--pretty'),
+      subscriptionIdentifiers: said.all('-D').some(([, name]) => name === 'subscription-identifier')
+        ? 'asked' : 'own',
+      complain: (message) => session.complain(message),
     });
     return (message, when) => Buffer.concat([print(message, when), end]);
   }
-  if (!said.has('-v')) return ({ payload }) => Buffer.concat([payload, end]);
-  return ({ topicName, payload }) => Buffer.concat([Buffer.from(`${topicName} `), payload, end]);
+  const isVerbose = said.has('-v');
+  return ({ topicName, payload }) => {
+    if (payload.length === 0) { // as mosquitto_sub has it
+      return isVerbose && end.length > 0 ? Buffer.from(`${topicName} (null)\n`) : NOTHING;
+    }
+    return Buffer.concat([Buffer.from(isVerbose ? `${topicName} ` : ''), payload, end]);
+  };
 }
