@@ -156,7 +156,7 @@ export function answerPublish(handle: u32, reasonCode: u32, keep: u32): void {
   answerForPublish(connectionAt(pointer), reasonCode, keep);
   connectionAt(pointer).waiting = 0;
 }
-/** Filters whose messages are shown to the host before they are routed. Before the first topic. */
+/** Filters whose messages are shown to the host before they are routed; takes the matcher over. */
 export function setInterceptors(matcher: u32): void {
   setInterceptionFilters(matcher);
 }

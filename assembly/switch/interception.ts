@@ -1,7 +1,7 @@
 /**
  * Interceptors: hooks of the broker's owner that look at a PUBLISH before it is stored or routed,
  * and let it pass, replace it or drop it. The filters that they name stand in a matcher; a topic
- * that none of them wants is told by a byte of its entry, and without interceptors nothing is
+ * that none of them wants is told by a word of its entry, and without interceptors nothing is
  * looked at.
  *
  * The packet is read again after the answer, as after the question whether it is allowed. What was
@@ -22,7 +22,7 @@ import { allocateZeroed, release } from '../memory/blocks';
 import {
   publishExpiry, publishForwardAt, publishForwardLength, publishPayloadAt, publishPayloadLength,
 } from '../codec/publish';
-import { matcherMatch } from '../index/matcher';
+import { matcherFree, matcherMatch } from '../index/matcher';
 import { TopicEntry, pinTopic } from '../index/topic-intern';
 import { Connection } from '../session/connection';
 import { clock } from '../session/limits';
@@ -57,16 +57,16 @@ export const INTERCEPT_DROP: u32 = 2;
 /** Reason Code of INTERCEPT_DROP. */
 export let interceptReason: u32 = 0;
 
-/** Values of `TopicEntry.intercepted`. */
-const WANTED: u32 = 1;
-const UNWANTED: u32 = 2;
-
 /** The matcher with the filters of all interceptors; 0 = there is none. */
 let filters: u32 = 0;
+/** Of the filters; what a topic entry says of others is void. */
+let generation: u32 = 0;
 
-/** Before the first topic is met. */
+/** From here on these filters say what is wanted. Takes the matcher over. */
 export function setInterceptionFilters(matcher: u32): void {
+  if (filters != 0) matcherFree(filters);
   filters = matcher;
+  generation++;
 }
 @inline
 export function somebodyIntercepts(): bool {
@@ -80,11 +80,11 @@ function interceptionOf(connection: Connection): Interception {
 
 function isWanted(topic: u32): bool {
   const entry = changetype<TopicEntry>(topic);
-  if (entry.intercepted == 0) {
-    const matches = matcherMatch(filters, entry.bytes, entry.length, 0, 0);
-    entry.intercepted = matches == 0 ? UNWANTED : WANTED;
+  if (entry.intercepted >> 1 != generation) {
+    const isMatch: u32 = matcherMatch(filters, entry.bytes, entry.length, 0, 0) == 0 ? 0 : 1;
+    entry.intercepted = (generation << 1) | isMatch;
   }
-  return entry.intercepted == WANTED;
+  return (entry.intercepted & 1) != 0;
 }
 
 /** The PUBLISH parsed last, which is allowed. `flags` is QoS and RETAIN as in DELIVER_FLAGS. */

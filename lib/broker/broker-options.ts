@@ -123,6 +123,7 @@ export interface TopicDurability {
 export interface GuardOptions {
   readonly authentication?: readonly Authenticator[];
   readonly authorization?: readonly Authorizer[];
+  readonly interceptors?: readonly MessageInterceptor[];
 }
 
 /** Options of a broker as its owner writes them; everything has a default. */
@@ -132,7 +133,6 @@ export interface BrokerOptions extends GuardOptions {
   readonly engine?: EngineOption;
   readonly allowAnonymous?: boolean;
   readonly enhancedAuthentication?: readonly EnhancedAuthenticator[];
-  readonly interceptors?: readonly MessageInterceptor[];
   readonly gate?: ConnectionGatekeeper;
   readonly logger?: BrokerLogger | false;
   readonly limits?: Partial<LimitSettings>;

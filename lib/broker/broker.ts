@@ -250,12 +250,16 @@ export class Broker {
   }
 
   /**
-   * Adds authenticators and authorizers behind those of the options. Authenticators decide about
-   * whoever connects from now on, and doors that were open to everybody for want of one are not any
-   * more; authorizers decide about clients that are connected, too.
+   * Adds authenticators, authorizers and interceptors behind those of the options. Authenticators
+   * decide about whoever connects from now on, and doors that were open to everybody for want of
+   * one are not any more; authorizers decide about clients that are connected, too; interceptors
+   * see what is published from now on.
    */
-  addGuards({ authentication = [], authorization = [] }: GuardOptions): void {
-    this.#options = resolveGuards(this.#options, { authentication, authorization });
+  addGuards(
+    { authentication = [], authorization = [], interceptors = [] }: GuardOptions,
+  ): void {
+    const added = { authentication, authorization, interceptors };
+    this.#options = resolveGuards(this.#options, added);
     this.#doors.guardsChanged(this.#options);
     this.#attached.anonymous = anonymousRule(ATTACHED, this.#options);
     this.#plane.guardsChanged(this.#options);

@@ -175,6 +175,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   guardsChanged(options: ResolvedBrokerOptions): void {
     this.#authentication.guardsChanged(options);
     this.#identityReview.guardsChanged(options);
+    this.#interception.guardsChanged(options);
     this.#authorization.guardsChanged(options);
     const { publishPolicy } = this.#authorization;
     for (const { handle, state } of this.connections.all()) {

@@ -9,6 +9,7 @@
  * the other for each topic.
  */
 import type { ConnectionHandle, Delivery } from '../core/contract.js';
+import type { ResolvedBrokerOptions } from './broker-options.js';
 import type { BrokerContext } from './context.js';
 import { reportProblem } from './context.js';
 import { isLater, whenDecided } from './decision.js';
@@ -29,16 +30,22 @@ interface Waiting {
 export class InterceptFlow {
   readonly #context: BrokerContext;
   /** undefined when there is none: then nothing is asked. */
-  readonly #interceptors: Interceptors | undefined;
+  #interceptors: Interceptors | undefined;
   /** Topics with a message of this process that is with the interceptors: what waits behind it. */
   readonly #lines = new Map<string, Waiting[]>();
   #waiting = 0;
 
   constructor(context: BrokerContext) {
     this.#context = context;
-    if (context.options.interceptors.length === 0) return;
-    this.#interceptors = new Interceptors(context);
-    context.core.setInterceptors(this.#interceptors.topicFilters);
+    this.guardsChanged(context.options);
+  }
+
+  /** What is with the former interceptors is theirs to answer. */
+  guardsChanged({ interceptors }: ResolvedBrokerOptions): void {
+    if (interceptors.length === (this.#interceptors?.size ?? 0)) return;
+    this.#interceptors?.close();
+    this.#interceptors = new Interceptors(this.#context, interceptors);
+    this.#context.core.setInterceptors(this.#interceptors.topicFilters);
   }
 
   get isInUse(): boolean {

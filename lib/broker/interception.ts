@@ -50,13 +50,17 @@ export class Interceptors {
   readonly #places = new Map<number, number>();
   #isClosed = false;
 
-  constructor(context: BrokerContext) {
+  constructor(context: BrokerContext, interceptors: readonly MessageInterceptor[]) {
     this.#context = context;
-    this.#all = context.options.interceptors;
+    this.#all = interceptors;
     this.topicFilters = this.#all.flatMap(({ topicFilters }) => topicFilters);
     this.#all.forEach(({ topicFilters }, place) => {
       for (const filter of topicFilters) this.#places.set(this.#matcher.add(filter), place);
     });
+  }
+
+  get size(): number {
+    return this.#all.length;
   }
 
   /** Those that want messages of this topic, in the order of the option. */

@@ -109,10 +109,12 @@ export function resolveGuards(
 ): ResolvedBrokerOptions {
   const authentication: unknown[] = [...options.authentication, ...added.authentication];
   const authorization: unknown[] = [...options.authorization, ...added.authorization];
+  const intercepting: unknown[] = [...options.interceptors, ...added.interceptors];
   return {
     ...options,
     authentication: hookList(authentication, 'authentication', AUTHENTICATOR_METHODS),
     authorization: hookList(authorization, 'authorization', AUTHORIZER_METHODS),
+    interceptors: interceptors(hookList(intercepting, 'interceptors', ['intercept'])),
   };
 }
 

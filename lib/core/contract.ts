@@ -365,7 +365,7 @@ export interface CoreControl {
   /** Forgets every cached verdict. */
   invalidateVerdicts(): void;
 
-  /** Topic Filters of what is shown to `intercept`. Once, before the first connection. */
+  /** Topic Filters of what is shown to `intercept`, instead of those that were set before. */
   setInterceptors(topicFilters: readonly string[]): void;
   /** The PUBLISH that waits goes on as it came. */
   passIntercepted(connection: ConnectionHandle): void;

@@ -3,7 +3,9 @@
  * read when it is needed, so that overriding it in a test works.
  */
 import type { ModulesContainer } from '@nestjs/core';
-import { AUTHENTICATOR, AUTHORIZER, LISTENERS } from './decorators/hosted.decorator.js';
+import {
+  AUTHENTICATOR, AUTHORIZER, INTERCEPTOR, LISTENERS,
+} from './decorators/hosted.decorator.js';
 import type { EventListenerMapping, HostedRole } from './decorators/hosted.decorator.js';
 
 /** What is used of Nest's InstanceWrapper. */
@@ -49,7 +51,7 @@ export function classOf(wrapper: Wrapper): (abstract new () => object) | undefin
 /** Authenticators or authorizers of a broker, in their order. */
 export function rolesOf(
   modules: ModulesContainer,
-  role: typeof AUTHENTICATOR | typeof AUTHORIZER,
+  role: typeof AUTHENTICATOR | typeof AUTHORIZER | typeof INTERCEPTOR,
   broker: string,
 ): Wrapper[] {
   const found: { readonly wrapper: Wrapper; readonly order: number }[] = [];

@@ -7,16 +7,21 @@ import type {
   Authorizer,
   ConnectRequest,
   Identity,
+  InterceptedMessage,
+  MessageInterceptor,
   Verdict,
 } from '../broker/hooks.js';
-import { AUTHENTICATOR, AUTHORIZER } from './decorators/hosted.decorator.js';
+import { AUTHENTICATOR, AUTHORIZER, INTERCEPTOR } from './decorators/hosted.decorator.js';
+import type { InterceptorRole } from './decorators/hosted.decorator.js';
 import type { Wrapper } from './discovery.js';
-import { rolesOf } from './discovery.js';
+import { classOf, rolesOf } from './discovery.js';
 import type { HostOptions } from './options.js';
 
 /** The name that the sketch of the design gives them; the same as the broker's own hooks. */
 export type NidoAuthenticator = Authenticator;
 export type NidoAuthorizer = Authorizer;
+/** What a provider with `@MqttInterceptor` has; the decorator names the filters. */
+export type NidoInterceptor = Pick<MessageInterceptor, 'intercept'>;
 export type ConnectInfo = ConnectRequest;
 export type AuthResult = AuthenticationResult;
 
@@ -27,33 +32,46 @@ export type AuthResult = AuthenticationResult;
 export interface ProvidedGuards {
   readonly authentication: readonly Authenticator[];
   readonly authorization: readonly Authorizer[];
+  readonly interceptors: readonly MessageInterceptor[];
 }
 
 export function guardsOf(modules: ModulesContainer, broker: string): ProvidedGuards {
   return {
     authentication: rolesOf(modules, AUTHENTICATOR, broker).map(asAuthenticator),
     authorization: rolesOf(modules, AUTHORIZER, broker).map(asAuthorizer),
+    interceptors: rolesOf(modules, INTERCEPTOR, broker).map(asInterceptor),
   };
 }
 
 /** Options for a broker that they decide about. */
 export function withGuards(host: HostOptions, guards: ProvidedGuards): HostOptions {
-  const { authentication = [], authorization = [] } = host;
+  const { authentication = [], authorization = [], interceptors = [] } = host;
   return {
     ...host,
     authentication: [...authentication, ...guards.authentication],
     authorization: [...authorization, ...guards.authorization],
+    interceptors: [...interceptors, ...guards.interceptors],
   };
 }
 
 /** A broker that was made elsewhere, such as that of a test, does not know them. */
 export function guard(broker: Broker, guards: ProvidedGuards): void {
-  const { authentication, authorization } = broker.options;
+  const { authentication, authorization, interceptors } = broker.options;
   const added = {
     authentication: guards.authentication.filter((one) => !authentication.includes(one)),
     authorization: guards.authorization.filter((one) => !authorization.includes(one)),
+    interceptors: guards.interceptors.filter((one) => !interceptors.includes(one)),
   };
-  if (added.authentication.length + added.authorization.length > 0) broker.addGuards(added);
+  if (Object.values(added).some((list) => list.length > 0)) broker.addGuards(added);
+}
+
+function asInterceptor(wrapper: Wrapper): MessageInterceptor {
+  const role = Reflect.getMetadata(INTERCEPTOR, classOf(wrapper)!) as InterceptorRole;
+  return {
+    topicFilters: role.topicFilters,
+    intercept: (message: InterceptedMessage) =>
+      (wrapper.instance as NidoInterceptor).intercept(message),
+  };
 }
 
 function asAuthenticator(wrapper: Wrapper): Authenticator {

@@ -4,14 +4,16 @@ import 'reflect-metadata';
 export { Broker } from '../broker/broker.js';
 export type * from '../broker/events.js';
 export type {
-  AuthenticationResult, Authenticator, Authorizer, ConnectRequest, Identity,
+  AuthenticationResult, Authenticator, Authorizer, ConnectRequest, Identity, InterceptedMessage,
+  Interception,
 } from '../broker/hooks.js';
 export type { MessageProperties, Qos, UserProperties } from '../core/contract.js';
 export { auto, buffer, cbor, json, msgpack, text } from './codec.js';
 export type { BinaryFormat, Codec } from './codec.js';
 export {
-  MqttAuthenticator, MqttAuthorizer, OnBrokerEvent, OnClientConnected, OnClientDisconnected,
-  OnConnectionRefused, OnDropped, OnSessionEnded, OnSubscribed, OnUnsubscribed, OnWill,
+  MqttAuthenticator, MqttAuthorizer, MqttInterceptor, OnBrokerEvent, OnClientConnected,
+  OnClientDisconnected, OnConnectionRefused, OnDropped, OnSessionEnded, OnSubscribed,
+  OnUnsubscribed, OnWill,
 } from './decorators/hosted.decorator.js';
 export type { HostedRoleOptions, OnBrokerEventOptions } from './decorators/hosted.decorator.js';
 export { InjectBroker, InjectNido, InjectStrategy } from './decorators/inject.decorator.js';
@@ -23,7 +25,7 @@ export {
 export { CodecError, MqttReasonException, NidoNestError, NidoTimeoutError } from './errors.js';
 export type { NestErrorCode } from './errors.js';
 export type {
-  AuthResult, ConnectInfo, NidoAuthenticator, NidoAuthorizer,
+  AuthResult, ConnectInfo, NidoAuthenticator, NidoAuthorizer, NidoInterceptor,
 } from './hosted-hooks.js';
 export type { JoinOptions, PacketDeserializer, PacketSerializer } from './link/join-options.js';
 export type { IncomingMessage, NidoMode, NidoStatus } from './link/link.js';

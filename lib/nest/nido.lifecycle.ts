@@ -13,7 +13,7 @@ import type {
 } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 import type { Broker } from '../broker/broker.js';
-import { AUTHENTICATOR, AUTHORIZER } from './decorators/hosted.decorator.js';
+import { AUTHENTICATOR, AUTHORIZER, INTERCEPTOR } from './decorators/hosted.decorator.js';
 import { classOf, injectorsOf, isSingleton, listenersOf, rolesOf } from './discovery.js';
 import type { FoundListener, Wrapper } from './discovery.js';
 import { guard } from './hosted-hooks.js';
@@ -41,6 +41,9 @@ export interface LifecycleParts {
 const EARLY_EVENTS_MAX = 1_000;
 /** Nest sorts modules by distance: this one is bootstrapped last and destroyed first. */
 const NEAREST = -1;
+
+/** What the broker calls providers as. */
+const ROLES = [AUTHENTICATOR, AUTHORIZER, INTERCEPTOR] as const;
 
 export class NidoLifecycle
   implements OnApplicationBootstrap, OnModuleDestroy, OnApplicationShutdown
@@ -106,7 +109,7 @@ export class NidoLifecycle
   #refuseScoped(): void {
     const { modules, name } = this.#parts;
     const called = [
-      ...rolesOf(modules, AUTHENTICATOR, name), ...rolesOf(modules, AUTHORIZER, name),
+      ...ROLES.flatMap((role) => rolesOf(modules, role, name)),
       ...listenersOf(modules, name).map(({ wrapper }) => wrapper),
     ];
     const scoped = called.filter((wrapper) => !isSingleton(wrapper)).map(nameOf);
@@ -130,9 +133,7 @@ export class NidoLifecycle
           'hosts none: inject NidoClient, which is there in both modes, or host the broker',
       );
     }
-    const roles = [
-      ...rolesOf(modules, AUTHENTICATOR, name), ...rolesOf(modules, AUTHORIZER, name),
-    ].map(nameOf);
+    const roles = ROLES.flatMap((role) => rolesOf(modules, role, name)).map(nameOf);
     const methods = listeners.map(({ wrapper, method }) => `${nameOf(wrapper)}.${method}`);
     const idle = [...roles, ...methods];
     if (idle.length === 0) return;

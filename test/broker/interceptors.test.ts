@@ -531,6 +531,29 @@ describe('interceptors', () => {
     await fourth;
   });
 
+  it('are added to a broker that has met its topics already', async () => {
+    const mark = (text: string): Intercept => ({ payload }) =>
+      ({ kind: 'replace', payload: `${Buffer.from(payload).toString()}${text}` });
+    const broker = await start([]);
+    const kit = kitOf(broker);
+    const to = await receiver(kit);
+    const from = await kit.connect();
+    const arrives = async (topic: string, payload: string): Promise<void> => {
+      await kit.publish(from, topic, 'v', { qos: 1 });
+      await kit.receive(to, { topic, payload });
+    };
+    await arrives('a', 'v');
+    broker.addGuards({ interceptors: [on('a', mark('1'))] });
+    await arrives('a', 'v1');
+    await arrives('b', 'v');
+    broker.addGuards({ interceptors: [on('+', mark('2'))] });
+    await arrives('a', 'v12');
+    await arrives('b', 'v2');
+    await broker.publish('b', 'w');
+    await kit.receive(to, { payload: 'w2' });
+    expect(() => broker.addGuards({ interceptors: [on('$SYS/#', mark('3'))] })).toThrow(/\$SYS/);
+  });
+
   it('keep nobody from closing the broker', async () => {
     const later = new Later();
     const broker = await start(on('#', later.intercept));

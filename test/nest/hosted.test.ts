@@ -7,12 +7,12 @@ import { EventPattern } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import type { TestingModuleBuilder } from '@nestjs/testing';
 import {
-  Broker, MqttAuthenticator, MqttAuthorizer, MqttIdentity, NidoContext, NidoModule, NidoStrategy,
+  Broker, MqttAuthenticator, MqttAuthorizer, MqttIdentity, MqttInterceptor, NidoContext, NidoModule, NidoStrategy,
   OnClientConnected, OnClientDisconnected, OnDropped, OnWill, OnSubscribed,
 } from '../../lib/nest/index.js';
 import type {
   AuthResult, ClientConnectedEvent, ClientDisconnectedEvent, ConnectInfo, Identity,
-  NidoAuthenticator, NidoAuthorizer, SubscriptionEvent, WillEvent,
+  InterceptedMessage, Interception, NidoAuthenticator, NidoAuthorizer, NidoInterceptor, SubscriptionEvent, WillEvent,
 } from '../../lib/nest/index.js';
 import {
   HOSTED, LogBook, closeAll, connectDevice, onClose, until, urlOf,
@@ -53,6 +53,28 @@ class HomeAcl implements NidoAuthorizer {
     return topicFilter !== '#';
   }
 }
+
+@Injectable()
+@MqttInterceptor('casa/+/raw', { order: 1 })
+class Cleaner implements NidoInterceptor {
+  constructor(private readonly users: Users) {}
+  async intercept({ topicName, payload }: InterceptedMessage): Promise<Interception> {
+    if (this.users.passwordOf('ana') === undefined) return { kind: 'pass' };
+    const topic = topicName.replace('raw', 'clean');
+    return { kind: 'replace', topicName: topic, payload: `${Buffer.from(payload).toString()}2` };
+  }
+}
+
+@Injectable()
+@MqttInterceptor(['casa/#'], { order: 0 })
+class First implements NidoInterceptor {
+  intercept({ payload }: InterceptedMessage): Interception {
+    return { kind: 'replace', payload: `${Buffer.from(payload).toString()}1` };
+  }
+}
+
+@Module({ providers: [Users, Cleaner, First] })
+class CleaningModule {}
 
 @Module({ providers: [Users, DeviceAuth, HomeAcl] })
 class SecurityModule {}
@@ -105,6 +127,18 @@ async function start(
 }
 
 describe('providers of a hosted broker', () => {
+  it('see messages before they are routed, in their order', async () => {
+    const { url } = await start({ imports: [CleaningModule] });
+    const { client, received } = await connectDevice(url);
+    await client.subscribeAsync('#', { qos: 1 });
+    await client.publishAsync('casa/sala/raw', 'v', { qos: 1 });
+    await client.publishAsync('other', 'v', { qos: 1 });
+    await until('both messages', () => received.length === 2);
+    expect(received.map(({ topic, payload }) => `${topic} ${payload.toString()}`))
+      .toEqual(['casa/sala/clean v12', 'other v']);
+  });
+
+
   it('decide who may connect and what they may do, found in any module', async () => {
     const { url } = await start({ imports: [SecurityModule] });
     await expect(connectDevice(url)).rejects.toThrow(/Bad User Name|password/i);

@@ -7,6 +7,7 @@ import type { EventName } from '../../broker/broker-emitter.js';
 
 export const AUTHENTICATOR = Symbol.for('nidomq:authenticator');
 export const AUTHORIZER = Symbol.for('nidomq:authorizer');
+export const INTERCEPTOR = Symbol.for('nidomq:interceptor');
 export const LISTENERS = Symbol.for('nidomq:listeners');
 
 export interface HostedRole {
@@ -18,6 +19,10 @@ export interface HostedRoleOptions {
   readonly broker?: string;
   /** Several are asked in this order. Default 0. */
   readonly order?: number;
+}
+/** Of an interceptor: which messages it sees. */
+export interface InterceptorRole extends HostedRole {
+  readonly topicFilters: readonly string[];
 }
 export interface EventListenerMapping {
   readonly event: EventName;
@@ -32,6 +37,17 @@ export function MqttAuthenticator(options: HostedRoleOptions = {}): ClassDecorat
 /** The provider's `canPublish` and `canSubscribe` decide who may do what. */
 export function MqttAuthorizer(options: HostedRoleOptions = {}): ClassDecorator {
   return (target) => Reflect.defineMetadata(AUTHORIZER, roleOf(options), target);
+}
+
+/**
+ * The provider's `intercept(message)` sees messages of these Topic Filters before they are routed,
+ * and lets them pass, replaces or drops them.
+ */
+export function MqttInterceptor(
+  topicFilters: string | readonly string[], options: HostedRoleOptions = {},
+): ClassDecorator {
+  const role: InterceptorRole = { ...roleOf(options), topicFilters: [topicFilters].flat() };
+  return (target) => Reflect.defineMetadata(INTERCEPTOR, role, target);
 }
 
 function roleOf({ broker = DEFAULT_NAME, order = 0 }: HostedRoleOptions): HostedRole {
