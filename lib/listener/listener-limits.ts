@@ -27,6 +27,9 @@ export const PROXY_HEADER_DEADLINE_MS = 5_000;
 /** A peer that closed its half gets this long to take what is still on its way to it. */
 export const HALF_OPEN_DEADLINE_MS = 10_000;
 
+/** A peer that sent what WebSocket doors do not take gets this long to answer our Close frame. */
+export const REFUSED_FRAME_DEADLINE_MS = 1_000;
+
 /**
  * Bytes of one WebSocket message, `maxPayload` of `ws`: one packet of 1 MiB and what was glued to
  * it.

@@ -5,7 +5,8 @@
 import type { WebSocket } from 'ws';
 import { TransportError } from './listener-error.js';
 import {
-  HALF_OPEN_DEADLINE_MS, PONG_BACKLOG_BYTES_MAX, WEBSOCKET_FRAME_BYTES_MAX,
+  HALF_OPEN_DEADLINE_MS, PONG_BACKLOG_BYTES_MAX, REFUSED_FRAME_DEADLINE_MS,
+  WEBSOCKET_FRAME_BYTES_MAX,
 } from './listener-limits.js';
 import { PROXIED_PEER, peerAddress, peerPort } from './peer.js';
 import type { PeerSocket } from './peer.js';
@@ -222,7 +223,7 @@ export class WebSocketTransport implements Transport {
     this.#close({
       code: CLOSE_UNSUPPORTED_DATA,
       reason: 'MQTT needs binary frames',
-      deadlineMs: HALF_OPEN_DEADLINE_MS,
+      deadlineMs: REFUSED_FRAME_DEADLINE_MS,
     });
   }
 

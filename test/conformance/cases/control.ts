@@ -251,8 +251,8 @@ class RawWebSocket {
     socket.on('close', () => (this.closed = true));
   }
 
-  async until(check: () => boolean, what: string): Promise<void> {
-    const end = Date.now() + REPLY_MS;
+  async until(check: () => boolean, what: string, within = REPLY_MS): Promise<void> {
+    const end = Date.now() + within;
     while (!check()) {
       if (Date.now() > end) throw new ExpectationError(`no sign of ${what}`);
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -314,6 +314,8 @@ async function webSocket(t: Kit, protocols = 'mqtt'): Promise<RawWebSocket> {
 }
 
 const CONNACK_BYTES = 4;
+/** Less than the patience of servers with clients that do no harm. */
+const SOON_MS = 8_000;
 
 const webSockets: CaseRow[] = [
   {
@@ -362,6 +364,17 @@ const webSockets: CaseRow[] = [
         if (!peer.socket.destroyed) peer.socket.write(hex('88 80 00 00 00 00'));
       });
       await peer.until(() => peer.closed, 'the close');
+    },
+  },
+  {
+    name: 'WebSocket: who sends a text frame and does not answer the Close frame is closed',
+    on: { 4: [], 5: [] }, variant: 'web-socket', kind: 'non-normative',
+    run: async (t) => {
+      const peer = await webSocket(t);
+      peer.frame(2, connect({ version: t.version, clientId: t.clientId() }));
+      await peer.until(() => peer.received().length >= CONNACK_BYTES, 'CONNACK');
+      peer.frame(1, pingreq());
+      await peer.until(() => peer.closed, 'the close', SOON_MS);
     },
   },
 ];

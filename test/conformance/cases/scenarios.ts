@@ -224,13 +224,13 @@ const rows: readonly CaseRow[] = [
       const peer = await t.connect({ properties: [property.topicAliasMaximum(3)] });
       await t.subscribed(peer, t.topic('+'), 2);
       const publisher = await t.connect();
-      for (const [at, name] of ['a', 'b'].entries()) {
+      for (const name of ['a', 'b']) {
         for (const qos of [0, 1, 2]) {
           await t.publish(publisher, t.topic(name), 'x', { qos });
           const message = await t.receive(peer, { qos });
           const alias = valueOf(message, PROPERTY.topicAlias);
           if (alias === undefined) continue; // a server need not use any
-          same(alias, at + 1, 'alias');
+          if (name === 'a') same(alias, 1, 'alias'); // that of the next may have been a's
           // MQTT.js hands on the name that a QoS 2 packet itself brings.
           if (qos === 2) same(message.topic, t.topic(name), 'Topic Name of QoS 2');
         }
