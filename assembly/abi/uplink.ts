@@ -144,7 +144,7 @@ export function reserveIdentifier(handle: u32): u32 {
   const session = sessionAt(pointer);
   const made = createEntry();
   if (made == 0) return 0;
-  const packetIdentifier = takeIdentifier(session, made, session.queueCount);
+  const packetIdentifier = takeIdentifier(session, made, session.inflightCount);
   if (packetIdentifier == 0) release(MEMORY_MESSAGE, made);
   else entryAt(made).packetIdentifier = <u16>packetIdentifier;
   return packetIdentifier;

@@ -228,7 +228,7 @@ export function hasIdentifier(session: Session, pointer: u32): bool {
   // Sent again, it keeps the one it had. 3.1.1 [MQTT-2.3.1-3]
   if (entry.packetIdentifier != 0) return bindIdentifier(session, pointer, entry.packetIdentifier);
   // [MQTT-4.3.2-1] [MQTT-4.3.3-1]: not in use by any other exchange
-  entry.packetIdentifier = <u16>takeIdentifier(session, pointer, session.queueCount);
+  entry.packetIdentifier = <u16>takeIdentifier(session, pointer, session.inflightCount);
   return entry.packetIdentifier != 0;
 }
 

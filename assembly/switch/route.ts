@@ -190,7 +190,7 @@ function sendAtOnce(session: Session, connection: Connection, pointer: u32): boo
     return false;
   }
   if (!hasTemplate(layout)) return false;
-  const packetIdentifier = takeIdentifier(session, pointer, session.queueCount);
+  const packetIdentifier = takeIdentifier(session, pointer, session.inflightCount);
   if (packetIdentifier == 0) return false;
   entry.packetIdentifier = <u16>packetIdentifier;
   if (!appendTemplate(connection, layout, toRetain, entry.qos, packetIdentifier)) return false;
