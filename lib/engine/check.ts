@@ -10,9 +10,17 @@ import { referenceOf } from './records.js';
 import type { Readable } from './store.js';
 import { scanAll } from './store.js';
 
-export async function examine(store: Readable, ledger: Ledger): Promise<CheckReport> {
+/** What stands below the records, in words of a loss. */
+export function lossesBelow(damage: readonly string[]): Loss[] {
+  return damage.map((detail) => ({ kind: 'record', promised: true, detail }));
+}
+
+/** `damage` is what the store says of itself. */
+export async function examine(
+  store: Readable, ledger: Ledger, damage: readonly string[],
+): Promise<CheckReport> {
   const identity = await readIdentity(store);
-  const losses: Loss[] = await ledger.read(store);
+  const losses: Loss[] = [...lossesBelow(damage), ...await ledger.read(store)];
   const records: Record<string, number> = {};
   const bodies = new Set<number>();
   const orphans = new Set<number>();

@@ -82,7 +82,8 @@ export async function checkDirectory(path: string): Promise<CheckReport> {
       throw new EngineError('NIDO_ENGINE_FOREIGN', `${path} was not written by nidomq`);
     }
     refuseNewer(identity.formatVersion);
-    const report = await examine(store, new Ledger(LOGS * WRITE_BUFFER_BYTES));
+    const ledger = new Ledger(LOGS * WRITE_BUFFER_BYTES);
+    const report = await examine(store, ledger, await store.damage());
     const before = await new FileWitness(join(path, WITNESS_FILE)).read();
     const losses = [...report.losses, ...compareWith(before, identity, report.lastBatch)];
     return { ...report, losses };

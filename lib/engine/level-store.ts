@@ -8,6 +8,7 @@ import { EngineError, codeOf, wordsOf } from './errors.js';
 import type { KeyRange } from './keys.js';
 import type { OperationLog, OperationSink } from './operation-log.js';
 import type { OrderedStore, StoreCursor, StoreEntry, StoreView } from './store.js';
+import { damageOfTables } from './table-check.js';
 
 type Level = ClassicLevel<Buffer, Buffer>;
 type Batch = ChainedBatch<Level, Buffer, Buffer>;
@@ -160,6 +161,10 @@ export class LevelStore implements OrderedStore {
     const level = this.#opened();
     const iterator = level.iterator({ ...bounds(range), highWaterMarkBytes: CURSOR_BYTES });
     return new LevelCursor(iterator, this.options.path);
+  }
+  async damage(): Promise<readonly string[]> {
+    const { path } = this.options;
+    return damageOfTables(path, await namesIn(path));
   }
   freeze(): StoreView {
     const level = this.#opened();

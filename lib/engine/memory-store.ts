@@ -55,6 +55,9 @@ export class MemoryStore implements OrderedStore {
     }
     return new ArrayCursor(found);
   }
+  damage(): Promise<readonly string[]> {
+    return Promise.resolve([]);
+  }
   freeze(): StoreView {
     const copy = new MemoryStore();
     copy.#values = new Map(this.#values);

@@ -5,7 +5,7 @@
  */
 import { BodyReferences, EngineBatch } from './batch.js';
 import { openValue } from './checksum.js';
-import { examine } from './check.js';
+import { examine, lossesBelow } from './check.js';
 import type {
   CheckReport, Durability, Engine, LoadLimits, LoadReport, LoadVisitor, Loss, QueueEntry,
   QueueReadLimits, QueueSlice, SnapshotReport, StoredMessage,
@@ -80,7 +80,8 @@ export class StoreEngine implements Engine {
       const before = await this.#options.witness?.read();
       const identity = await establishIdentity(this.#store);
       this.#ledger = new Ledger(this.#options.windowBytes);
-      this.#losses = await this.#ledger.read(this.#store);
+      this.#losses = lossesBelow(await this.#store.damage());
+      this.#losses.push(...await this.#ledger.read(this.#store));
       this.#losses.push(...compareWith(before, identity, this.#ledger.lastBatch));
       this.#refuseLosses();
       this.#identity = identity;
@@ -266,7 +267,8 @@ export class StoreEngine implements Engine {
     this.#mustBeOpen();
     const view = this.#store.freeze();
     try {
-      return await examine(view, new Ledger(this.#options.windowBytes));
+      const damage = await this.#store.damage();
+      return await examine(view, new Ledger(this.#options.windowBytes), damage);
     } finally {
       await view.close();
     }

@@ -26,6 +26,8 @@ export interface OrderedStore {
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>;
   scan(range: KeyRange): StoreCursor;
   freeze(): StoreView;
+  /** What is damaged below the records, in words. */
+  damage(): Promise<readonly string[]>;
   close(): Promise<void>;
 }
 
