@@ -2,7 +2,6 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
-const TAG = /\[(MQTT-\d+(?:\.\d+)+-\d+)\]/g;
 /** Words that say for which version the tags behind them stand. */
 const SCOPE = /(3\.1\.1|5\.0)(?= \[MQTT|\s*$)|\[(MQTT-[\d.]+-\d+)\](?: (v3\.1\.1|v5)\b)?/g;
 const BODY_LINES_MAX = 24;
