@@ -17,6 +17,7 @@ const UNSTORED_TOPIC = 'u';
 export class SimulatedStore implements DurableEvents {
   /** `session number` */
   private readonly entries = new Set<string>();
+  private readonly gone = new Set<SessionHandle>();
   private readonly side: DurableSide;
   private waiting: (() => void)[] = [];
   private number = 0;
@@ -69,7 +70,8 @@ export class SimulatedStore implements DurableEvents {
     this.take(session, number);
   }
   private take(session: SessionHandle, number: number): void {
-    if (!this.entries.delete(`${session} ${number}`)) {
+    // What was at the gate when its session ended moves later.
+    if (!this.entries.delete(`${session} ${number}`) && !this.gone.has(session)) {
       throw new Error(`entry ${number} is not stored for session ${session}`);
     }
   }
@@ -86,6 +88,7 @@ export class SimulatedStore implements DurableEvents {
     if (entry !== undefined) this.entries.add(`${entry.session} ${number}`);
   }
   ended(session: SessionHandle): void {
+    this.gone.add(session);
     for (const key of this.entries) if (key.startsWith(`${session} `)) this.entries.delete(key);
   }
 }
