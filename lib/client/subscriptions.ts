@@ -5,8 +5,8 @@
  * Every filter has a Subscription Identifier of its own (MQTT 5), so that a message reaches exactly
  * the handlers of the filters for which the server sent this copy. MQTT 3.1.1 has no such word:
  * there every copy goes to all handlers that match, and a server that sends a copy for each of
- * several overlapping filters (mosquitto does, nidomq and aedes do not) makes them run once for
- * each copy.
+ * several overlapping filters (nidomq and aedes do not, mosquitto when it is told to) makes
+ * them run once for each copy.
  */
 import type { Core } from '../core/core.js';
 import type {
@@ -163,6 +163,11 @@ export class Subscriptions {
   }
 
   suback(packetIdentifier: number, reasonCodes: Uint8Array, fields: ReasonFields): void {
+    const asked = this.#requests.get(packetIdentifier);
+    if (asked !== undefined && (asked.unsubscribed !== undefined || reasonCodes.length !== 1)) {
+      this.uplink.brokenBy(`SUBACK with ${reasonCodes.length} codes for ${describe(asked)}`);
+      return;
+    }
     const request = this.#answered(packetIdentifier);
     if (request === undefined) return;
     const { entry } = request;
@@ -196,6 +201,11 @@ export class Subscriptions {
   }
 
   unsuback(packetIdentifier: number, reasonCodes: Uint8Array, fields: ReasonFields): void {
+    const asked = this.#requests.get(packetIdentifier);
+    if (asked !== undefined && (asked.unsubscribed === undefined || reasonCodes.length > 1)) {
+      this.uplink.brokenBy(`UNSUBACK with ${reasonCodes.length} codes for ${describe(asked)}`);
+      return;
+    }
     const request = this.#answered(packetIdentifier);
     const reasonCode = reasonCodes[0] ?? 0;
     if (reasonCode < FAILURE) {
@@ -423,6 +433,10 @@ class ClientSubscription implements Subscription {
   stop(): Promise<void> {
     return this.owner.stop(this.handler);
   }
+}
+
+function describe({ entry, unsubscribed }: Request): string {
+  return `the ${unsubscribed === undefined ? 'SUBSCRIBE' : 'UNSUBSCRIBE'} of ${entry.topicFilter}`;
 }
 
 function newEntry(

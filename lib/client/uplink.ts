@@ -312,6 +312,12 @@ export class Uplink {
     this.core.closeAfterFlush(connection);
   }
 
+  /** The server answered something else than it was asked. */
+  brokenBy(answer: string): void {
+    this.#give(this.connection, new NidoClientError('NIDO_CLIENT_PROTOCOL',
+      `${this.serverName} broke the protocol: ${answer}`, { reasonCode: PROTOCOL_ERROR }));
+  }
+
   closed(connection: ConnectionHandle, cause?: Error): void {
     if (connection !== this.#opened) return;
     clearTimeout(this.#connackTimer);

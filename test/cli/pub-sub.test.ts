@@ -300,7 +300,8 @@ describe('with the tools of mosquitto (skipped where they are not installed)', (
       const [theirs, ours] = await Promise.all([
         run('mosquitto_pub', [...words, '--psk', key]), nidomq(['pub', ...words, '--psk', key]),
       ]);
-      expect([ours.status, theirs.status]).toEqual([status, status]);
+      expect(ours.status).toBe(status);
+      expect(theirs.status === 0).toBe(status === 0); // it says now 1, now 8
     }
   });
 
