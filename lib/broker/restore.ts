@@ -13,8 +13,9 @@ import type {
 import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
 import type { DurabilityRules } from './durability-rules.js';
-import { named, splitSessionKey } from './mount-point.js';
-import type { Session } from './records.js';
+import type { Identity } from './hooks.js';
+import { UNMOUNTED, splitSessionKey } from './mount-point.js';
+import type { Session, SessionOwner } from './records.js';
 import type { SessionRegistry } from './session-registry.js';
 import type { SpilledQueues } from './spilled-queues.js';
 
@@ -59,11 +60,7 @@ export class Restorer implements LoadVisitor {
   session(record: SessionRecord): void {
     const { sessions, durable } = this.#parts;
     const owner = splitSessionKey(record.clientIdentifier);
-    const session = sessions.create(owner, {
-      ...named(owner),
-      username: record.username,
-      roles: rolesOf(record.attributes),
-    });
+    const session = sessions.create(owner, identityOf(owner, record));
     session.storeId = record.sessionId;
     session.epoch = record.epoch;
     session.protocolVersion = record.protocolVersion as Session['protocolVersion'];
@@ -180,6 +177,13 @@ interface Restored {
   entries: number;
 }
 
+/** Field by field: there may be very many, and a spread costs more than all else of a session. */
+function identityOf({ mountPoint, clientId }: SessionOwner, record: SessionRecord): Identity {
+  const { username } = record;
+  const roles = rolesOf(record.attributes);
+  return mountPoint === UNMOUNTED ? { clientId, username, roles }
+    : { clientId, mountPoint, username, roles };
+}
 function bufferOf(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
