@@ -30,7 +30,7 @@ export {
 export { publishTo, hasRoom, shedOldest, reserveIdentifier, giveIdentifier } from './abi/uplink';
 export {
   setDurable, markDurable, gatedEntries, storingEntries, lastQueued, setGateNumber, commitGate,
-  refuseGate, passGate, gateMessage, gateEntry, nextGateEntry,
+  giveGateIdentifiers, refuseGate, passGate, gateMessage, gateEntry, nextGateEntry,
   entrySession, entryFacts, entryIdentifiers, entryGroup, groupFilter, encodeIdentifier,
   sharedEntries, findRetained, messageTopicLength,
   messageForwardLength, messagePayloadLength, messageFlags, messageExpiresAt, commitRelease,

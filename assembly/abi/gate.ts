@@ -26,7 +26,7 @@ import { PUBCOMP, PUBREL } from '../shared/control-packet';
 import { SUBSCRIPTION_IDENTIFIER } from '../shared/property';
 import { SUCCESS } from '../shared/reason-code';
 import {
-  abortGate, firstOfGate, letPass, messageOfGate, numberGate, openGate, setGateClosed,
+  abortGate, firstOfGate, letPass, messageOfGate, numberGate, openGate, renumberGate, setGateClosed,
 } from '../switch/gate';
 import { storeRetained } from '../switch/retain';
 import { releaseRouted, setRouted } from '../switch/routed';
@@ -66,6 +66,9 @@ export function lastQueued(handle: u32): f64 {
 }
 export function setGateNumber(gate: u32, number: f64): void {
   numberGate(gate, number);
+}
+export function giveGateIdentifiers(gate: u32): void {
+  renumberGate(gate);
 }
 export function commitGate(gate: u32, now: f64): void {
   setClock(now);

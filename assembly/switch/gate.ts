@@ -183,6 +183,17 @@ export function numberGate(pointer: u32, number: f64): void {
     if (session != 0) sessionAt(session).storing++;
   }
 }
+/**
+ * Frozen before the store was read: the identifiers that were given then may be those of stored
+ * entries.
+ */
+export function renumberGate(pointer: u32): void {
+  for (let at = changetype<Gate>(pointer).first; at != 0; at = entryAt(at).next) {
+    const session = sessionOf(entryAt(at).prev);
+    if (session == 0) continue;
+    entryAt(at).packetIdentifier = <u16>nextStoredIdentifier(sessionAt(session));
+  }
+}
 export function messageOfGate(pointer: u32): u32 {
   return changetype<Gate>(pointer).message;
 }

@@ -164,8 +164,12 @@ export class DurableSide {
     else if (number === 0) this.x.refuseGate(gate, QUOTA_EXCEEDED, this.host.now());
     else if (message !== 0) this.x.setGateNumber(gate, number);
   }
-  /** Client role: what `append` answered with STORED_LATER. Ends with `settle`. */
+  /**
+   * Client role: what `append` answered with STORED_LATER, now that what was stored has its
+   * identifiers. Ends with `settle`.
+   */
   appendAgain({ gate, token }: Pick<Append, 'gate' | 'token'>): void {
+    this.x.giveGateIdentifiers(gate);
     const message = this.x.gateMessage(gate) >>> 0;
     this.#append(gate, { publisher: 0, message, bits: 0, inboundIdentifier: 0, token });
   }

@@ -129,6 +129,7 @@ export interface CoreExports {
   storingEntries(session: number): number;
   lastQueued(session: number): number;
   setGateNumber(gate: number, number: number): void;
+  giveGateIdentifiers(gate: number): void;
   commitGate(gate: number, now: number): void;
   refuseGate(gate: number, reasonCode: number, now: number): void;
   passGate(gate: number, now: number): void;

@@ -352,6 +352,23 @@ describe('the store of a client', () => {
     expect(later.clientIdentifier).toBe(early.clientIdentifier);
   });
 
+  it('gives what is published before it is open an identifier that nothing stored has', async () => {
+    const file = { path: folder(), durability: 'os' } as const;
+    const former = client(`mqtt://127.0.0.1:${await freePort()}`, { engine: { file } });
+    for (const topic of ['a', 'b', 'c']) {
+      await former.publish(topic, 'x', { qos: 2, until: 'stored' });
+    }
+    await former.end({ deadlineMs: 0 });
+    const script = await new Script(5).listen();
+    const later = client(script.url, { engine: { file } });
+    for (const topic of ['d', 'e', 'f']) later.publish(topic, 'x', { qos: 2 }).catch(() => undefined);
+    const { peer } = await script.greet('new');
+    const sent: Sent[] = [];
+    while (sent.length < 6) sent.push(await peer.expectPacket('PUBLISH') as Sent);
+    expect(sent.map(({ topic }) => topic)).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
+    expect(new Set(sent.map(({ packetId }) => packetId)).size).toBe(6);
+  });
+
   it('tells of a stored message that the server refuses', async () => {
     const { url } = await stage.ours({
       authorization: [{ canPublish: (_, topicName) => topicName !== 'forbidden' }],
