@@ -50,12 +50,15 @@ class Record {
 
 interface Interruption {
   readonly messages: number;
+  /** `any`: of a server that changes the order itself. */
+  readonly order?: 'kept' | 'any';
   /** Called with the number of messages published so far. */
   interrupt(published: number): Promise<void> | void;
 }
 
 async function stream(
-  sender: NidoClient, receiver: NidoClient, { messages, interrupt }: Interruption,
+  sender: NidoClient, receiver: NidoClient,
+  { messages, interrupt, order = 'kept' }: Interruption,
 ): Promise<void> {
   const record = new Record();
   for (const qos of [1, 2] as const) {
@@ -79,8 +82,10 @@ async function stream(
   await until(complete, 'all messages', WAIT_MS);
   for (let topic = 0; topic < TOPICS; topic += 1) {
     const wanted = expected.filter((number) => number % TOPICS === topic);
-    expect(record.firsts(`stream/1/${topic}`)).toEqual(wanted);
-    expect(record.numbers.get(`stream/2/${topic}`)).toEqual(wanted); // exactly once
+    const inOrder = (numbers: number[]): number[] =>
+      order === 'kept' ? numbers : [...numbers].sort((a, b) => a - b);
+    expect(inOrder(record.firsts(`stream/1/${topic}`))).toEqual(wanted);
+    expect(inOrder(record.numbers.get(`stream/2/${topic}`)!)).toEqual(wanted); // exactly once
   }
 }
 
@@ -115,7 +120,10 @@ describe('connections that are cut under load', () => {
       const proxy = await stage.proxy(port);
       const [sender, receiver] = ['sender', 'receiver'].map((clientId) =>
         join(proxy.url, { clientId, protocolVersion }));
-      await stream(sender, receiver, cutting(proxy, [sender, receiver]));
+      // mosquitto 2.0.11 lets new messages overtake those that it queued for a receiver that was
+      // away, also those of its own mosquitto_pub to its own mosquitto_sub.
+      const cuts = cutting(proxy, [sender, receiver]);
+      await stream(sender, receiver, { ...cuts, order: 'any' });
     }, LIMIT_MS);
   }
 });
