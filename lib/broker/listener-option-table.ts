@@ -21,7 +21,6 @@ export function ofListener(spec: OptionSpec): OptionSpec {
     ...spec,
     path: `listeners[].${spec.path}`,
     default: undefined,
-    unit: '',
     description: `As ${spec.path}, for clients of this listener`,
   };
 }
