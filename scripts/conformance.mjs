@@ -44,4 +44,7 @@ rmSync(OUT, { recursive: true, force: true });
 for (const folder of ['test/conformance', 'lib', 'assembly/shared']) compile(join(ROOT, folder));
 const { main } = await import(
   pathToFileURL(join(OUT, 'test', 'conformance', 'command.js')).href);
-process.exit(await main(process.argv.slice(2)));
+process.exit(await main(process.argv.slice(2)).catch((error) => {
+  console.error(`conformance: ${error.message} (--help lists the options)`);
+  return 2;
+}));

@@ -128,6 +128,15 @@ async function runClientRole(options: RunOptions, quiet: boolean): Promise<numbe
   return failed;
 }
 
+const USAGE = `npm run conformance -- [options]      without a target: nidomq itself
+  --target HOST:PORT    a broker that runs already; --ws HOST:PORT[/path] its WebSocket door
+  --broker NAME         starts one: nidomq, mosquitto or aedes
+  --compare             all three, and writes docs/conformance.md
+  --only TEXT           cases whose name holds it; --version 3.1, 3.1.1 or 5.0
+  --role client         our client role, against a server whose bytes the cases write
+  --json FILE           the results; --quiet leaves out what failed; --concurrent N cases at a time
+  --write-manifest      test/conformance/manifest.json, from the cases`;
+
 export async function main(args: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args: [...args],
@@ -136,9 +145,13 @@ export async function main(args: readonly string[]): Promise<number> {
       'compare': { type: 'boolean' }, 'only': { type: 'string' }, 'version': { type: 'string' },
       'json': { type: 'string' }, 'quiet': { type: 'boolean' }, 'concurrent': { type: 'string' },
       'write-manifest': { type: 'boolean' }, 'role': { type: 'string' },
-      'names': { type: 'string' },
+      'names': { type: 'string' }, 'help': { type: 'boolean' },
     },
   });
+  if (values.help) {
+    say(USAGE);
+    return 0;
+  }
   if (values['write-manifest']) {
     say(writeManifest({ server: CASES, client: CLIENT_CASES }));
     return 0;
