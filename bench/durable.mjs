@@ -7,7 +7,7 @@
 // - drain: a receiver comes back to 100,000 messages.
 //
 //   npm run bench:durable [-- publish paced drain] [--publishers 1,10,100,1000] [--window 10]
-//     [--seconds 3] [--bytes 256] [--sync-us 0,2000] [--durability disk] [--brokers nidomq,mosquitto]
+//     [--warmup 1] [--seconds 3] [--bytes 256] [--sync-us 0,2000] [--durability disk] [--brokers nidomq,mosquitto]
 //     [--peers FOLDER] [--messages 100000] [--rate 40000] [--dir FOLDER] [--profile FOLDER] [--gate]
 // On a machine whose disk is busy with others: `--dir /dev/shm --sync-us 100` is a disk of its own.
 // `--gate` ends with 1 when nidomq misses a bar.
@@ -29,7 +29,7 @@ const named = ['publish', 'paced', 'drain'].filter((part) => process.argv.includ
 const wants = (part) => named.length === 0 || named.includes(part);
 const load = {
   window: Number(option('window', 10)), bytes: Number(option('bytes', 256)),
-  seconds: Number(option('seconds', 3)),
+  warmup: Number(option('warmup', 1)), seconds: Number(option('seconds', 3)),
 };
 const packages = option('peers', undefined);
 const available = availableBrokers(packages);

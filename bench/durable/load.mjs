@@ -105,21 +105,26 @@ function openPublisher(port, number, payload, tally) {
   });
 }
 
-/** `rate`: messages a second, all together; undefined = as many as the window allows. */
-export async function publish(broker, { publishers, window, bytes, seconds, rate }) {
+/**
+ * `rate`: messages a second, all together; undefined = as many as the window allows. What happens
+ * in the first `warmup` seconds is not counted.
+ */
+export async function publish(broker, { publishers, window, bytes, seconds, warmup, rate }) {
   for (let i = 0; i < publishers; i++) await subscribeAndLeave(broker.port, i);
   const payload = randomBytes(bytes);
   const tally = { latencies: new Latencies() };
   const open = [];
   for (let i = 0; i < publishers; i++) open.push(await openPublisher(broker.port, i, payload, tally));
-  broker.reset();
-  const cpu = broker.cpu();
-  const begun = performance.now();
   const pacer = rate === undefined ? undefined : pace(open, { rate, window });
   if (rate === undefined) {
     tally.acknowledged = (publisher, count) => publisher.send(count);
     for (const publisher of open) publisher.send(window);
   }
+  await new Promise((resolve) => setTimeout(resolve, warmup * 1_000));
+  tally.latencies = new Latencies();
+  broker.reset();
+  const cpu = broker.cpu();
+  const begun = performance.now();
   await new Promise((resolve) => setTimeout(resolve, seconds * 1_000));
   const took = (performance.now() - begun) / 1_000;
   const { count } = tally.latencies;
