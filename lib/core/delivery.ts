@@ -19,25 +19,49 @@ export interface PayloadSource {
   payloadBytes(): Buffer;
 }
 
+/** What few messages have. */
+export interface DeliveryExtras {
+  /** The encoded properties that travel unaltered; undefined when there are none. */
+  readonly encoded: Buffer | undefined;
+  /** EXPIRY_NONE = none. */
+  readonly expirySeconds: number;
+}
+
+/**
+ * One for every message of every handler: its fields are few, and they are written once. Declared,
+ * because a field that is defined is written twice.
+ */
 export class HandlerDelivery implements Delivery {
-  attachment: unknown = undefined;
-  publisher: unknown = undefined;
-  private parsed: MessageProperties | undefined = undefined;
-  private bytes: Buffer | undefined = undefined;
+  declare readonly topicName: string;
+  declare readonly publisherSession: SessionHandle;
+  declare readonly token: number;
+  declare attachment: unknown;
+  declare publisher: unknown;
+  private declare source: PayloadSource | undefined;
+  private declare readonly flags: number;
+  private declare readonly identifier: number;
+  /** Properties that were asked for, or what they are read from; undefined when there are none. */
+  private declare extras: DeliveryExtras | { readonly parsed: MessageProperties } | undefined;
+  private declare bytes: Buffer | undefined;
   /** The payload as text; null when it is none, undefined when nobody has looked. */
-  private decoded: string | null | undefined = undefined;
+  private declare decoded: string | null | undefined;
 
   constructor(
-    readonly topicName: string,
-    private source: PayloadSource | undefined,
-    private readonly flags: number,
-    /** The encoded properties that travel unaltered; undefined when there are none. */
-    private readonly encoded: Buffer | undefined,
-    private readonly expirySeconds: number,
-    private readonly identifier: number,
-    readonly publisherSession: SessionHandle,
-    readonly token: number,
-  ) {}
+    topicName: string, source: PayloadSource, flags: number, identifier: number,
+    publisherSession: SessionHandle, token: number, extras: DeliveryExtras | undefined,
+  ) {
+    this.topicName = topicName;
+    this.publisherSession = publisherSession;
+    this.token = token;
+    this.attachment = undefined;
+    this.publisher = undefined;
+    this.source = source;
+    this.flags = flags;
+    this.identifier = identifier;
+    this.extras = extras;
+    this.bytes = undefined;
+    this.decoded = undefined;
+  }
 
   get payload(): Buffer {
     return (this.bytes ??= this.source?.payloadBytes() ?? Buffer.from(this.decoded!));
@@ -65,7 +89,12 @@ export class HandlerDelivery implements Delivery {
     return this.publisherSession >>> DELIVER_ALIAS_SHIFT;
   }
   get properties(): MessageProperties {
-    return (this.parsed ??= this.parse());
+    const { extras } = this;
+    if (extras === undefined) return NONE;
+    if ('parsed' in extras) return extras.parsed;
+    const parsed = parse(extras);
+    this.extras = { parsed };
+    return parsed;
   }
 
   /** The row is over: what nobody asked for yet is copied. */
@@ -79,10 +108,10 @@ export class HandlerDelivery implements Delivery {
     // Only a decoder's replacement character can hide broken bytes: the check is seldom needed.
     return !text.includes(REPLACEMENT) || isUtf8(this.payload) ? text : null;
   }
+}
 
-  private parse(): MessageProperties {
-    const properties = this.encoded === undefined ? NONE : readMessageProperties(this.encoded);
-    if (this.expirySeconds === EXPIRY_NONE) return properties;
-    return { messageExpiryInterval: this.expirySeconds, ...properties };
-  }
+function parse({ encoded, expirySeconds }: DeliveryExtras): MessageProperties {
+  const properties = encoded === undefined ? NONE : readMessageProperties(encoded);
+  if (expirySeconds === EXPIRY_NONE) return properties;
+  return { messageExpiryInterval: expirySeconds, ...properties };
 }

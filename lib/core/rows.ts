@@ -2,7 +2,7 @@
 import {
   DELIVER_EXPIRY, DELIVER_FLAGS, DELIVER_IDENTIFIER, DELIVER_PAYLOAD_AT, DELIVER_PAYLOAD_LENGTH,
   DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER, DELIVER_TOKEN,
-  DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, PAUSE_ON,
+  DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, EXPIRY_NONE, PAUSE_ON,
   ROW_AUTHORIZE, ROW_DELIVER, ROW_DROPPED, ROW_FAILED, ROW_HANDLE, ROW_KIND, ROW_INTERCEPT,
   ROW_NOTICE, ROW_PACKET, ROW_PAUSE, ROW_PUBLISHED, ROW_RECEIVE, ROW_WITHHELD, ROW_WORDS,
 } from '../../assembly/shared/abi.js';
@@ -12,7 +12,7 @@ import {
 import type { ConnectionHandle, CoreEvents, ProtocolVersion, Qos } from './contract.js';
 import { ChunkCopy, TopicNames } from './copies.js';
 import { HandlerDelivery } from './delivery.js';
-import type { PayloadSource } from './delivery.js';
+import type { DeliveryExtras, PayloadSource } from './delivery.js';
 import type { DurableSide } from './durable.js';
 import type { CoreExports } from './instance.js';
 import { DROP_REASONS } from './limits.js';
@@ -70,11 +70,14 @@ export class RowReader implements PayloadSource {
   }
 
   tell(index: number): void {
-    const words = this.words;
     const row = index * ROW_WORDS;
-    const handle = words[row + ROW_HANDLE];
+    const { words } = this;
+    if (words[row + ROW_KIND] === ROW_DELIVER) this.tellDelivery(row, words[row + ROW_HANDLE]);
+    else this.tellOther(row, words[row + ROW_HANDLE]);
+  }
+  private tellOther(row: number, handle: number): void {
+    const { words } = this;
     switch (words[row + ROW_KIND]) {
-      case ROW_DELIVER: this.tellDelivery(row, handle); break;
       case ROW_PUBLISHED: this.events.published(words[row + 2], words[row + 3]); break;
       case ROW_PACKET: case ROW_NOTICE: this.tellPacket(row, handle); break;
       case ROW_AUTHORIZE:
@@ -126,10 +129,11 @@ export class RowReader implements PayloadSource {
     }
   }
   private readDelivery(row: number): HandlerDelivery {
-    const words = this.words;
-    const propertiesLength = words[row + DELIVER_PROPERTIES_LENGTH];
+    const { words } = this;
     this.payloadAt = words[row + DELIVER_PAYLOAD_AT];
     this.payloadLength = words[row + DELIVER_PAYLOAD_LENGTH];
+    const hasExtras = words[row + DELIVER_PROPERTIES_LENGTH] !== 0
+      || words[row + DELIVER_EXPIRY] !== EXPIRY_NONE;
     return new HandlerDelivery(
       this.topicNames.read(
         words[row + DELIVER_TOPIC_AT], words[row + DELIVER_TOPIC_LENGTH],
@@ -137,14 +141,19 @@ export class RowReader implements PayloadSource {
       ),
       this,
       words[row + DELIVER_FLAGS],
-      propertiesLength === 0
-        ? undefined
-        : this.chunk.copy(words[row + DELIVER_PROPERTIES_AT], propertiesLength),
-      words[row + DELIVER_EXPIRY],
       words[row + DELIVER_IDENTIFIER],
       words[row + DELIVER_PUBLISHER],
       words[row + DELIVER_TOKEN],
+      hasExtras ? this.readExtras(row) : undefined,
     );
+  }
+  private readExtras(row: number): DeliveryExtras {
+    const { words } = this;
+    const length = words[row + DELIVER_PROPERTIES_LENGTH];
+    return {
+      encoded: length === 0 ? undefined : this.chunk.copy(words[row + DELIVER_PROPERTIES_AT], length),
+      expirySeconds: words[row + DELIVER_EXPIRY],
+    };
   }
   payloadText(): string {
     const end = this.payloadAt + this.payloadLength;
