@@ -121,12 +121,15 @@ export class HandlerSubscription implements RunOwner {
     return this.#running;
   }
 
-  deliver(delivery: Delivery): void {
+  /** Whether a message that comes now is begun at once. */
+  get isReady(): boolean {
+    return this.#running < this.#concurrency && this.#backlogAt === this.#backlog.length
+      && this.#state === 'open';
+  }
+
+  /** A message that has to wait for its turn. */
+  postpone(delivery: Delivery): void {
     if (this.#state !== 'open') return; // not acknowledged: the server keeps it
-    if (this.#running < this.#concurrency && this.#backlog.length === 0) {
-      this.#begin(delivery);
-      return;
-    }
     // Asked for now, the text is made without a copy of the bytes.
     if (this.#staged.reads === 'text') void delivery.text;
     this.#backlog.push(delivery);
@@ -160,7 +163,8 @@ export class HandlerSubscription implements RunOwner {
 
   // --- one message -----------------------------------------------------------------------------
 
-  #begin(delivery: Delivery): void {
+  /** The handler gets it now. */
+  begin(delivery: Delivery): void {
     let result: unknown;
     try {
       result = this.handler(delivery);
@@ -353,7 +357,7 @@ export class HandlerSubscription implements RunOwner {
     }
     if (reasonCode !== undefined) this.#settle(delivery, reasonCode);
     while (this.#backlogAt < this.#backlog.length && this.#running < this.#concurrency) {
-      this.#begin(this.#takeNext());
+      this.begin(this.#takeNext());
     }
     if (this.#isIdle) for (const resolve of this.#whenIdle.splice(0)) resolve();
   }

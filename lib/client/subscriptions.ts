@@ -140,7 +140,8 @@ export class Subscriptions {
 
   deliver(session: SessionHandle, delivery: Delivery): void {
     if (this.#latest?.session !== session) this.#latest = this.#bySession.get(session);
-    this.#latest?.deliver(delivery);
+    if (this.#latest?.isReady) this.#latest.begin(delivery);
+    else this.#latest?.postpone(delivery);
   }
 
   // --- with the server --------------------------------------------------------------------------

@@ -276,17 +276,16 @@ export abstract class CoreRuntime implements PortOwner {
     let count = this.x.rows();
     if (count === 0) return;
     this.draining = true;
+    const { rows } = this;
     do {
-      for (let row = 0; row < count; count = this.x.rows()) {
-        for (; row < count; row++) {
-          if (row % ROWS_PER_CLOCK === 0) this.lookedAt = this.now();
-          this.tell(row);
-          // Who hears of a row may cause more of them: those that were read make room.
-          if (row === ROWS_READ_MAX - 1) {
-            this.x.releaseFirstRows(ROWS_READ_MAX);
-            count -= ROWS_READ_MAX;
-            row = -1;
-          }
+      rows.next = 0;
+      for (; rows.next < count; count = this.x.rows()) {
+        this.lookedAt = this.now();
+        this.tellUntil(Math.min(count, rows.next + ROWS_PER_CLOCK));
+        // Who hears of a row may cause more of them: those that were read make room.
+        if (rows.next >= ROWS_READ_MAX) {
+          this.x.releaseFirstRows(rows.next);
+          rows.next = 0;
         }
       }
       count = this.x.releaseRows();
@@ -301,9 +300,9 @@ export abstract class CoreRuntime implements PortOwner {
   }
 
   /** A listener that throws is a bug outside the core: the rows behind it are read all the same. */
-  private tell(row: number): void {
+  private tellUntil(end: number): void {
     try {
-      this.rows.tell(row);
+      this.rows.tellUntil(end);
     } catch (error) {
       if (this.host.listenerFailed !== undefined) this.host.listenerFailed(error);
       else process.emitWarning(error instanceof Error ? error : String(error));

@@ -45,6 +45,8 @@ interface Utf8Slices {
 }
 
 export class RowReader implements PayloadSource {
+  /** The row that is told next. */
+  next = 0;
   /** Rows of the durable gate are its. */
   durable: DurableSide | undefined;
   private readonly topicNames: TopicNames;
@@ -69,11 +71,26 @@ export class RowReader implements PayloadSource {
     this.chunk.arrived(at, length);
   }
 
-  tell(index: number): void {
-    const row = index * ROW_WORDS;
+  /**
+   * Tells rows from `next` on, up to `end`. One function does all that a delivery needs, because
+   * there is one for every message: when what it calls throws, `next` is the row behind it.
+   */
+  tellUntil(end: number): void {
     const { words } = this;
-    if (words[row + ROW_KIND] === ROW_DELIVER) this.tellDelivery(row, words[row + ROW_HANDLE]);
-    else this.tellOther(row, words[row + ROW_HANDLE]);
+    while (this.next < end) {
+      const row = this.next * ROW_WORDS;
+      this.next += 1;
+      if (words[row + ROW_KIND] !== ROW_DELIVER) {
+        this.tellOther(row, words[row + ROW_HANDLE]);
+        continue;
+      }
+      const delivery = this.readDelivery(row);
+      try {
+        this.events.deliver(words[row + ROW_HANDLE], delivery);
+      } finally {
+        delivery.leaveRow();
+      }
+    }
   }
   private tellOther(row: number, handle: number): void {
     const { words } = this;
@@ -111,14 +128,6 @@ export class RowReader implements PayloadSource {
 
   private text(at: number, length: number): string {
     return this.heap.toString('utf8', at, at + length);
-  }
-  private tellDelivery(row: number, session: number): void {
-    const delivery = this.readDelivery(row);
-    try {
-      this.events.deliver(session, delivery);
-    } finally {
-      delivery.leaveRow();
-    }
   }
   private tellIntercepted(row: number, connection: ConnectionHandle): void {
     const message = this.readDelivery(row);
