@@ -3,20 +3,7 @@
  * are made for every message, so they are made cheaply: small payloads share a buffer, as those of
  * `Buffer.allocUnsafe` do, and a Topic Name that was seen before is the same string.
  */
-
-type ViewConstructor = new (memory: ArrayBufferLike, at: number, length: number) => Buffer;
-/**
- * What `Buffer.prototype.subarray` makes, by the name under which the language has it
- * (`Symbol.species`): a third of the time, because nobody looks at arguments.
- */
-const NodeBuffer = (Buffer as unknown as { [Symbol.species]?: ViewConstructor })[Symbol.species];
-
-/** A view of `length` bytes. Its memory is shared, not copied. */
-export function viewOf(memory: ArrayBufferLike, at: number, length: number): Buffer {
-  return NodeBuffer === undefined
-    ? Buffer.from(memory as ArrayBuffer, at, length)
-    : new NodeBuffer(memory, at, length);
-}
+import { viewOf } from './views.js';
 
 /** Who keeps one small payload keeps at most this much memory. */
 const SHARED_BYTES_MAX = 16_384;

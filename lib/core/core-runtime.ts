@@ -12,7 +12,7 @@ import {
 } from '../../assembly/shared/abi.js';
 import type { Transport } from '../listener/transport.js';
 import type { ConnectionHandle, CoreEvents, CoreOptions, Pace } from './contract.js';
-import { viewOf } from './copies.js';
+import { viewOf } from './views.js';
 import { DurableSide } from './durable.js';
 import type { DurableEvents } from './durable.js';
 import { CoreError } from './errors.js';

@@ -8,6 +8,7 @@ import {
   ROW_KIND, ROW_MOVED, ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
 } from '../../assembly/shared/abi.js';
 import type { ConnectionHandle, SessionHandle } from './contract.js';
+import { viewOf } from './views.js';
 import type { CoreExports } from './instance.js';
 
 /** Bytes as they stand in the core: read them before the event returns. */
@@ -194,10 +195,12 @@ export class DurableSide {
     const propertiesAt = topicAt + this.x.messageTopicLength(message);
     const payloadAt = propertiesAt + this.x.messageForwardLength(message);
     const flags = this.x.messageFlags(message);
+    const memory = this.heap.buffer;
     return {
-      topicName: this.heap.subarray(topicAt, propertiesAt),
-      properties: this.heap.subarray(propertiesAt, payloadAt),
-      payload: this.heap.subarray(payloadAt, payloadAt + this.x.messagePayloadLength(message)),
+      topicName: viewOf(memory, topicAt, propertiesAt - topicAt),
+      properties: propertiesAt === payloadAt
+        ? NOTHING : viewOf(memory, propertiesAt, payloadAt - propertiesAt),
+      payload: viewOf(memory, payloadAt, this.x.messagePayloadLength(message)),
       qos: flags & FACT_QOS_MASK,
       retain: (flags & FACT_RETAIN) !== 0,
       expiresAt: this.x.messageExpiresAt(message),

@@ -160,7 +160,8 @@ export class RowReader implements PayloadSource {
     const { words } = this;
     const length = words[row + DELIVER_PROPERTIES_LENGTH];
     return {
-      encoded: length === 0 ? undefined : this.chunk.copy(words[row + DELIVER_PROPERTIES_AT], length),
+      encoded: length === 0
+        ? undefined : this.chunk.copy(words[row + DELIVER_PROPERTIES_AT], length),
       expirySeconds: words[row + DELIVER_EXPIRY],
     };
   }

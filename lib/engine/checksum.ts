@@ -4,6 +4,7 @@
  * is damaged), so ours are the ones that count.
  */
 import { crc32 } from 'node:zlib';
+import { viewOf } from '../core/views.js';
 
 export const CHECKSUM_BYTES = 4;
 /** Up to here a loop is faster than a call that leaves JavaScript. */
@@ -34,7 +35,8 @@ export function isIntact(key: Buffer, value: Buffer): boolean {
   const length = value.length - CHECKSUM_BYTES;
   if (length < 0) return false;
   const ofKey = checksumOf(key);
-  const found = length > LOOP_BYTES_MAX ? crc32(value.subarray(0, length), ofKey)
+  const found = length > LOOP_BYTES_MAX
+    ? crc32(viewOf(value.buffer, value.byteOffset, length), ofKey)
     : loop(value, length, ofKey);
   return found === value.readUInt32LE(length);
 }

@@ -2,6 +2,7 @@
  * Puts and deletes one behind the other in one growing piece of memory: writing one costs no
  * object, and a batch that failed can be written again as it is.
  */
+import { viewOf } from '../core/views.js';
 import { CHECKSUM_BYTES, checksumOf } from './checksum.js';
 import { writeNumber } from './keys.js';
 
@@ -18,7 +19,8 @@ export interface OperationSink {
 }
 
 export class OperationLog {
-  #bytes = Buffer.allocUnsafe(FIRST_BYTES);
+  /** In memory of its own, from its first byte on. */
+  #bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
   #at = 0;
   #keyAt = 0;
   #valueAt = DELETE;
@@ -45,7 +47,7 @@ export class OperationLog {
     this.#valueAt = this.#at;
   }
   endPut(): void {
-    const checksum = checksumOf(this.#bytes.subarray(this.#keyAt, this.#at));
+    const checksum = checksumOf(this.#view(this.#keyAt, this.#at));
     this.#room(CHECKSUM_BYTES);
     this.#at = this.#bytes.writeUInt32LE(checksum, this.#at);
     this.#mark(checksum);
@@ -89,6 +91,7 @@ export class OperationLog {
     this.#at = this.#bytes.writeDoubleBE(value, this.#at);
   }
   raw(value: Uint8Array): void {
+    if (value.length === 0) return;
     this.#room(value.length);
     this.#bytes.set(value, this.#at);
     this.#at += value.length;
@@ -101,25 +104,27 @@ export class OperationLog {
 
   replay(sink: OperationSink): void {
     const marks = this.#marks;
-    const bytes = this.#bytes;
     for (let i = 0; i < marks.length; i += MARK_WORDS) {
       const valueAt = marks[i + 1];
-      if (valueAt === DELETE) sink.delete(bytes.subarray(marks[i], marks[i + 2]));
-      else sink.put(bytes.subarray(marks[i], valueAt), bytes.subarray(valueAt, marks[i + 2]));
+      if (valueAt === DELETE) sink.delete(this.#view(marks[i], marks[i + 2]));
+      else sink.put(this.#view(marks[i], valueAt), this.#view(valueAt, marks[i + 2]));
     }
+  }
+  #view(from: number, before: number): Buffer {
+    return viewOf(this.#bytes.buffer, from, before - from);
   }
 
   reset(): void {
     this.#at = 0;
     this.#digest = 0;
     this.#marks.length = 0;
-    if (this.#bytes.length > KEPT_BYTES_MAX) this.#bytes = Buffer.allocUnsafe(FIRST_BYTES);
+    if (this.#bytes.length > KEPT_BYTES_MAX) this.#bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
   }
 
   #room(length: number): void {
     const needed = this.#at + length;
     if (needed <= this.#bytes.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(needed, this.#bytes.length * 2));
+    const larger = Buffer.allocUnsafeSlow(Math.max(needed, this.#bytes.length * 2));
     this.#bytes.copy(larger, 0, 0, this.#at);
     this.#bytes = larger;
   }

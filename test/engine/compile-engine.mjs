@@ -7,17 +7,21 @@ import typescript from 'typescript';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
+const ENGINE = join('lib', 'engine');
+/** What it takes of other rooms. */
+const BORROWED = [join('lib', 'core', 'views.ts')];
+
 /** Answers the path of the compiled index. */
 export function compileEngine() {
-  const source = join(ROOT, 'lib', 'engine');
   const target = join(ROOT, 'build', `engine-${process.pid}`);
-  mkdirSync(target, { recursive: true });
-  for (const name of readdirSync(source)) {
-    if (!name.endsWith('.ts')) continue;
-    const { outputText } = typescript.transpileModule(readFileSync(join(source, name), 'utf8'), {
+  const own = readdirSync(join(ROOT, ENGINE)).filter((name) => name.endsWith('.ts'));
+  for (const path of [...own.map((name) => join(ENGINE, name)), ...BORROWED]) {
+    const { outputText } = typescript.transpileModule(readFileSync(join(ROOT, path), 'utf8'), {
       compilerOptions: { module: typescript.ModuleKind.ESNext, target: typescript.ScriptTarget.ES2022 },
     });
-    writeFileSync(join(target, name.replace(/\.ts$/, '.js')), outputText);
+    const out = join(target, path.replace(/\.ts$/, '.js'));
+    mkdirSync(dirname(out), { recursive: true });
+    writeFileSync(out, outputText);
   }
-  return { directory: target, index: join(target, 'index.js') };
+  return { directory: target, index: join(target, ENGINE, 'index.js') };
 }
