@@ -9,7 +9,7 @@
  * Nothing here waits for anything, and nothing costs a promise per message.
  */
 import type { Core } from '../core/core.js';
-import type { ConnackFields, ConnectionHandle, Qos, SessionHandle } from '../core/contract.js';
+import type { ConnectionHandle, Qos, SessionHandle } from '../core/contract.js';
 import { STORED_LATER } from '../core/durable.js';
 import type { Append, DurableEvents, DurableMessage, DurableSide } from '../core/durable.js';
 import type {
@@ -19,6 +19,7 @@ import { NidoClientError, messageOf } from './errors.js';
 import type { ResolvedOptions } from './resolve-options.js';
 import { ClientStoreReader, attributesOf, momentOf, wallOf } from './client-store-reader.js';
 import type { ServerSession } from './client-store-reader.js';
+import type { SessionAtServer } from './server-features.js';
 
 /** What a token of the group commit stands for, in its lowest bits. */
 const TOKEN_GATE = 0;
@@ -137,9 +138,9 @@ export class ClientStore implements DurableEvents {
    * before the connection is used.
    */
   prepare(
-    { sessionPresent }: Pick<ConnackFields, 'sessionPresent'>, clientIdentifier: string,
+    session: SessionAtServer, clientIdentifier: string,
   ): NidoClientError | Promise<void> {
-    if (sessionPresent && this.#isStrange) { // 5.0 [MQTT-3.2.2-4]
+    if (session === 'present' && this.#isStrange) { // 5.0 [MQTT-3.2.2-4]
       this.#serverSession = 'refused';
       this.#putSession();
       return new NidoClientError('NIDO_CLIENT_SESSION_UNKNOWN',
@@ -151,8 +152,8 @@ export class ClientStore implements DurableEvents {
       && this.clientIdentifier === clientIdentifier;
     this.clientIdentifier = clientIdentifier;
     this.#serverSession = 'established';
-    if (sessionPresent && isKnown) return Promise.resolve();
-    if (!sessionPresent) this.#forgetInbound();
+    if (session !== 'absent' && isKnown) return Promise.resolve();
+    if (session === 'absent') this.#forgetInbound();
     this.#putSession();
     return this.#group!.settled();
   }

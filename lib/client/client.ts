@@ -20,7 +20,7 @@ import { Outgoing } from './outgoing.js';
 import { Requests } from './requests.js';
 import { resolveOptions } from './resolve-options.js';
 import type { ResolvedOptions } from './resolve-options.js';
-import type { ServerFeatures } from './server-features.js';
+import type { ServerFeatures, SessionAtServer } from './server-features.js';
 import { Subscriptions } from './subscriptions.js';
 import type { Subscription } from './subscriptions.js';
 import { Uplink } from './uplink.js';
@@ -71,8 +71,8 @@ export class NidoClient {
     this.#session = this.#core.createUplinkSession(options.limits.queueMessagesMax);
     this.#store = options.engine === undefined ? undefined : this.#makeStore();
     this.#uplink = new Uplink(this.#core, this.#session, options, this.#emitter, {
-      prepare: (connack, clientIdentifier) => this.#prepare(connack, clientIdentifier),
-      accepting: (connection, connack) => this.#accepting(connection, connack),
+      prepare: (session, clientIdentifier) => this.#prepare(session, clientIdentifier),
+      accepting: (connection, session) => this.#accepting(connection, session),
       connected: () => this.#connected(),
       finished: (error) => this.#finished(error),
     });
@@ -266,16 +266,16 @@ export class NidoClient {
   // --- what the parts tell ----------------------------------------------------------------------
 
   #prepare(
-    connack: ConnackFields, clientIdentifier: string,
+    session: SessionAtServer, clientIdentifier: string,
   ): NidoClientError | Promise<void> | undefined {
     if (this.#store === undefined) return undefined;
-    if (!connack.sessionPresent) this.#core.restartSession(this.#session);
-    return this.#store.prepare(connack, clientIdentifier);
+    if (session === 'absent') this.#core.restartSession(this.#session);
+    return this.#store.prepare(session, clientIdentifier);
   }
 
-  #accepting(connection: ConnectionHandle, connack: ConnackFields): void {
-    if (!connack.sessionPresent) this.#core.restartSession(this.#session); // 5.0 [MQTT-3.2.2-5]
-    this.#subscriptions.accepting(connection, connack);
+  #accepting(connection: ConnectionHandle, session: SessionAtServer): void {
+    if (session === 'absent') this.#core.restartSession(this.#session); // 5.0 [MQTT-3.2.2-5]
+    this.#subscriptions.accepting(connection, session);
   }
 
   #connected(): void {

@@ -30,6 +30,19 @@ export function featuresOf(connack: ConnackFields, version: ProtocolVersion): Se
   };
 }
 
+export type SessionAtServer = 'present' | 'absent' | 'unknown';
+
+/**
+ * MQTT 3.1 has no Session Present: its byte is reserved there. A session that was asked to stay may
+ * well be there, and giving up its exchanges would lose messages of QoS 2 and repeat others.
+ */
+export function sessionAtServer(
+  connack: ConnackFields, version: ProtocolVersion, asked: 'clean' | 'stays',
+): SessionAtServer {
+  if (version === 3) return asked === 'clean' ? 'absent' : 'unknown';
+  return connack.sessionPresent ? 'present' : 'absent';
+}
+
 /** Before the first CONNACK: everything is possible. */
 export const SERVER_UNKNOWN: ServerFeatures = featuresOf(
   { reasonCode: 0, sessionPresent: false }, 5);

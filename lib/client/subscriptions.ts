@@ -10,7 +10,7 @@
  */
 import type { Core } from '../core/core.js';
 import type {
-  ConnackFields, ConnectionHandle, Delivery, Qos, ReasonFields, SessionHandle,
+  ConnectionHandle, Delivery, Qos, ReasonFields, SessionHandle,
 } from '../core/contract.js';
 import { NidoClientError, messageOf } from './errors.js';
 import { HandlerSubscription } from './handler-subscription.js';
@@ -23,6 +23,7 @@ import {
 } from './reason-names.js';
 import { checkNumber } from './resolve-options.js';
 import type { ResolvedOptions } from './resolve-options.js';
+import type { SessionAtServer } from './server-features.js';
 import { hasWildcard, identifierFor, parseTopicFilter } from './topic-filter.js';
 import type { ParsedFilter } from './topic-filter.js';
 import type { Uplink } from './uplink.js';
@@ -147,14 +148,14 @@ export class Subscriptions {
   // --- with the server --------------------------------------------------------------------------
 
   /** CONNACK has come: what the server does not know is asked for before anything else leaves. */
-  accepting(connection: ConnectionHandle, connack: ConnackFields): void {
+  accepting(connection: ConnectionHandle, session: SessionAtServer): void {
     this.#forgetRequests();
-    const again = !connack.sessionPresent && this.options.resubscribe !== false;
+    const again = session !== 'present' && this.options.resubscribe !== false;
     for (const entry of this.#entries.values()) {
       if (entry.state === 'wanted' || again) this.#ask(connection, entry);
     }
     for (const [topicFilter, done] of this.#unwanted) {
-      if (connack.sessionPresent && !this.#entries.has(topicFilter)) {
+      if (session !== 'absent' && !this.#entries.has(topicFilter)) {
         this.#askToForget(connection, topicFilter, undefined, done);
       } else {
         done?.();

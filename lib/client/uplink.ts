@@ -21,8 +21,8 @@ import {
 } from './reason-names.js';
 import { oldVersionProblem } from './resolve-options.js';
 import type { ResolvedOptions } from './resolve-options.js';
-import { SERVER_UNKNOWN, featuresOf } from './server-features.js';
-import type { ServerFeatures } from './server-features.js';
+import { SERVER_UNKNOWN, featuresOf, sessionAtServer } from './server-features.js';
+import type { ServerFeatures, SessionAtServer } from './server-features.js';
 import { TargetList } from './target-list.js';
 
 export type ClientStatus =
@@ -34,10 +34,10 @@ export interface UplinkOwner {
    * the connection is used.
    */
   prepare(
-    connack: ConnackFields, clientIdentifier: string,
+    session: SessionAtServer, clientIdentifier: string,
   ): NidoClientError | Promise<void> | undefined;
   /** CONNACK has come; nothing of the session has been sent yet. */
-  accepting(connection: ConnectionHandle, connack: ConnackFields): void;
+  accepting(connection: ConnectionHandle, session: SessionAtServer): void;
   /** The connection is in use. */
   connected(): void;
   /** The client has ended or given up; `error` says why when nobody asked for it. */
@@ -223,7 +223,7 @@ export class Uplink {
 
   #prepare(connection: ConnectionHandle, connack: ConnackFields): void {
     const identifier = connack.assignedClientIdentifier ?? this.clientIdentifier;
-    const prepared = this.owner.prepare(connack, identifier);
+    const prepared = this.owner.prepare(this.#sessionAfter(connack), identifier);
     if (prepared === undefined) {
       this.#accept(connection, connack);
     } else if (prepared instanceof NidoClientError) {
@@ -235,6 +235,10 @@ export class Uplink {
     }
   }
 
+  #sessionAfter(connack: ConnackFields): SessionAtServer {
+    return sessionAtServer(connack, this.protocolVersion, this.#cleanStart ? 'clean' : 'stays');
+  }
+
   #refusal(reasonCode: number, connack: ConnackFields): NidoClientError {
     if (connack.serverReference !== undefined) this.#targets.follow(connack);
     const said = connack.reasonString === undefined ? '' : `: ${connack.reasonString}`;
@@ -244,7 +248,7 @@ export class Uplink {
 
   /** What is wrong with a CONNACK that accepts. */
   #objection(connack: ConnackFields): NidoClientError | undefined {
-    if (this.#cleanStart && connack.sessionPresent) { // 5.0 [MQTT-3.2.2-4]
+    if (this.#cleanStart && this.#sessionAfter(connack) === 'present') { // 5.0 [MQTT-3.2.2-4]
       return new NidoClientError('NIDO_CLIENT_PROTOCOL',
         `${this.serverName} kept a session although a clean one was asked for`,
         { reasonCode: PROTOCOL_ERROR });
@@ -257,7 +261,7 @@ export class Uplink {
     this.server = featuresOf(connack, this.protocolVersion);
     this.clientIdentifier = connack.assignedClientIdentifier ?? this.clientIdentifier;
     core.setServerPromises(this.server);
-    this.owner.accepting(connection, connack);
+    this.owner.accepting(connection, this.#sessionAfter(connack));
     this.connection = connection; // nothing that is asked for leaves before this [MQTT-3.1.2-30]
     this.#everConnected = true;
     this.#attempt = 0;
