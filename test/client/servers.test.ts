@@ -54,9 +54,10 @@ async function talk(url: string, options: ClientOptions): Promise<void> {
   expect(client.status).toBe('closed');
 }
 
-for (const protocolVersion of [4, 5] as const) {
-  const name = protocolVersion === 4 ? 'MQTT 3.1.1' : 'MQTT 5';
-  describe(`${name}, all QoS, retained and large messages`, () => {
+const NAMES = { 3: 'MQTT 3.1', 4: 'MQTT 3.1.1', 5: 'MQTT 5' } as const;
+
+for (const protocolVersion of [3, 4, 5] as const) {
+  describe(`${NAMES[protocolVersion]}, all QoS, retained and large messages`, () => {
     it('with nidomq', async () => {
       await talk((await stage.ours()).url, { protocolVersion });
     });
@@ -80,14 +81,16 @@ for (const protocolVersion of [4, 5] as const) {
   });
 }
 
-describe('aedes, which speaks MQTT 3.1.1', () => {
-  it('all QoS, retained and large messages', async () => {
-    await talk((await stage.aedes()).url, { protocolVersion: 4 });
-  });
-  it('the same over TLS', async () => {
-    const { url, ca } = await stage.aedesTls();
-    await talk(url, { protocolVersion: 4, ca });
-  });
+describe('aedes, which speaks MQTT 3.1 and 3.1.1', () => {
+  for (const protocolVersion of [3, 4] as const) {
+    it(`${NAMES[protocolVersion]}, all QoS, retained and large messages`, async () => {
+      await talk((await stage.aedes()).url, { protocolVersion });
+    });
+    it(`${NAMES[protocolVersion]}, the same over TLS`, async () => {
+      const { url, ca } = await stage.aedesTls();
+      await talk(url, { protocolVersion, ca });
+    });
+  }
   it('is spoken to in 3.1.1 when nobody asked for a version', async () => {
     const { url } = await stage.aedes();
     const client = join(url);

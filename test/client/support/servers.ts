@@ -6,13 +6,15 @@ import { connect as connectSocket, createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createServer as createTlsServer } from 'node:tls';
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import { readFileSync } from 'node:fs';
 import { Aedes } from 'aedes';
 import { Broker } from '../../../lib/broker/broker.js';
 import type { BrokerOptions } from '../../../lib/broker/broker-options.js';
 import { findMosquitto } from '../../conformance/brokers.js';
 import { Certificates } from '../../listener/support/certificates.js';
+import type { Pair } from '../../listener/support/certificates.js';
+import type { Recording } from './recorded-line.js';
 
 const HOST = '127.0.0.1';
 const START_MS = 60_000;
@@ -38,35 +40,48 @@ export class Stage {
   }
 
   async oursTls(): Promise<TlsServer> {
-    const { certificates, pair } = this.#certificates();
+    const { pair, tls } = this.certificates();
     const { port } = await this.ours({ listeners: [{ host: HOST, port: 0, tls: pair }] });
-    return { url: `mqtts://${HOST}:${port}`, ca: readFileSync(certificates.caFile) };
+    return { url: `mqtts://${HOST}:${port}`, port, tls, ca: tls.ca };
   }
 
-  async aedes(): Promise<{ url: string; port: number }> {
-    const broker = await Aedes.createBroker();
-    return this.#serve(createServer(broker.handle), broker, 'mqtt');
+  async aedes(): Promise<AedesServer> {
+    return this.#serve(await Aedes.createBroker(), 'mqtt', createServer);
   }
 
-  async aedesTls(): Promise<TlsServer> {
-    const { certificates, pair } = this.#certificates();
-    const broker = await Aedes.createBroker();
-    const server = createTlsServer(
-      { key: readFileSync(pair.keyFile), cert: readFileSync(pair.certFile) }, broker.handle);
-    const { url } = await this.#serve(server, broker, 'mqtts');
-    return { url, ca: readFileSync(certificates.caFile) };
+  async aedesTls(): Promise<AedesServer & TlsServer> {
+    const { tls } = this.certificates();
+    const served = await this.#serve(
+      await Aedes.createBroker(), 'mqtts', (handle) => createTlsServer(tls, handle));
+    return { ...served, tls, ca: tls.ca };
   }
 
   async #serve(
-    server: Server, broker: Aedes, protocol: string,
-  ): Promise<{ url: string; port: number }> {
-    await new Promise<void>((resolve) => server.listen(0, HOST, resolve));
+    broker: Aedes, protocol: string, serverOf: (handle: Aedes['handle']) => Server,
+  ): Promise<AedesServer> {
+    const sockets = new Set<Socket>();
+    const listen = async (port: number): Promise<Server> => {
+      const server = serverOf(broker.handle);
+      server.on('connection', (socket) => {
+        sockets.add(socket);
+        socket.on('close', () => sockets.delete(socket));
+      });
+      await new Promise<void>((resolve) => server.listen(port, HOST, resolve));
+      return server;
+    };
+    let server = await listen(0);
     const { port } = server.address() as AddressInfo;
     this.onStop(async () => {
       server.close();
       await new Promise<void>((resolve) => broker.close(() => resolve()));
     });
-    return { port, url: `${protocol}://${HOST}:${port}` };
+    const restart = async (): Promise<void> => {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of sockets) socket.destroy();
+      await closed;
+      server = await listen(port);
+    };
+    return { port, url: `${protocol}://${HOST}:${port}`, restart };
   }
 
   async mosquitto(lines: readonly string[] = []): Promise<Mosquitto> {
@@ -76,22 +91,32 @@ export class Stage {
     return mosquitto;
   }
 
-  async mosquittoTls(): Promise<TlsServer> {
-    const { certificates, pair } = this.#certificates();
+  async mosquittoTls(): Promise<TlsServer & Pick<Mosquitto, 'restart'>> {
+    const { pair, tls } = this.certificates();
     const mosquitto = await this.mosquitto([
       `certfile ${pair.certFile}`, `keyfile ${pair.keyFile}`,
     ]);
-    return { url: `mqtts://${HOST}:${mosquitto.port}`, ca: readFileSync(certificates.caFile) };
+    return {
+      url: `mqtts://${HOST}:${mosquitto.port}`,
+      port: mosquitto.port,
+      ca: tls.ca,
+      tls,
+      restart: () => mosquitto.restart(),
+    };
   }
 
-  #certificates(): { certificates: Certificates; pair: { certFile: string; keyFile: string } } {
+  /** A certificate for this machine: in files, and as Node's TLS takes it. */
+  certificates(): { pair: Pair; tls: NonNullable<ProxyOptions['tls']> } {
     const certificates = new Certificates();
     this.onStop(() => certificates.remove());
-    return { certificates, pair: certificates.server() };
+    const pair = certificates.server();
+    const [key, cert, ca] = [pair.keyFile, pair.certFile, certificates.caFile]
+      .map((file) => readFileSync(file));
+    return { pair, tls: { key, cert, ca } };
   }
 
-  async proxy(port: number): Promise<CuttingProxy> {
-    const proxy = new CuttingProxy(port);
+  async proxy(port: number, options: ProxyOptions = {}): Promise<CuttingProxy> {
+    const proxy = new CuttingProxy(port, options);
     this.onStop(() => proxy.stop());
     await proxy.start();
     return proxy;
@@ -100,7 +125,16 @@ export class Stage {
 
 export interface TlsServer {
   readonly url: string;
+  readonly port: number;
   readonly ca: Buffer;
+  readonly tls: NonNullable<ProxyOptions['tls']>;
+}
+
+export interface AedesServer {
+  readonly url: string;
+  readonly port: number;
+  /** Closes its server and every connection, and listens again: the broker itself lives on. */
+  restart(): Promise<void>;
 }
 
 export const hasMosquitto = findMosquitto() !== undefined;
@@ -137,10 +171,22 @@ export class Mosquitto {
     this.#child = undefined;
   }
 
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
+  }
+
   async remove(): Promise<void> {
     await this.stop();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+export interface ProxyOptions {
+  /** Is given what passes. */
+  readonly recording?: Recording;
+  /** On both sides, so that what passes can be read. */
+  readonly tls?: { readonly key: Buffer; readonly cert: Buffer; readonly ca: Buffer };
 }
 
 /** Passes bytes on, and cuts every connection when it is told to. */
@@ -148,10 +194,17 @@ export class CuttingProxy {
   cuts = 0;
   readonly #sockets = new Set<Socket>();
   readonly #server: Server;
+  readonly #protocol: string;
 
-  constructor(target: number) {
-    this.#server = createServer((near) => {
-      const far = connectSocket(target, HOST);
+  constructor(target: number, { recording, tls }: ProxyOptions) {
+    const accept = (near: Socket): void => {
+      const far = tls === undefined
+        ? connectSocket(target, HOST) : connectTls({ host: HOST, port: target, ca: tls.ca });
+      const line = recording?.line();
+      if (line !== undefined) {
+        near.on('data', line.client);
+        far.on('data', line.server);
+      }
       for (const socket of [near, far]) {
         this.#sockets.add(socket);
         socket.setNoDelay(true);
@@ -164,11 +217,13 @@ export class CuttingProxy {
       }
       near.pipe(far);
       far.pipe(near);
-    });
+    };
+    this.#protocol = tls === undefined ? 'mqtt' : 'mqtts';
+    this.#server = tls === undefined ? createServer(accept) : createTlsServer(tls, accept);
   }
 
   get url(): string {
-    return `mqtt://${HOST}:${(this.#server.address() as AddressInfo).port}`;
+    return `${this.#protocol}://${HOST}:${(this.#server.address() as AddressInfo).port}`;
   }
   get open(): number {
     return this.#sockets.size / 2;
