@@ -231,7 +231,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
       queueMessagesPerSessionMax: options.limits.queueMemoryMessagesMax,
     });
     restorer.finish();
-    this.durability!.forgetRetained(restorer.outdated);
+    this.durability!.loaded(restorer.outdated);
     for (const loss of report.losses) log.error('lost', { detail: loss.detail });
     if (restorer.unrestored > 0) {
       log.error('limits.memoryBytes is too small for what is stored; the rest stays on disk', {

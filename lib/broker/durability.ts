@@ -216,9 +216,10 @@ export class Durability implements DurableEvents, SessionStore {
     if (message === undefined) batch.deleteRetained(topicName);
     else batch.putRetained(this.#stored(message, this.#engine.nextNumber(), 0));
   }
-  /** Retained messages that were found and are not to be found again. */
-  forgetRetained(topicNames: readonly Uint8Array[]): void {
-    for (const topicName of topicNames) this.#group.unit('os').deleteRetained(topicName);
+  /** The engine has told what it has; `outdated` is retained and not to be found again. */
+  loaded(outdated: readonly Uint8Array[]): void {
+    for (const topicName of outdated) this.#group.unit('os').deleteRetained(topicName);
+    this.#group.sweep();
   }
   done(session: SessionHandle, number: number, was: 'queued' | 'released'): void {
     const storeId = this.#storeIdOf(session);

@@ -15,6 +15,7 @@
  * never repeat, crashes included.
  */
 import type { EngineBatch } from './batch.js';
+import type { Remains } from './sweeper.js';
 
 export const NUMBER_STEP = 16;
 /** The message that a queue entry carries. */
@@ -204,6 +205,13 @@ export interface Engine {
    * before `recover`, and the same batch is given again.
    */
   commit(batch: EngineBatch): Promise<void>;
+  /** Whether ended sessions have left something behind that is not deleted yet. */
+  readonly hasRemains: boolean;
+  /**
+   * Reads a slice of it, to be written into a batch of the one stream in which all batches are
+   * committed; undefined when nothing is left. The next slice after that batch is committed.
+   */
+  readRemains(): Promise<Remains | undefined>;
   /** After a failed commit: opens the store anew. Rejects while the disk still refuses. */
   recover(): Promise<void>;
   /**

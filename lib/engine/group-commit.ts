@@ -61,6 +61,8 @@ export class GroupCommit {
   #state: EngineState = 'ok';
   #isScheduled = false;
   #isRunning = false;
+  #sweeping: 'no' | 'yes' | 'given-up' = 'no';
+  #isClosing = false;
   #stop: EngineError | undefined;
   #wake: (() => void) | undefined;
   #counts = { batches: 0, operations: 0, bytes: 0, retries: 0 };
@@ -122,12 +124,34 @@ export class GroupCommit {
   settled(): Promise<void> {
     return new Promise((resolve) => this.after(resolve));
   }
+  /** Begins to delete what ended sessions left behind; every commit of ours does that too. */
+  sweep(): void {
+    if (this.#sweeping !== 'no' || this.#isClosing || !this.#engine.hasRemains) return;
+    this.#sweeping = 'yes';
+    void this.#sweepOn().then(() => {
+      this.#sweeping = 'no';
+    }, (error: unknown) => this.#cannotSweep(asEngineError(error)));
+  }
+  /** While the store is opened anew nothing can be read: it is tried after the next commit. */
+  #cannotSweep(error: EngineError): void {
+    this.#sweeping = isFinal(error) ? 'given-up' : 'no';
+    if (isFinal(error) && !this.#isClosing) this.#events.fault(error);
+  }
+  async #sweepOn(): Promise<void> {
+    for (;;) {
+      const remains = await this.#engine.readRemains();
+      if (remains === undefined || this.#isClosing) return;
+      remains.writeTo(this.unit('memory'));
+      await this.settled();
+    }
+  }
 
   /**
    * Commits what is there, then stops. Rejects when the disk does not take it within `deadlineMs`:
    * what was not acknowledged until then is lost, as it may be.
    */
   async close(options: { readonly deadlineMs: number }): Promise<void> {
+    this.#isClosing = true;
     const unwritten = () => new EngineError('NIDO_ENGINE_IO',
       `The disk did not take the last ${this.pendingBytes} bytes within ${options.deadlineMs} ms; `
       + 'nothing of them was acknowledged');
@@ -249,6 +273,7 @@ export class GroupCommit {
     if (this.#spare.length < SPARE_MAX) this.#spare.push(unit);
     if (tokens.length > 0) this.#guard(() => this.#events.committed(tokens));
     for (const callback of callbacks) this.#guard(callback);
+    this.sweep();
   }
   #guard(callback: () => void): void {
     try {

@@ -20,6 +20,7 @@ import { Loader, readBodies } from './loader.js';
 import { OperationLog } from './operation-log.js';
 import { readQueueEntry, referenceOf } from './records.js';
 import type { OrderedStore, StoreEntry } from './store.js';
+import type { Remains } from './sweeper.js';
 import { Sweeper } from './sweeper.js';
 import type { Testimony, Witness } from './witness.js';
 import { compareWith } from './witness.js';
@@ -69,13 +70,13 @@ export class StoreEngine implements Engine {
     this.durability = options.durability;
     this.#store = options.store;
     this.#ledger = new Ledger(options.windowBytes);
-    this.#sweeper = new Sweeper(this.#store, this);
+    this.#sweeper = new Sweeper(this.#store);
   }
 
   async open(): Promise<void> {
     if (this.#state !== 'closed') return;
     await this.#store.open();
-    this.#sweeper = new Sweeper(this.#store, this);
+    this.#sweeper = new Sweeper(this.#store);
     try {
       const before = await this.#options.witness?.read();
       const identity = await establishIdentity(this.#store);
@@ -122,7 +123,6 @@ export class StoreEngine implements Engine {
     }, visitor, limits).run();
     this.#refuseLosses();
     await this.#forgetPages(report);
-    this.#sweeper.start();
     return report;
   }
 
@@ -149,16 +149,7 @@ export class StoreEngine implements Engine {
     return new EngineBatch(this.references);
   }
 
-  async commit(batch: EngineBatch): Promise<void> {
-    await this.#write(batch);
-    for (const sessionId of batch.ended) this.#sweeper.ended.add(sessionId);
-    this.#sweeper.start();
-  }
-  /** For the sweeper, whose commits start no further sweep. */
-  commitSweep(batch: EngineBatch): Promise<void> {
-    return this.#write(batch);
-  }
-  #write(batch: EngineBatch): Promise<void> {
+  commit(batch: EngineBatch): Promise<void> {
     const written = this.#writing.then(() => this.#writeNow(batch));
     this.#writing = written.catch(() => undefined);
     return written;
@@ -176,6 +167,14 @@ export class StoreEngine implements Engine {
     }
     this.#ledger.committed(log, durability);
     this.#options.witness?.saw(this.#testimony());
+    for (const sessionId of batch.ended) this.#sweeper.ended.add(sessionId);
+  }
+
+  get hasRemains(): boolean {
+    return this.#sweeper.ended.size > 0;
+  }
+  readRemains(): Promise<Remains | undefined> {
+    return this.#reading(() => this.#sweeper.read());
   }
 
   recover(): Promise<void> {
@@ -187,7 +186,6 @@ export class StoreEngine implements Engine {
   }
   async #reopen(): Promise<void> {
     await this.#writing;
-    await this.#sweeper.idle();
     await Promise.allSettled(this.#reads);
     await this.#store.close();
     await this.#store.open();
@@ -207,9 +205,13 @@ export class StoreEngine implements Engine {
   async readQueue(
     sessionId: number, afterNumber: number, limits: QueueReadLimits,
   ): Promise<QueueSlice> {
+    return this.#reading(() => this.#readQueue(sessionId, afterNumber, limits));
+  }
+  /** The store is not closed while something is read. */
+  async #reading<Found>(start: () => Promise<Found>): Promise<Found> {
     await this.#recovering?.catch(() => undefined);
     if (this.#state === 'closed') this.#mustBeOpen();
-    const read = this.#readQueue(sessionId, afterNumber, limits);
+    const read = start();
     this.#reads.add(read);
     try {
       return await read;
@@ -281,7 +283,6 @@ export class StoreEngine implements Engine {
   async close(): Promise<void> {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
-    await this.#sweeper.idle();
     await this.#writing;
     await Promise.allSettled(this.#reads);
     await this.#store.close();

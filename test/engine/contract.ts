@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type {
   Engine, FoundSubscription, LoadVisitor, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
 } from '../../lib/engine/index.js';
-import { NUMBER_STEP, messageNumberOf } from '../../lib/engine/index.js';
+import { GroupCommit, NUMBER_STEP, messageNumberOf } from '../../lib/engine/index.js';
 
 export interface EngineFixture {
   readonly engine: Engine;
@@ -301,11 +301,11 @@ function ends(engine: () => Engine, restarted: Restart): void {
     expect(found.payloadsOf(2)).toHaveLength(1_200);
     expect(found.subscriptions).toHaveLength(1);
     expect(found.inbounds).toEqual([[2, 3]]);
+    const group = new GroupCommit(engine(), { committed() {}, state() {}, fault() {} });
+    group.sweep();
     await until(async () => (await engine().check()).records['queue entry'] === 1_200
       && (await engine().check()).records['ended session'] === 0);
-    const last = engine().createBatch();
-    last.deleteSession(2);
-    await engine().commit(last);
+    group.unit().deleteSession(2);
     await until(async () => (await engine().check()).records['message body'] === 0);
     expect((await engine().check()).losses).toEqual([]);
   });

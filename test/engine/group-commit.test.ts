@@ -183,3 +183,62 @@ describe('group commit', () => {
     expect(told).toEqual([]);
   });
 });
+
+describe('what ended sessions leave behind', () => {
+  /** Seven sessions, one of which ends now and then, and messages for several of them at once. */
+  async function lives(seed: number, check: () => Promise<void>, engine: Engine, group: GroupCommit): Promise<void> {
+    const next = randomFrom(seed);
+    const queues = new Map<number, number[]>();
+    const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+    for (let step = 0; step < 150; step++) {
+      if (queues.size < 4) {
+        const sessionId = engine.nextNumber();
+        queues.set(sessionId, []);
+        group.unit().putSession(session(sessionId));
+      }
+      const all = [...queues.keys()];
+      const one = all[next(all.length)];
+      const choice = next(10);
+      if (choice < 5) {
+        const receivers = all.filter(() => next(2) === 0);
+        const number = engine.nextNumber();
+        if (receivers.length > 0) enqueue(group.unit(), message(number), receivers);
+        for (const receiver of receivers) queues.get(receiver)!.push(number);
+      } else if (choice < 9) {
+        const number = queues.get(one)!.shift();
+        if (number !== undefined) group.unit().deleteQueueEntry(one, number);
+      } else {
+        queues.delete(one);
+        group.unit().deleteSession(one);
+      }
+      for (let turns = next(4); turns > 0; turns--) await turn();
+      await check();
+    }
+  }
+
+  it('takes no body from an entry that is still there, whatever is committed next', async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const { engine, disk } = await obedient();
+      const { group } = grouped(engine);
+      const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+      disk.behave = async () => {
+        for (let turns = 0; turns < 3; turns++) await turn();
+      };
+      await lives(seed, async () => {
+        expect({ seed, losses: (await engine.check()).losses }).toEqual({ seed, losses: [] });
+      }, engine, group);
+      await group.settled();
+      await until(async () => (await engine.check()).records['ended session'] === 0);
+      expect((await engine.check()).losses).toEqual([]);
+    }
+  });
+});
+
+/** A linear congruential generator: the same numbers for the same seed. */
+function randomFrom(seed: number): (below: number) => number {
+  let state = seed >>> 0;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
