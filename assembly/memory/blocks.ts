@@ -7,11 +7,24 @@
  * whose blocks are all free goes back and serves any class. A block has no header: its page knows
  * its size.
  *
- * Invariants: a page in a partial list has at least one free or uncarved block; a free run of order
- * k starts at a multiple of 2^k pages; `used[class]` is the sum of `blockBytes` of the live blocks
- * of that memory class.
+ * The last pages are not for everybody. What waits (queued and retained messages) stops first, then
+ * what brings it to its receivers and makes room again, then records, so that a client can still
+ * come, take what is queued for it and acknowledge; answers take what is left:
+ * ```
+ *  0 free      reserve         reserve + step      reserve + 3 steps            all free
+ *  +-----------+---------------+-------------------+-----------------------------+
+ *  | urgent    | and records   | and slabs, carry, | and messages, retained      |
+ *  |           |               | index             |                             |
+ *  +-----------+---------------+-------------------+-----------------------------+
+ * ```
+ *
+ * Invariants: a page in a partial list has at least one free or uncarved block; an empty page in a
+ * partial list is alone there; a free run of order k starts at a multiple of 2^k pages;
+ * `used[class]` is the sum of `blockBytes` of the live blocks of that memory class.
  */
-import { MEMORY_CLASSES } from '../shared/memory-class';
+import {
+  MEMORY_CLASSES, MEMORY_MESSAGE, MEMORY_RECORD, MEMORY_RETAINED,
+} from '../shared/memory-class';
 
 const PAGE_SHIFT: u32 = 16;
 export const PAGE_BYTES: u32 = 1 << PAGE_SHIFT;
@@ -52,12 +65,17 @@ let pageTable: u32 = 0;
 let poolBase: u32 = 0;
 let poolPages: u32 = 0;
 let freePages: u32 = 0;
-/** Pages that only `allocateUrgent` may take. */
-let reservedPages: u32 = 0;
 const partialHeads: usize = memory.data(160); // SMALL_CLASSES page numbers
 const runHeads: usize = memory.data(68); // ORDERS page numbers
 const usedBytes: usize = memory.data(32); // one u32 per memory class
 const limitBytes: usize = memory.data(32);
+/** One u32 per memory class: it takes no page that would leave fewer free ones. */
+const floorPages: usize = memory.data(32);
+/** Pages that only `allocateUrgent` may take: a share of the pool, and at least so many. */
+const RESERVE_SHIFT: u32 = 5;
+const RESERVE_PAGES_MIN: u32 = 4;
+const STEPS_BELOW_PASSING: u32 = 1; // slabs, carried packets, the index
+const STEPS_BELOW_WAITING: u32 = 3; // messages and what is retained
 
 @inline
 function pageAt(number: u32): Page {
@@ -91,12 +109,12 @@ export function initialiseBlocks(base: u32, end: u32): void {
   poolBase = (tableEnd + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
   poolPages = (end - poolBase) >> PAGE_SHIFT;
   freePages = poolPages;
-  reservedPages = max<u32>(poolPages >> 5, 4);
   for (let i: u32 = 0; i < SMALL_CLASSES; i++) store<u32>(partialHeads + (i << 2), NONE);
   for (let i: u32 = 0; i < ORDERS; i++) store<u32>(runHeads + (i << 2), NONE);
   for (let i: u32 = 0; i < MEMORY_CLASSES; i++) {
     store<u32>(usedBytes + (i << 2), 0);
     store<u32>(limitBytes + (i << 2), end);
+    setFloor(i, floorFor(i));
   }
   let at: u32 = 0;
   while (at < poolPages) {
@@ -105,6 +123,23 @@ export function initialiseBlocks(base: u32, end: u32): void {
     pushRun(at, order);
     at += 1 << order;
   }
+}
+
+function floorFor(memoryClass: u32): u32 {
+  const share = poolPages >> RESERVE_SHIFT;
+  const reserve = max<u32>(share, RESERVE_PAGES_MIN);
+  if (memoryClass == MEMORY_RECORD) return reserve;
+  const isWaiting = memoryClass == MEMORY_MESSAGE || memoryClass == MEMORY_RETAINED;
+  const steps = isWaiting ? STEPS_BELOW_WAITING : STEPS_BELOW_PASSING;
+  return reserve + steps * max<u32>(share, 1);
+}
+@inline
+function floorOf(memoryClass: u32): u32 {
+  return load<u32>(floorPages + (memoryClass << 2));
+}
+@inline
+function setFloor(memoryClass: u32, pages: u32): void {
+  store<u32>(floorPages + (memoryClass << 2), pages);
 }
 
 /** Sets the budget of one memory class, in bytes. */
@@ -120,14 +155,15 @@ export function budgetOf(memoryClass: u32): u32 {
   return load<u32>(limitBytes + (memoryClass << 2));
 }
 /**
- * Bytes that `memoryClass` may still take. Fragmentation can make a single large request fail
- * earlier.
+ * Bytes that `memoryClass` may still take: of its budget, and of the pages that it need not leave
+ * to others. Fragmentation can make a single large request fail earlier.
  */
-@inline
 export function roomOf(memoryClass: u32): u32 {
   const used = usedOf(memoryClass);
   const limit = budgetOf(memoryClass);
-  return used >= limit ? 0 : limit - used;
+  const floor = floorOf(memoryClass);
+  if (used >= limit || freePages <= floor) return 0;
+  return min(limit - used, (freePages - floor) << PAGE_SHIFT);
 }
 export function freePoolBytes(): u32 {
   return freePages << PAGE_SHIFT;
@@ -192,8 +228,34 @@ function blocksPerPage(sizeClass: u32): u32 {
   return PAGE_BYTES / bytesOfClass(sizeClass);
 }
 
-function takePage(sizeClass: u32): u32 {
-  const at = freePages > reservedPages ? takeRun(0) : NONE;
+/** A run of 2^order pages for `memoryClass`; NONE when it would have to take what is not for it. */
+function takePages(order: u32, memoryClass: u32): u32 {
+  const enough = floorOf(memoryClass) + (<u32>1 << order);
+  const at = freePages >= enough ? takeRun(order) : NONE;
+  if (at != NONE) return at;
+  giveEmptyPages();
+  return freePages >= enough ? takeRun(order) : NONE;
+}
+
+/**
+ * The empty pages that size classes have kept go back: there may be one for each of them, which is
+ * a third of a small pool.
+ */
+function giveEmptyPages(): void {
+  for (let sizeClass: u32 = 0; sizeClass < SMALL_CLASSES; sizeClass++) {
+    const slot = partialHeads + (sizeClass << 2);
+    const at = load<u32>(slot);
+    if (at != NONE && pageAt(at).live == 0) giveEmptyPage(slot, at);
+  }
+}
+
+function giveEmptyPage(slot: usize, at: u32): void {
+  unlinkFrom(slot, at);
+  giveRun(at, 0);
+}
+
+function takePage(sizeClass: u32, memoryClass: u32): u32 {
+  const at = takePages(0, memoryClass);
   if (at == NONE) return NONE;
   const page = pageAt(at);
   page.state = STATE_SMALL;
@@ -207,11 +269,11 @@ function takePage(sizeClass: u32): u32 {
   return at;
 }
 
-function allocateSmall(sizeClass: u32): u32 {
+function allocateSmall(sizeClass: u32, memoryClass: u32): u32 {
   const slot = partialHeads + (sizeClass << 2);
   let at = load<u32>(slot);
   if (at == NONE) {
-    at = takePage(sizeClass);
+    at = takePage(sizeClass, memoryClass);
     if (at == NONE) return 0;
   }
   const page = pageAt(at);
@@ -231,11 +293,11 @@ function allocateSmall(sizeClass: u32): u32 {
   return block;
 }
 
-function allocateLarge(bytes: u32): u32 {
+function allocateLarge(bytes: u32, memoryClass: u32): u32 {
   const pages = (bytes + PAGE_BYTES - 1) >> PAGE_SHIFT;
   const order: u32 = pages <= 1 ? 0 : 32 - clz(pages - 1);
   if (order >= ORDERS) return 0;
-  const at = freePages >= reservedPages + (<u32>1 << order) ? takeRun(order) : NONE;
+  const at = takePages(order, memoryClass);
   if (at == NONE) return 0;
   pageAt(at).state = STATE_LARGE;
   return poolBase + (at << PAGE_SHIFT);
@@ -256,7 +318,9 @@ export function allocate(memoryClass: u32, bytes: u32): u32 {
   const gross = grossBytes(bytes);
   const used = usedOf(memoryClass);
   if (used + gross > budgetOf(memoryClass)) return 0;
-  const block = bytes <= SMALL_BYTES_MAX ? allocateSmall(sizeClassOf(bytes)) : allocateLarge(bytes);
+  const block = bytes <= SMALL_BYTES_MAX
+    ? allocateSmall(sizeClassOf(bytes), memoryClass)
+    : allocateLarge(bytes, memoryClass);
   if (block != 0) store<u32>(usedBytes + (memoryClass << 2), used + gross);
   return block;
 }
@@ -267,11 +331,11 @@ export function allocate(memoryClass: u32, bytes: u32): u32 {
  */
 export function allocateUrgent(memoryClass: u32, bytes: u32): u32 {
   const budget = budgetOf(memoryClass);
-  const reserved = reservedPages;
+  const floor = floorOf(memoryClass);
   setBudget(memoryClass, 0xffff_ffff);
-  reservedPages = 0;
+  setFloor(memoryClass, 0);
   const block = allocate(memoryClass, bytes);
-  reservedPages = reserved;
+  setFloor(memoryClass, floor);
   setBudget(memoryClass, budget);
   return block;
 }
@@ -313,10 +377,8 @@ export function release(memoryClass: u32, block: u32): void {
     page.next = head;
     if (head != NONE) pageAt(head).prev = at;
     store<u32>(slot, at);
+    if (head != NONE && pageAt(head).live == 0) giveEmptyPage(slot, head);
   }
   // One empty page per class stays, so that a class that hovers around zero does not thrash.
-  if (page.live == 0 && (page.prev != NONE || page.next != NONE)) {
-    unlinkFrom(slot, at);
-    giveRun(at, 0);
-  }
+  if (page.live == 0 && (page.prev != NONE || page.next != NONE)) giveEmptyPage(slot, at);
 }

@@ -5,7 +5,7 @@
  */
 import { MEMORY_CARRY, MEMORY_RECORD } from '../shared/memory-class';
 import {
-  allocate, allocateUrgent, allocateZeroed, blockBytes, freePoolBytes, release, roomOf,
+  allocate, allocateUrgent, allocateZeroed, blockBytes, release, roomOf,
 } from '../memory/blocks';
 import { COUNT_CONNECTIONS, POLICY_ALLOW } from '../shared/abi';
 import { unpinTopic } from '../index/topic-intern';
@@ -154,11 +154,13 @@ const CARRY_BYTES_SMALL: u32 = 4096;
  * free (as a slab, see slab.ts): whoever holds large packets back leaves room for others.
  */
 function allocateCarry(need: u32, wanted: u32): u32 {
-  const fair = min(roomOf(MEMORY_CARRY), freePoolBytes()) >> 1;
-  const bytes = wanted <= fair ? wanted : need;
-  if (bytes > CARRY_BYTES_SMALL) return bytes <= fair ? allocate(MEMORY_CARRY, bytes) : 0;
-  const block = allocate(MEMORY_CARRY, bytes);
-  return block != 0 ? block : allocateUrgent(MEMORY_CARRY, bytes);
+  const fair = roomOf(MEMORY_CARRY) >> 1;
+  let block = wanted <= fair ? allocate(MEMORY_CARRY, wanted) : 0;
+  if (block == 0 && (need <= fair || need <= CARRY_BYTES_SMALL)) {
+    block = allocate(MEMORY_CARRY, need);
+  }
+  if (block != 0 || need > CARRY_BYTES_SMALL) return block;
+  return allocateUrgent(MEMORY_CARRY, need);
 }
 
 /** Keeps `[at, at + length)` behind what is carried already. False when memory is exhausted. */

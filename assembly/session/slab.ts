@@ -7,7 +7,7 @@
 import { MEMORY_SLAB } from '../shared/memory-class';
 import { COUNT_BYTES_SENT, FLUSH_WORDS } from '../shared/abi';
 import {
-  allocate, allocateUrgent, blockBytes, freePoolBytes, release, roomOf,
+  allocate, allocateUrgent, blockBytes, release, roomOf,
 } from '../memory/blocks';
 import { Connection, connectionAt } from './connection';
 import { count } from './limits';
@@ -117,13 +117,16 @@ function markDirty(connection: Connection): void {
   dirtyTail = pointer;
 }
 
+/** So much may be tried when next to nothing is free: a small message may find a place. */
+const SLAB_BYTES_SMALL: u32 = 4096;
+
 /**
  * What one connection may hold: `slabBytesMax`, but never more than half of what is still free for
  * slabs, so that many frozen receivers share what there is (dynamic thresholds, Choudhury and Hahne
  * 1998).
  */
 export function slabLimit(slabBytesMax: u32): u32 {
-  return min(slabBytesMax, min(roomOf(MEMORY_SLAB), freePoolBytes()) >> 1);
+  return min(slabBytesMax, max(roomOf(MEMORY_SLAB) >> 1, SLAB_BYTES_SMALL));
 }
 
 /**

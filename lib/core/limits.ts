@@ -30,8 +30,8 @@ const STRATEGIES = {
 
 /**
  * Shares of linear memory that one kind of use may take. They add up to more than the whole: the
- * pool is shared, a budget only keeps one kind from starving the others. What no budget can take (5
- * %) is the reserve for acknowledgements and goodbyes.
+ * pool is shared, a budget only keeps one kind from starving the others. Who gets the last pages is
+ * said in assembly/memory/blocks.ts.
  */
 const BUDGETS: readonly (readonly [number, number])[] = [
   [MEMORY_RECORD, 0.95], [MEMORY_SLAB, 0.6], [MEMORY_MESSAGE, 0.8], [MEMORY_RETAINED, 0.6],

@@ -102,6 +102,50 @@ describe('when the memory for messages is used up', () => {
     expect([again.words(), receiver.words()]).toEqual([['PUBREC 1'], ['PUBLISH 1 t once']]);
   });
 
+  it('who holds it all can come back, take it, and then there is room again', () => {
+    const lab = new Lab(SMALL);
+    offlineReceiver(lab, 'hoarder', 'fill');
+    const publisher = lab.client('publisher');
+    exhaust(lab, publisher);
+    const others = Array.from({ length: 100 }, (_, n) => lab.client(`other-${n}`));
+    const hoarder = lab.client('hoarder');
+    for (let heard = hoarder.take(); heard.length !== 0; heard = hoarder.take()) {
+      hoarder.acknowledge(...heard.map(({ packetId }) => packetId));
+    }
+    expect(lab.core.stats().queuedMessages).toBe(0);
+    publisher.send(publisher.publish('fill', 'z', { qos: 1, packetId: 2000 }));
+    expect([publisher.words(), hoarder.take()]).toMatchObject([['PUBACK 2000'], [{ name: 'PUBLISH' }]]);
+    expect(others.filter(({ isClosed }) => isClosed)).toEqual([]);
+  });
+
+  it('a packet that comes in pieces is collected as ever', () => {
+    const lab = new Lab(SMALL);
+    offlineReceiver(lab, 'hoarder', 'fill');
+    exhaust(lab, lab.client('publisher'));
+    const other = lab.client('other');
+    const bytes = other.publish('nobody', 'y'.repeat(3500), { qos: 1, packetId: 1 });
+    for (let at = 0; at < bytes.length; at += 600) other.send(bytes.subarray(at, at + 600));
+    expect(other.words()).toEqual(['PUBACK 1 0x10']);
+  });
+
+  it('messages of every size that have come and gone leave room for as many as before', () => {
+    const fresh = new Lab(SMALL);
+    offlineReceiver(fresh, 'hoarder', 'fill');
+    const before = exhaust(fresh, fresh.client('publisher'));
+    const lab = new Lab(SMALL);
+    offlineReceiver(lab, 'hoarder', 'fill');
+    const publisher = lab.client('publisher');
+    const receiver = lab.client('receiver');
+    receiver.subscribe('t', 1);
+    for (let size = 16; size < 30_000; size = Math.ceil(size * 1.2)) {
+      publisher.send(publisher.publish('t', 'y'.repeat(size), { qos: 1, packetId: 1 }));
+      receiver.acknowledge(...receiver.take().map(({ packetId }) => packetId));
+      publisher.take();
+    }
+    lab.pass(1000);
+    expect(exhaust(lab, publisher)).toBeGreaterThan(before * 0.9);
+  });
+
   it('every drop and every refusal is told', () => {
     const lab = new Lab(SMALL);
     offlineReceiver(lab, 'hoarder', 'fill');

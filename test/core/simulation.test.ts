@@ -21,6 +21,7 @@ describe('many clients and a lying network', () => {
 
   it.each([
     [1, 'not kept', 'asked'], [9, 'kept', 'not asked'], [2, 'kept', 'asked'],
+    [720257, 'kept', 'not asked'], [720326, 'kept', 'not asked'], // exhaustion.test.ts
   ] as const)('seed %i, sessions %s, receivers %s', (seed, sessions, receivers) => {
     const report = runWorld(seed, { sessions, receivers });
     expect({ violations: report.violations, leftover: report.leftover })
