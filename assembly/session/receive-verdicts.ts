@@ -6,7 +6,7 @@
  *
  * The verdicts are forgotten when another connection takes the session over.
  */
-import { TopicEntry, internTopic } from '../index/topic-intern';
+import { TopicEntry, internTopic, pinTopic, unpinTopic } from '../index/topic-intern';
 import { tellReceive } from '../switch/events';
 import { messageAt, topicOf } from './message-block';
 import { Session } from './session';
@@ -40,20 +40,37 @@ export function verdictForMessage(session: Session, message: u32): u32 {
   const topic = internTopic(topicOf(message), messageAt(message).topicLength);
   if (topic == 0) return VERDICT_UNKNOWN; // no memory: tried again when the session is pumped next
   const verdict = receiveVerdict(session, topic);
-  if (verdict == VERDICT_UNKNOWN) ask(session, changetype<TopicEntry>(topic).serial, message);
+  if (verdict == VERDICT_UNKNOWN) ask(session, topic, message);
   return verdict;
 }
 
-function ask(session: Session, serial: u32, message: u32): void {
+/**
+ * The topic stays interned until the answer: under another serial number the answer would be about
+ * nothing, and sessions whose topics push each other out of the cache would ask for ever.
+ */
+function ask(session: Session, topic: u32, message: u32): void {
+  const serial = changetype<TopicEntry>(topic).serial;
   if (session.asking == serial) return;
-  if (tellReceive(session.handle, serial, rulesInForce(), message)) session.asking = serial;
-  else starve(session); // pumped again when the host has read the rows
+  if (!tellReceive(session.handle, serial, rulesInForce(), message)) {
+    starve(session); // pumped again when the host has read the rows
+    return;
+  }
+  stopAsking(session);
+  session.asking = serial;
+  session.askedTopic = topic;
+  pinTopic(topic);
+}
+
+function stopAsking(session: Session): void {
+  session.asking = 0;
+  if (session.askedTopic != 0) unpinTopic(session.askedTopic);
+  session.askedTopic = 0;
 }
 
 /** Keeps an answer. False when it answers nothing that is asked now. */
 export function rememberReceive(session: Session, serial: u32, rules: u32, verdict: u32): bool {
   if (session.asking != serial) return false;
-  session.asking = 0;
+  stopAsking(session);
   if (rules != rulesInForce()) return true; // void already: it will be asked again
   lastSession = session.handle;
   lastSerial = serial;
@@ -66,7 +83,7 @@ export function rememberReceive(session: Session, serial: u32, rules: u32, verdi
 
 /** Somebody else may be behind this session now, or the same with other rights. */
 export function forgetReceive(session: Session): void {
-  session.asking = 0;
+  stopAsking(session);
   forgetReceiveVerdicts(session);
 }
 

@@ -79,6 +79,7 @@ export class Session {
   endedHandle: u32; // what `handle` was before the end of a durable session
   receiveVerdicts: u32; // table: see verdict-table.ts
   asking: u32; // serial number of the topic that the control plane was asked about, 0 = none
+  askedTopic: u32; // its entry, pinned until the answer, 0 = none
 }
 
 const sessionTable: HandleTable = changetype<HandleTable>(memory.data(HANDLE_TABLE_BYTES));
@@ -297,6 +298,7 @@ export function freeSession(session: Session): void {
   if (session.identifiers != 0) release(MEMORY_RECORD, session.identifiers);
   freeVerdicts(session.receiveVerdicts);
   if (session.mount != 0) unpinTopic(session.mount);
+  if (session.askedTopic != 0) unpinTopic(session.askedTopic);
   releaseInbound(session);
   release(MEMORY_RECORD, changetype<u32>(session));
 }

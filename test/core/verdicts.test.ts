@@ -133,6 +133,34 @@ describe('a receiver whose topics are asked about', () => {
     expect(lab.drops).toEqual({ 'not-authorized': 1 });
   });
 
+  it('gets them although its topic and those of others push each other out of the cache', () => {
+    const lab = new Lab({ topicCacheMax: 1 });
+    lab.hub.receivePolicy = 'ask';
+    const names = ['a', 'b', 'c'];
+    for (const name of names) {
+      const receiver = lab.client(name);
+      receiver.subscribe(name, 1);
+      receiver.cut();
+    }
+    for (const name of names) {
+      lab.core.publish({ topicName: name, payload: 'x', qos: 1, retain: false });
+    }
+    const late: ReceiveQuestion[] = [];
+    lab.hub.authorizeReceive = (session, topicName, serial, rules) => {
+      if (late.length > 100) throw new Error('they ask for ever');
+      late.push({ session, topicName, serial, rules });
+    };
+    const receivers = names.map((name) => lab.client(name));
+    for (const { session, serial, rules } of late) {
+      lab.core.answerReceive(session, { serial, rules }, 'allowed');
+    }
+    lab.settle();
+    expect(receivers.map((receiver) => receiver.words())).toEqual(
+      names.map((name) => [`PUBLISH 1 ${name} x`]),
+    );
+    expect(late.map(({ topicName }) => topicName)).toEqual(names);
+  });
+
   it('gets QoS 0 behind QoS 0 that still waits, also when its topic is allowed by now', () => {
     const lab = new Lab();
     lab.hub.receivePolicy = 'ask';
