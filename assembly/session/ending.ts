@@ -1,6 +1,6 @@
 /**
  * The end of things: a connection that closes, a session whose state is given up, a member that
- * leaves a shared group. Long queues are freed a piece per turn.
+ * leaves a shared group. Long queues, and very many sessions, are freed a piece per turn.
  */
 import { DROP_SESSION_ENDED } from '../shared/abi';
 import { SUCCESS } from '../shared/reason-code';
@@ -27,9 +27,12 @@ import { dropSlab } from './slab';
 import { forgetStarved } from './starving';
 import { releaseReceiverHolds } from './withholding';
 
-const ENTRIES_PER_PIECE: u32 = 4096;
+/** Entries and records that one turn frees. */
+const FREED_PER_PIECE: u32 = 4096;
 
+/** Sessions whose end is under way, in the order in which they ended. */
 let endingHead: u32 = 0;
+let endingTail: u32 = 0;
 
 /** The transport is gone: the session goes on without it, the record is freed. */
 export function closeConnection(connection: Connection): void {
@@ -118,13 +121,15 @@ export function endSession(session: Session): void {
   const pointer = changetype<u32>(session);
   while (load<u32>(pointer) != 0) unsubscribe(load<u32>(pointer));
   voidSession(session);
-  session.endNext = endingHead;
-  endingHead = pointer;
+  session.endNext = 0;
+  if (endingTail != 0) sessionAt(endingTail).endNext = pointer;
+  else endingHead = pointer;
+  endingTail = pointer;
 }
 
 /** Frees a piece of what has ended; true when more is left. The host is told of what it keeps. */
 export function advanceEndings(): bool {
-  let budget = ENTRIES_PER_PIECE;
+  let budget = FREED_PER_PIECE;
   while (endingHead != 0 && budget != 0) {
     const pointer = endingHead;
     const session = sessionAt(pointer);
@@ -132,9 +137,11 @@ export function advanceEndings(): bool {
       budget--;
       endEntry(session, session.queueHead);
     }
-    if (session.queueHead != 0) return true;
+    if (session.queueHead != 0 || budget == 0) return true;
     if (session.endedHandle != 0 && !tellEnded(session.endedHandle)) return true;
+    budget--;
     endingHead = session.endNext;
+    if (endingHead == 0) endingTail = 0;
     freeSession(session);
   }
   return endingHead != 0;

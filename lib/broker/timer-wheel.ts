@@ -4,19 +4,26 @@
  * whatever the number of timers, and a timer costs no object of its own: what has a deadline
  * extends TimerEntry.
  *
- *     slot   0     1     2   ...   SLOTS-1  | matured
- *            |           |                  |
- *            entry       entry - entry      entries that `advance` is telling of
+ *     slot   0     1     2   ...   SLOTS-1
+ *            |           |
+ *            entry       entry - entry
  *
  * An entry stands in the slot of its due tick modulo the number of slots; one that is due in a
- * later turn of the wheel is looked at and left. An entry never fires early, and at most one tick
- * late.
+ * later turn of the wheel is looked at and put behind the others. An entry never fires early. It
+ * fires at most one tick late, unless very many are due: a turn of the event loop takes a piece of
+ * them, in the order of their ticks and, within one, in that in which they were set.
  */
 
 export const TICK_MS = 100;
 const SLOTS = 1_024;
-const MATURED = SLOTS;
 const IDLE = -1;
+/**
+ * A hundred thousand sessions may expire at the same moment, and each takes some microseconds, with
+ * its will more: connections have their turn in between.
+ */
+export const FIRED_PER_TURN_MAX = 256;
+/** A slot may hold as many that are due in a later turn of the wheel. */
+export const LOOKED_AT_PER_TURN_MAX = 4_096;
 
 export abstract class TimerEntry {
   /** @internal Where this entry stands; -1 when no deadline is set. */
@@ -41,9 +48,13 @@ export interface TimerWheelOwner {
 
 export class TimerWheel {
   readonly #owner: TimerWheelOwner;
-  readonly #heads: (TimerEntry | undefined)[] = new Array<undefined>(SLOTS + 1).fill(undefined);
-  /** The last tick whose slot has been looked at. */
+  readonly #heads: (TimerEntry | undefined)[] = new Array<undefined>(SLOTS).fill(undefined);
+  readonly #tails: (TimerEntry | undefined)[] = new Array<undefined>(SLOTS).fill(undefined);
+  /** The last tick whose slot has been looked at, or is being. */
   #tick: number;
+  #slotIs: 'done' | 'being looked at' = 'done';
+  /** The first entry of that slot that was put behind the others: all before it are still to do. */
+  #firstKept: TimerEntry | undefined = undefined;
   #size = 0;
 
   constructor(owner: TimerWheelOwner, now: number) {
@@ -70,19 +81,43 @@ export class TimerWheel {
     if (entry.timerSlot !== IDLE) this.#unlink(entry);
   }
 
-  /** Fires everything that is due, in no promised order within one tick. */
+  /** Fires what is due, or a piece of it: then `nextAt` is a time that has come already. */
   advance(now: number): void {
     const target = Math.floor(now / TICK_MS);
-    if (target <= this.#tick) return;
-    const first = Math.max(this.#tick + 1, target - SLOTS + 1);
-    this.#tick = target;
-    for (let tick = first; tick <= target; tick += 1) this.#mature(tick % SLOTS, now);
-    let entry = this.#heads[MATURED];
-    while (entry !== undefined) {
+    if (target - this.#tick > SLOTS) this.#begin(target - SLOTS + 1);
+    let fired = 0;
+    for (let looked = 0; looked < LOOKED_AT_PER_TURN_MAX && fired < FIRED_PER_TURN_MAX;) {
+      const entry = this.#next(target);
+      if (entry === undefined) return;
+      looked += 1;
+      const slot = entry.timerSlot;
       this.#unlink(entry);
-      this.#owner.timerFired(entry, now);
-      entry = this.#heads[MATURED];
+      if (entry.timerDue <= now) {
+        fired += 1;
+        this.#owner.timerFired(entry, now);
+      } else {
+        this.#link(entry, slot);
+        this.#firstKept ??= entry;
+      }
     }
+  }
+
+  /** The next entry to look at, up to the slot of the tick `target`. */
+  #next(target: number): TimerEntry | undefined {
+    for (;;) {
+      const entry = this.#heads[this.#tick % SLOTS];
+      const isLeft = entry !== undefined && entry !== this.#firstKept;
+      if (this.#slotIs === 'being looked at' && isLeft) return entry;
+      this.#slotIs = 'done';
+      if (this.#tick >= target) return undefined;
+      this.#begin(this.#tick + 1);
+    }
+  }
+
+  #begin(tick: number): void {
+    this.#tick = tick;
+    this.#slotIs = 'being looked at';
+    this.#firstKept = undefined;
   }
 
   /**
@@ -90,39 +125,31 @@ export class TimerWheel {
    */
   nextAt(): number {
     if (this.#size === 0) return Infinity;
+    if (this.#slotIs === 'being looked at') return this.#tick * TICK_MS;
     for (let tick = this.#tick + 1; tick <= this.#tick + SLOTS; tick += 1) {
       if (this.#heads[tick % SLOTS] !== undefined) return tick * TICK_MS;
     }
     return (this.#tick + 1) * TICK_MS;
   }
 
-  #mature(slot: number, now: number): void {
-    let entry = this.#heads[slot];
-    while (entry !== undefined) {
-      const next = entry.timerNext;
-      if (entry.timerDue <= now) {
-        this.#unlink(entry);
-        this.#link(entry, MATURED);
-      }
-      entry = next;
-    }
-  }
-
   #link(entry: TimerEntry, slot: number): void {
-    const head = this.#heads[slot];
+    const tail = this.#tails[slot];
     entry.timerSlot = slot;
-    entry.timerNext = head;
-    entry.timerPrevious = undefined;
-    if (head !== undefined) head.timerPrevious = entry;
-    this.#heads[slot] = entry;
+    entry.timerNext = undefined;
+    entry.timerPrevious = tail;
+    if (tail === undefined) this.#heads[slot] = entry;
+    else tail.timerNext = entry;
+    this.#tails[slot] = entry;
     this.#size += 1;
   }
 
   #unlink(entry: TimerEntry): void {
     const { timerNext, timerPrevious } = entry;
+    if (entry === this.#firstKept) this.#firstKept = timerNext;
     if (timerPrevious === undefined) this.#heads[entry.timerSlot] = timerNext;
     else timerPrevious.timerNext = timerNext;
-    if (timerNext !== undefined) timerNext.timerPrevious = timerPrevious;
+    if (timerNext === undefined) this.#tails[entry.timerSlot] = timerPrevious;
+    else timerNext.timerPrevious = timerPrevious;
     entry.timerNext = undefined;
     entry.timerPrevious = undefined;
     entry.timerSlot = IDLE;

@@ -5,6 +5,7 @@ import type { BrokerOptions } from '../../lib/broker/broker-options.js';
 import { ControlPlane } from '../../lib/broker/control-plane.js';
 import { resolveOptions } from '../../lib/broker/options.js';
 import type { Door } from '../../lib/broker/records.js';
+import { FIRED_PER_TURN_MAX } from '../../lib/broker/timer-wheel.js';
 import type {
   ConnectionHandle,
   ConnectPacket,
@@ -263,6 +264,32 @@ describe('a session', () => {
     expect(told.at(-1)).toContain('left by network');
     clock.advance(300);
     expect(told.at(-1)).toBe('sensor ended expired');
+  });
+
+  it('ends in its turn when very many expire at once: in order, each behind its will', () => {
+    const { connect, core, clock, calls } = plane();
+    const names = Array.from({ length: 2 * FIRED_PER_TURN_MAX + 5 }, (_, n) => `c-${n}`);
+    const handles = names.map((name) => connect({
+      clientIdentifier: name, sessionExpiryInterval: 60,
+      will: will({ topicName: `wills/${name}`, willDelayIntervalSeconds: 3_600 }),
+    }));
+    for (const handle of handles) core.events.closed(handle);
+    clock.advance(55_000);
+    calls();
+    const pieces: string[][] = [];
+    const schedule = clock.schedule.bind(clock);
+    clock.schedule = (task, ms) => schedule(() => {
+      task();
+      pieces.push(calls().filter((call) => /^(publish|end)/.test(call)));
+    }, ms);
+    clock.advance(10_000);
+    const ended = pieces.filter(({ length }) => length !== 0);
+    expect(ended.map(({ length }) => length)).toEqual(
+      [FIRED_PER_TURN_MAX * 2, FIRED_PER_TURN_MAX * 2, 10],
+    );
+    expect(ended.flat()).toEqual(names.flatMap((name) => [
+      `publish wills/${name}`, expect.stringMatching(/^end/),
+    ]));
   });
 
   it('takes a new expiry from DISCONNECT, but none that was 0', () => {

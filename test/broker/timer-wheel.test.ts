@@ -1,5 +1,7 @@
 import { describe, it, expect } from '@jest/globals';
-import { TICK_MS, TimerEntry, TimerWheel } from '../../lib/broker/timer-wheel.js';
+import {
+  FIRED_PER_TURN_MAX, LOOKED_AT_PER_TURN_MAX, TICK_MS, TimerEntry, TimerWheel,
+} from '../../lib/broker/timer-wheel.js';
 
 class Named extends TimerEntry {
   constructor(readonly name: string) {
@@ -76,6 +78,54 @@ describe('timer wheel', () => {
     wheel.set(victim, 100);
     for (let now = 0; now <= 1_000; now += 50) wheel.advance(now);
     expect(fired).toEqual(['again', 'again', 'again']);
+  });
+
+  it('fires very many in pieces, in their order, and asks to go on at once in between', () => {
+    const { wheel, fired } = wheelWithLog();
+    const names = Array.from({ length: FIRED_PER_TURN_MAX * 2 + 5 }, (_, n) => `${n}`);
+    const half = FIRED_PER_TURN_MAX + 7;
+    names.forEach((name, n) => wheel.set(new Named(name), n < half ? 200 : 300));
+    wheel.set(new Named('later'), 5_000);
+    const pieces: number[] = [];
+    for (let before = 0; wheel.nextAt() <= 400; before = fired.length) {
+      wheel.advance(400);
+      pieces.push(fired.length - before);
+    }
+    expect(pieces).toEqual([FIRED_PER_TURN_MAX, FIRED_PER_TURN_MAX, 5]);
+    expect(fired).toEqual(names);
+    expect(wheel.nextAt()).toBe(5_000);
+  });
+
+  it('lets who is due and waits for its piece be moved or cancelled', () => {
+    const { wheel, fired } = wheelWithLog();
+    const entries = Array.from({ length: FIRED_PER_TURN_MAX + 3 }, (_, n) => new Named(`${n}`));
+    for (const entry of entries) wheel.set(entry, 100);
+    wheel.advance(100);
+    wheel.set(entries.at(-1)!, 900);
+    wheel.cancel(entries.at(-3)!);
+    wheel.advance(200);
+    expect(fired.slice(FIRED_PER_TURN_MAX)).toEqual([entries.at(-2)!.name]);
+    wheel.advance(900);
+    expect(fired.at(-1)).toBe(entries.at(-1)!.name);
+    expect(wheel.size).toBe(0);
+  });
+
+  it('looks at very many that are not due in pieces, and at each once', () => {
+    const { wheel, fired } = wheelWithLog();
+    const aWheel = 1_024 * TICK_MS;
+    const entries = Array.from({ length: LOOKED_AT_PER_TURN_MAX + 9 }, (_, n) => new Named(`${n}`));
+    for (const entry of entries) wheel.set(entry, 100 + aWheel);
+    wheel.set(new Named('due'), 100);
+    wheel.advance(100);
+    expect(fired).toEqual([]);
+    wheel.cancel(entries[0]!);
+    expect(wheel.nextAt()).toBe(100);
+    wheel.advance(150);
+    expect(fired).toEqual(['due']);
+    expect(wheel.nextAt()).toBe(100 + aWheel);
+    while (wheel.nextAt() <= 100 + aWheel) wheel.advance(100 + aWheel);
+    expect(new Set(fired)).toEqual(new Set(['due', ...entries.slice(1).map(({ name }) => name)]));
+    expect(wheel.size).toBe(0);
   });
 
   it('says when it wants to be advanced', () => {

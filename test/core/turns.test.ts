@@ -5,6 +5,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { Core } from '../../lib/core/core.js';
 import type { CoreOptions, SessionHandle } from '../../lib/core/contract.js';
+import type { DurableEvents } from '../../lib/core/durable.js';
 import type { Transport } from '../../lib/listener/transport.js';
 import { Lab, build } from './lab.js';
 import type { Peer } from './lab.js';
@@ -137,6 +138,26 @@ describe('replays of very many subscriptions at once', () => {
     const perTurn = turns.run(sent);
     expect(sent() - before).toBe(RECEIVERS * RETAINED);
     expect(Math.max(...perTurn)).toBeLessThanOrEqual(8192);
+  });
+});
+
+describe('very many sessions that end at once', () => {
+  it('are freed in pieces, all of them, in the order in which they ended', () => {
+    const turns = new Turns({ ...LIMITS, sessionsMax: 20_000 }, 0);
+    const { core } = turns;
+    const told: SessionHandle[] = [];
+    const durable = core.closeGate({
+      ended: (session: SessionHandle) => told.push(session),
+    } as unknown as DurableEvents);
+    const sessions = Array.from({ length: 10_000 }, () => core.createSession());
+    for (const session of sessions) {
+      durable.keep(session);
+      core.endSession(session);
+    }
+    const perTurn = turns.run(() => told.length);
+    expect(Math.max(...perTurn)).toBeLessThanOrEqual(4096);
+    expect(told).toEqual(sessions);
+    expect(core.stats().memoryUsedBytes.record).toBe(0);
   });
 });
 
