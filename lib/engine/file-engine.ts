@@ -3,6 +3,7 @@
  */
 import { join, resolve } from 'node:path';
 import { examine } from './check.js';
+import { WITNESS_FILE } from './durable-file.js';
 import type { CheckReport, Durability, Engine, SnapshotReport } from './engine.js';
 import { EngineError } from './errors.js';
 import { refuseNewer, readIdentity } from './identity.js';
@@ -10,7 +11,7 @@ import { Ledger } from './ledger.js';
 import { LevelStore, WRITE_BUFFER_BYTES, namesIn } from './level-store.js';
 import { writeSnapshot } from './snapshot.js';
 import { StoreEngine } from './store-engine.js';
-import { FileWitness, WITNESS_FILE, compareWith } from './witness.js';
+import { FileWitness, compareWith } from './witness.js';
 
 export interface FileEngineOptions {
   /** The directory; made when it does not exist. */

@@ -2,8 +2,10 @@
  * LevelDB by way of classic-level, which is loaded only when a directory is opened. It is an
  * optional dependency: where it has no binary, `open` says so, and nothing silently degrades.
  */
-import { mkdir, readdir, realpath } from 'node:fs/promises';
+import { mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { ChainedBatch, ClassicLevel, Iterator as LevelIterator } from 'classic-level';
+import { WITNESS_FILE, syncDirectory } from './durable-file.js';
 import { EngineError, codeOf, wordsOf } from './errors.js';
 import type { KeyRange } from './keys.js';
 import type { OperationLog, OperationSink } from './operation-log.js';
@@ -29,6 +31,9 @@ const LEVEL_FILE = /^(LOCK|LOG|LOG\.old|CURRENT|MANIFEST-\d+|\d+\.(log|ldb|sst|d
 /** What else may stand there. */
 const OTHER_FILE = /^(lost\+found|nidomq-store\.json(\.new)?|nidomq\.sock)$/;
 const LEVEL_DATA = /^\d+\.(log|ldb|sst)$/;
+const LEVEL_LOG = /^\d+\.log$/;
+/** What LevelDB makes before its first log has anything in it. */
+const LEVEL_BEGINNING = /^(CURRENT|MANIFEST-\d+|\d+\.(log|dbtmp))$/;
 
 async function loadClassicLevel(): Promise<typeof ClassicLevel> {
   try {
@@ -112,19 +117,37 @@ export class LevelStore implements OrderedStore {
     }
     const constructor = await loadClassicLevel();
     await this.#enter();
-    const level = new constructor<Buffer, Buffer>(path, {
-      keyEncoding: 'buffer', valueEncoding: 'buffer',
-      createIfMissing: this.options.createIfMissing === 'yes',
-      writeBufferSize: this.options.writeBufferBytes ?? WRITE_BUFFER_BYTES,
-      cacheSize: this.options.cacheBytes ?? CACHE_BYTES,
-    });
     try {
-      await level.open();
+      this.#level = await this.#openLevel(constructor);
     } catch (error) {
       this.#leave();
-      throw translate(error, path);
+      throw error;
     }
-    this.#level = level;
+  }
+  async #openLevel(constructor: typeof ClassicLevel): Promise<Level> {
+    const { path, createIfMissing } = this.options;
+    const open = async (): Promise<Level> => {
+      const level = new constructor<Buffer, Buffer>(path, {
+        keyEncoding: 'buffer', valueEncoding: 'buffer',
+        createIfMissing: createIfMissing === 'yes',
+        writeBufferSize: this.options.writeBufferBytes ?? WRITE_BUFFER_BYTES,
+        cacheSize: this.options.cacheBytes ?? CACHE_BYTES,
+      });
+      try {
+        await level.open();
+      } catch (error) {
+        throw translate(error, path);
+      }
+      return level;
+    };
+    try {
+      return await open();
+    } catch (error) {
+      const isDamaged = (error as EngineError).code === 'NIDO_ENGINE_CORRUPT';
+      if (!isDamaged || createIfMissing === 'no' || !await isBeginning(path)) throw error;
+      await removeBeginning(path);
+      return open();
+    }
   }
   async #enter(): Promise<void> {
     const { path } = this.options;
@@ -207,16 +230,39 @@ async function refuseForeign(path: string): Promise<void> {
       `${path} holds '${foreign}', which is not a file of the `
       + 'file engine. Name an empty directory, or one that does not exist.');
   }
-  if (!names.includes('CURRENT') && names.some((name) => LEVEL_DATA.test(name))) {
+  const holdsData = names.some((name) => LEVEL_DATA.test(name)) && !await isBeginning(path);
+  if (!names.includes('CURRENT') && holdsData) {
     throw new EngineError('NIDO_ENGINE_CORRUPT',
       `${path} holds data but its file CURRENT is missing; `
       + 'opening it would erase the data. Restore a snapshot, or the missing file.');
   }
 }
+
+/**
+ * Whether the power went, or the process, while LevelDB made its first files: it does not sync the
+ * first of them, and could not open what is left. Nothing was ever acknowledged.
+ */
+async function isBeginning(path: string): Promise<boolean> {
+  const names = await namesIn(path);
+  if (names.includes(WITNESS_FILE)) return false;
+  for (const name of names) {
+    if (!LEVEL_DATA.test(name)) continue;
+    if (!LEVEL_LOG.test(name) || (await stat(join(path, name))).size > 0) return false;
+  }
+  return true;
+}
+async function removeBeginning(path: string): Promise<void> {
+  for (const name of await namesIn(path)) {
+    if (LEVEL_BEGINNING.test(name)) await rm(join(path, name), { force: true });
+  }
+}
+
 /** Before it is locked, so that its real path is known. */
 async function makeDirectory(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    const made = await mkdir(path, { recursive: true });
+    // Without this the power could take the directory with all that is synced in it.
+    if (made !== undefined) await syncDirectory(dirname(made));
   } catch (error) {
     throw new EngineError('NIDO_ENGINE_IO',
       `${path} cannot be made: ${wordsOf(error)}`, { cause: error });

@@ -3,9 +3,10 @@
  * the copy is not complete and nobody restores it. A broker that runs goes on running while its
  * snapshot is made.
  */
-import { cp, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { cp, mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openValue } from './checksum.js';
+import { writeDurably } from './durable-file.js';
 import type { SnapshotReport } from './engine.js';
 import { EngineError, wordsOf } from './errors.js';
 import { readIdentity, refuseNewer } from './identity.js';
@@ -28,18 +29,6 @@ interface Manifest {
   readonly bytes: number;
   readonly digest: number;
   readonly createdAt: string;
-}
-
-/** Replaces a file so that either its old or its new content survives power loss. */
-export async function writeDurably(path: string, content: string): Promise<void> {
-  const file = await open(`${path}.new`, 'w');
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(`${path}.new`, path);
 }
 
 export async function refuseOccupied(directory: string, verb: string): Promise<void> {

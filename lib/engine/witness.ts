@@ -6,9 +6,9 @@
 import { open, readFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { checksumOf } from './checksum.js';
+import { writeDurably } from './durable-file.js';
 import type { Loss } from './engine.js';
 import type { Identity } from './identity.js';
-import { writeDurably } from './snapshot.js';
 
 export interface Testimony extends Identity {
   readonly lastBatch: number;
@@ -23,7 +23,6 @@ export interface Witness {
   saw(testimony: Testimony): void;
   close(): Promise<void>;
 }
-export const WITNESS_FILE = 'nidomq-store.json';
 /** Each is as long as the one before: it is written over it. */
 const FILE_BYTES = 256;
 const DELAY_MS = 100;

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { execFile } from 'node:child_process';
-import { cp, mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -297,6 +297,31 @@ describe('file engine: damage', () => {
     await expect(start()).rejects.toMatchObject({
       code: 'NIDO_ENGINE_CORRUPT', message: expect.stringContaining('another one stands in its place'),
     });
+  });
+
+  it.each([
+    ['CURRENT names a MANIFEST that is empty', { 'CURRENT': 'MANIFEST-000001\n', 'MANIFEST-000001': '' }],
+    ['CURRENT is empty', { 'CURRENT': '', 'MANIFEST-000001': '', '000003.log': '' }],
+    ['CURRENT is not there yet', { 'MANIFEST-000001': '', '000003.log': '' }],
+  ])('begins anew where the power went while the store was made: %s', async (_what, files) => {
+    await mkdir(path);
+    for (const [name, content] of Object.entries(files)) await writeFile(join(path, name), content);
+    const engine = await startLoaded();
+    await fill(engine, 3);
+    await engine.close();
+    expect((await loaded(await start())).sessions.size).toBe(3);
+  });
+
+  it.each([
+    ['000003.log', 'anything'], ['000005.ldb', 'anything'], ['nidomq-store.json', '{}'],
+  ])('and nowhere else: not beside %s', async (name, content) => {
+    await mkdir(path);
+    await writeFile(join(path, 'CURRENT'), 'MANIFEST-000001\n');
+    await writeFile(join(path, 'MANIFEST-000001'), '');
+    await writeFile(join(path, name), content);
+    await expect(start()).rejects.toMatchObject({ code: 'NIDO_ENGINE_CORRUPT' });
+    expect((await readdir(path)).filter((file) => file !== 'LOCK' && !file.startsWith('LOG')).sort())
+      .toEqual([name, 'CURRENT', 'MANIFEST-000001'].sort());
   });
 
   it.each(['cut short', 'deleted'])('notices a log that was %s after the process was killed', async (how) => {
