@@ -12,9 +12,12 @@ import { ClientStore, storeError } from './client-store.js';
 import type { ClientEventListener, ClientEventName } from './client-emitter.js';
 import { coreOptions } from './core-options.js';
 import { NidoClientError, messageOf } from './errors.js';
+import { goodbyeOf } from './goodbye.js';
+import type { EndOptions } from './goodbye.js';
 import type { IncomingMessage, MessageHandler } from './handler-subscription.js';
 import type {
   ClientOptions, PublishOptions, PublishResult, RequestOptions, SubscribeOptions,
+  UnsubscribeOptions,
 } from './options.js';
 import { Outgoing } from './outgoing.js';
 import { Requests } from './requests.js';
@@ -25,11 +28,6 @@ import { Subscriptions } from './subscriptions.js';
 import type { Subscription } from './subscriptions.js';
 import { Uplink } from './uplink.js';
 import type { ClientStatus } from './uplink.js';
-
-export interface EndOptions {
-  /** How long messages and handlers may take to finish. 0 = leave at once. */
-  readonly deadlineMs?: number;
-}
 
 interface Waiter {
   readonly resolve: () => void;
@@ -202,8 +200,8 @@ export class NidoClient {
    * of the filter hear no more of it. Resolves with UNSUBACK; while offline when the client is
    * connected again.
    */
-  unsubscribe(topicFilter: string): Promise<void> {
-    return this.#subscriptions.unsubscribe(topicFilter);
+  unsubscribe(topicFilter: string, options: UnsubscribeOptions = {}): Promise<void> {
+    return this.#subscriptions.unsubscribe(topicFilter, options);
   }
 
   /** Publishes with a Response Topic and resolves with the answer (MQTT 5). */
@@ -234,25 +232,32 @@ export class NidoClient {
   /**
    * Takes nothing new, lets messages and handlers finish, says goodbye. What is not finished at the
    * deadline is rejected with NIDO_CLIENT_ENDED; unacknowledged messages stay with the server.
+   * Rejects, and does not end, when `properties` are none of a DISCONNECT.
    */
   end(options: EndOptions = {}): Promise<void> {
-    this.#ending ??= this.#end(options.deadlineMs ?? this.options.limits.endDeadlineMs);
+    if (this.#ending !== undefined) return this.#ending;
+    try {
+      const goodbye = goodbyeOf(options, this.options);
+      this.#ending = this.#end(options.deadlineMs ?? this.options.limits.endDeadlineMs, goodbye);
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
     return this.#ending;
   }
 
-  async #end(deadlineMs: number): Promise<void> {
-    if (this.status !== 'closed') await this.#leave(deadlineMs);
+  async #end(deadlineMs: number, goodbye: ReasonFields | undefined): Promise<void> {
+    if (this.status !== 'closed') await this.#leave(deadlineMs, goodbye);
     await this.#storeClosed;
   }
 
-  async #leave(deadlineMs: number): Promise<void> {
+  async #leave(deadlineMs: number, goodbye: ReasonFields | undefined): Promise<void> {
     const error = ended();
     this.#subscriptions.refuseNew(error);
     if (deadlineMs > 0 && this.status !== 'idle') {
       await within(deadlineMs, this.#drain(error));
     }
     this.#outgoing.refuseNew(error);
-    await this.#uplink.stop();
+    await this.#uplink.stop(goodbye);
   }
 
   async #drain(error: NidoClientError): Promise<void> {

@@ -1,6 +1,5 @@
 /** The client role: `import { connect } from 'nidomq/client'`. */
 export { NidoClient, connect } from './client.js';
-export type { EndOptions } from './client.js';
 export type {
   ClientEventListener, ClientEventName, ClientEvents, ConnectEvent, DroppedEvent,
   HandlerFailedEvent, ReconnectEvent,
@@ -8,6 +7,7 @@ export type {
 export { clientLimits } from './client-limits.js';
 export { NidoClientError } from './errors.js';
 export type { ClientErrorCode } from './errors.js';
+export type { EndOptions } from './goodbye.js';
 export type { IncomingMessage, MessageHandler } from './handler-subscription.js';
 export type * from './options.js';
 export { OPTIONS_TABLE } from './options-table.js';

@@ -198,6 +198,11 @@ export interface RetryOptions {
   readonly delayMsMax?: number;
 }
 
+export interface UnsubscribeOptions {
+  /** Of UNSUBSCRIBE (MQTT 5). */
+  readonly properties?: { readonly userProperties?: UserPropertiesInput };
+}
+
 export interface SubscribeOptions {
   /** Highest QoS. Default 0, as in MQTT.js. */
   readonly qos?: Qos;

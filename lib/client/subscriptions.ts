@@ -10,13 +10,13 @@
  */
 import type { Core } from '../core/core.js';
 import type {
-  ConnectionHandle, Delivery, Qos, ReasonFields, SessionHandle,
+  ConnectionHandle, Delivery, Qos, ReasonFields, SessionHandle, UserProperties,
 } from '../core/contract.js';
 import { NidoClientError, messageOf } from './errors.js';
 import { HandlerSubscription } from './handler-subscription.js';
 import type { HandlerHost, MessageHandler } from './handler-subscription.js';
-import { userPairs } from './message-properties.js';
-import type { SubscribeOptions } from './options.js';
+import { pairsProblem, userPairs } from './message-properties.js';
+import type { SubscribeOptions, UnsubscribeOptions } from './options.js';
 import {
   FAILURE, PACKET_TOO_LARGE, SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, UNSPECIFIED_ERROR,
   WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
@@ -82,6 +82,8 @@ export class Subscriptions {
   readonly #requests = new Map<number, Request>();
   /** Filters that a lasting session may still have and nobody wants. */
   readonly #unwanted = new Map<string, Request['unsubscribed']>();
+  /** What their next UNSUBSCRIBE is to say. */
+  readonly #unsubscribing = new Map<string, UserProperties>();
   #ended: NidoClientError | undefined;
 
   constructor(
@@ -120,9 +122,17 @@ export class Subscriptions {
     });
   }
 
-  async unsubscribe(topicFilter: string): Promise<void> {
+  async unsubscribe(topicFilter: string, options: UnsubscribeOptions): Promise<void> {
     if (this.#ended !== undefined) throw this.#ended;
     parseTopicFilter(topicFilter);
+    const pairs = userPairs(options.properties?.userProperties);
+    const wrong = pairsProblem(pairs);
+    if (wrong !== undefined) {
+      throw new NidoClientError('NIDO_CLIENT_SUBSCRIBE_INVALID',
+        `unsubscribe ${topicFilter}: ${wrong}`);
+    }
+    if (pairs.length > 0) this.#unsubscribing.set(topicFilter, pairs);
+    else this.#unsubscribing.delete(topicFilter);
     const entry = this.#entries.get(topicFilter);
     if (entry !== undefined && entry.handlers.size > 0) {
       await Promise.all([...entry.handlers].map((handler) => this.close(entry, handler)));
@@ -158,6 +168,7 @@ export class Subscriptions {
       if (session !== 'absent' && !this.#entries.has(topicFilter)) {
         this.#askToForget(connection, topicFilter, undefined, done);
       } else {
+        this.#unsubscribing.delete(topicFilter);
         done?.();
       }
     }
@@ -209,13 +220,15 @@ export class Subscriptions {
       return;
     }
     const request = this.#answered(packetIdentifier);
+    if (request === undefined) return;
+    this.#unsubscribing.delete(request.entry.topicFilter);
     const reasonCode = reasonCodes[0] ?? 0;
     if (reasonCode < FAILURE) {
-      request?.unsubscribed?.();
+      request.unsubscribed?.();
       return;
     }
     const said = fields.reasonString === undefined ? '' : `: ${fields.reasonString}`;
-    request?.unsubscribed?.(new NidoClientError('NIDO_CLIENT_UNSUBSCRIBE_REFUSED',
+    request.unsubscribed?.(new NidoClientError('NIDO_CLIENT_UNSUBSCRIBE_REFUSED',
       `${this.uplink.serverName} did not unsubscribe ${request.entry.topicFilter}${said}`,
       { reasonCode }));
   }
@@ -279,8 +292,9 @@ export class Subscriptions {
     const named = entry ?? newEntry(topicFilter, { filter: topicFilter }, 0, {});
     this.#requests.set(packetIdentifier, { entry: named, waiters: [], unsubscribed });
     const { maximumPacketSize } = this.uplink.server;
+    const userProperties = this.#unsubscribing.get(topicFilter);
     const outcome = this.core.sendUnsubscribe(
-      connection, packetIdentifier, [topicFilter], { maximumPacketSize });
+      connection, packetIdentifier, [topicFilter], { maximumPacketSize, userProperties });
     // The server cannot be told: what it still sends is acknowledged and goes nowhere.
     if (outcome === 'too-large') this.#answered(packetIdentifier)?.unsubscribed?.();
   }
@@ -404,6 +418,7 @@ export class Subscriptions {
     this.#requests.clear();
     for (const done of this.#unwanted.values()) done?.(error);
     this.#unwanted.clear();
+    this.#unsubscribing.clear();
     for (const { waiters } of this.#entries.values()) {
       for (const { reject } of waiters) reject(error);
     }

@@ -5,7 +5,7 @@
 import type { Core } from '../core/core.js';
 import type {
   AuthPacket, ConnackFields, ConnectionHandle, ConnectPacket, DisconnectPacket, ProtocolVersion,
-  SessionHandle,
+  ReasonFields, SessionHandle,
 } from '../core/contract.js';
 import { openTransport } from '../listener/index.js';
 import type { Transport } from '../listener/index.js';
@@ -116,19 +116,31 @@ export class Uplink {
     return this.status === 'ending' || this.status === 'closed';
   }
 
-  /** Ends the connection and whatever was planned; resolves when nothing is left. */
-  async stop(): Promise<void> {
+  /**
+   * Ends the connection and whatever was planned; resolves when nothing is left. `goodbye` is what
+   * DISCONNECT says (MQTT 5).
+   */
+  async stop(goodbye?: ReasonFields): Promise<void> {
     if (this.status === 'closed') return;
     this.status = 'ending';
     clearTimeout(this.#retryTimer);
     this.#abort?.abort();
     if (this.#opened !== 0) {
       const gone = new Promise<void>((resolve) => this.#closed.push(resolve));
-      if (this.connection !== 0) this.core.sayGoodbye(this.connection, SUCCESS);
+      if (this.connection !== 0) this.#sayGoodbye(this.connection, goodbye);
       else this.core.destroy(this.#opened);
       await gone;
     }
     this.#finish(this.#finalError);
+  }
+
+  #sayGoodbye(connection: ConnectionHandle, goodbye: ReasonFields | undefined): void {
+    // `disconnect` leaves out what the server's Maximum Packet Size has no room for.
+    if (goodbye === undefined || this.protocolVersion !== 5) {
+      this.core.sayGoodbye(connection, SUCCESS);
+    } else {
+      this.core.disconnect(connection, SUCCESS, goodbye);
+    }
   }
 
   /** The client cannot go on: nothing more is sent or acknowledged. */
