@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import { Recording } from '../client/support/recorded-line.js';
 import { Stage, freePort, hasMosquitto, until } from '../client/support/servers.js';
 import { COMMAND } from './child.js';
 
@@ -207,6 +208,11 @@ describe('exit codes', () => {
       [2, ['pub', ...at, '-V', '311', '-t', 'a', '-m', 'b', '-D', 'publish', 'content-type', 'x'],
         /no properties/],
       [2, ['pub', ...at, '-t', 'a', '-m', 'b', '-D', 'publish', 'content-typ', 'x'], /must be one/],
+      [2, ['sub', ...at, '-t', 'a', '-D', 'disconnect', 'content-type', 'x'], /belongs to publish/],
+      [2, ['sub', ...at, '-t', 'a', '-D', 'unsubscribe', 'session-expiry-interval', '1'],
+        /belongs to connect, disconnect/],
+      [2, ['sub', ...at, '-t', 'a', '-D', 'disconnect', 'session-expiry-interval', '1'],
+        /a session that stays/],
     ];
     for (const [status, words, said] of cases) {
       const result = await nidomq(words);
@@ -303,6 +309,44 @@ describe('with the tools of mosquitto (skipped where they are not installed)', (
       expect(ours.status).toBe(status);
       expect(theirs.status === 0).toBe(status === 0); // it says now 1, now 8
     }
+  });
+
+  const goodbye = ['-D', 'disconnect', 'session-expiry-interval', '5',
+    '-D', 'disconnect', 'user-property', 'k', '1', '-D', 'disconnect', 'user-property', 'k', '2',
+    '-D', 'disconnect', 'reason-string', 'bye'];
+  const unsubscribe = ['-t', 'a', '-U', 'z', '-D', 'unsubscribe', 'user-property', 'k', 'v'];
+
+  withTools.each<[when: string, tool: 'pub' | 'sub', words: readonly string[]]>([
+    ['at once (-E)', 'sub', ['-c', '-i', 'me', '-t', 'z', '-E', ...goodbye]],
+    ['having unsubscribed', 'sub', ['-c', '-i', 'me', '-E', ...unsubscribe, ...goodbye]],
+    ['when its time is over', 'sub', ['-c', '-i', 'me', '-t', 'z', '-W', '1', ...goodbye]],
+    ['having published', 'pub', ['-x', '9', '-i', 'me', '-t', 'a', '-m', 'b', '-q', '1', ...goodbye]],
+  ])('goodbye is said with the properties with which mosquitto says it: %s', async (
+    _, tool, words,
+  ) => {
+    const { port } = await stage.mosquitto();
+    const said: unknown[] = [];
+    for (const who of ['mosquitto', 'nidomq']) {
+      // There is something to unsubscribe.
+      await run('mosquitto_sub', ['-p', `${port}`, '-V', '5', '-c', '-i', 'me', '-t', 'z', '-E']);
+      const recording = new Recording();
+      const proxy = await stage.proxy(port, { recording });
+      const given = ['-V', '5', '-p', new URL(proxy.url).port, ...words];
+      const { status } = who === 'nidomq'
+        ? await nidomq([tool, ...given]) : await run(`mosquitto_${tool}`, given);
+      const packets = recording.of('me').flatMap(({ from, packet }) =>
+        from === 'client' && (packet.cmd === 'unsubscribe' || packet.cmd === 'disconnect')
+          ? [[packet.cmd, packet.properties]] : []);
+      said.push({ status, packets });
+    }
+    const byeUser = { k: ['1', '2'] };
+    const bye = ['disconnect', {
+      sessionExpiryInterval: 5, userProperties: byeUser, reasonString: 'bye',
+    }];
+    const packets = words.includes('-U')
+      ? [['unsubscribe', { userProperties: { k: 'v' } }], bye] : [bye];
+    const status = words.includes('-W') ? 27 : 0;
+    expect(said).toEqual([{ status, packets }, { status, packets }]);
   });
 
   withTools('pub sends what mosquitto_pub sends, to mosquitto', async () => {

@@ -30,7 +30,8 @@ export const CONNECTION_FLAGS: readonly Flag[] = [
   {
     names: ['-D', '--property'], values: ['command', 'name', 'value'], isList: true,
     count: wordsOfProperty,
-    help: 'property of MQTT 5 for connect, publish, will or subscribe (user-property: name, value)',
+    help: 'property of MQTT 5 for connect, publish, will, subscribe, unsubscribe or disconnect '
+      + '(user-property: name, value)',
   },
 ];
 
@@ -115,6 +116,12 @@ export function connectionOf(said: FlagValues, properties: PropertySets): Connec
   };
   if (options.clean === false && options.clientId === undefined) {
     throw invalid('-c: a session that stays needs a Client Identifier (-i)');
+  }
+  const { sessionExpiryInterval = 0 } = properties.of('disconnect');
+  const byDefault = options.clean === false ? FOR_EVER : 0;
+  const atFirst = options.properties?.sessionExpiryInterval ?? byDefault;
+  if (sessionExpiryInterval !== 0 && atFirst === 0) { // a Protocol Error (5.0, 3.14.2.2.2)
+    throw invalid('-D disconnect session-expiry-interval: needs a session that stays (-c or -x)');
   }
   return { options, urlTopic: url.topic };
 }

@@ -9,7 +9,11 @@ interface PropertyName {
   readonly read: Read;
 }
 
-const text: Read = (value) => value;
+const TEXT_BYTES_MAX = 65_535;
+const text: Read = (value, name) => {
+  if (Buffer.byteLength(value) <= TEXT_BYTES_MAX) return value;
+  throw invalid(`-D ${name}: longer than ${TEXT_BYTES_MAX} bytes`);
+};
 const bytes: Read = (value) => Buffer.from(value);
 const whole = (max: number): Read => (value, name) => {
   if (/^\d+$/.test(value) && Number(value) <= max) return Number(value);
@@ -32,7 +36,10 @@ const NAMES = new Map<string, PropertyName>([
   ['subscription-identifier',
     { key: 'subscriptionIdentifier', commands: ['subscribe'], read: whole(268_435_455) }],
   ['session-expiry-interval',
-    { key: 'sessionExpiryInterval', commands: ['connect'], read: whole(0xffff_ffff) }],
+    {
+      key: 'sessionExpiryInterval', commands: ['connect', 'disconnect'], read: whole(0xffff_ffff),
+    }],
+  ['reason-string', { key: 'reasonString', commands: ['disconnect'], read: text }],
   ['receive-maximum', { key: 'receiveMaximum', commands: ['connect'], read: whole(65_535) }],
   ['maximum-packet-size',
     { key: 'maximumPacketSize', commands: ['connect'], read: whole(0xffff_ffff) }],
@@ -43,7 +50,7 @@ const NAMES = new Map<string, PropertyName>([
     { key: 'requestProblemInformation', commands: ['connect'], read: yesNo }],
 ]);
 const USER = 'user-property';
-const WITH_PAIRS = ['connect', 'publish', 'subscribe', 'will'];
+const WITH_PAIRS = ['connect', 'publish', 'subscribe', 'unsubscribe', 'disconnect', 'will'];
 
 /** The properties of each command. */
 export class PropertySets {
@@ -68,7 +75,8 @@ export class PropertySets {
     this.#sets.set(command, set.set(property.key, property.read(value, name)));
   }
   addPair(command: string, name: string, value: string): void {
-    this.#pairs.set(command, [...this.#pairs.get(command) ?? [], [name, value]]);
+    const pair = [text(name, USER), text(value, USER)] as [string, string];
+    this.#pairs.set(command, [...this.#pairs.get(command) ?? [], pair]);
   }
 }
 

@@ -59,7 +59,7 @@ export async function publishCommand(words: readonly string[], output: CliOutput
   const repeat = said.number('--repeat', 1, 1_000_000_000) ?? 1;
   const delayMs = (said.seconds('--repeat-delay') ?? 0) * 1000;
   const payload = source === '-l' ? undefined : await payloadOf(source, said);
-  const session = new Session(output, said);
+  const session = new Session(output, said, properties);
   await session.run(options, async (client) => {
     if (payload === undefined) await publishLines(client, message, session);
     else for (let time = 0; time < repeat; time += 1) {

@@ -1,9 +1,10 @@
 /** One run of pub or sub: connected, at work, and how it ends. */
 import { NidoClientError, connect } from '../../client/index.js';
-import type { ClientOptions, NidoClient } from '../../client/index.js';
+import type { ClientOptions, EndOptions, NidoClient } from '../../client/index.js';
 import { CommandEnded, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE } from '../cli-error.js';
 import type { CliOutput } from '../output.js';
 import type { FlagValues } from './flags.js';
+import type { PropertySets } from './properties.js';
 
 /** What mosquitto_sub says with `-W`: MOSQ_ERR_TIMEOUT. */
 export const EXIT_TIMEOUT = 27;
@@ -15,7 +16,11 @@ export class Session {
   readonly #quiet: boolean;
   #interrupt: ((status: number) => void) | undefined;
 
-  constructor(private readonly output: CliOutput, said: FlagValues) {
+  /** Of DISCONNECT, however the run ends. */
+  readonly #goodbye: EndOptions['properties'];
+
+  constructor(private readonly output: CliOutput, said: FlagValues, properties: PropertySets) {
+    this.#goodbye = properties.of('disconnect');
     this.#quiet = said.has('--quiet');
     this.#debug = said.has('-d');
   }
@@ -44,9 +49,9 @@ export class Session {
     });
     try {
       await Promise.race([work(client), failed, interrupted]);
-      await client.end();
+      await client.end({ properties: this.#goodbye });
     } catch (error) {
-      await client.end({ deadlineMs: 0 });
+      await client.end({ deadlineMs: 0, properties: this.#goodbye });
       throw this.#ended(error, client);
     } finally {
       process.off('SIGINT', interrupt).off('SIGTERM', interrupt);

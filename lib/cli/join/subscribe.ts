@@ -51,7 +51,7 @@ export async function subscribeCommand(words: readonly string[], output: CliOutp
   const unsubscribe = said.texts('-U');
   if (filters.length === 0 && unsubscribe.length === 0) throw invalid('no Topic Filter: -t');
   const subscribing = subscribingOf(said, properties.of('subscribe'));
-  const session = new Session(output, said);
+  const session = new Session(output, said, properties);
   const printer = new Printer(said, session);
   await session.run(options, async (client) => {
     const over = new Promise<void>((resolve) => { printer.over = resolve; });
@@ -59,7 +59,10 @@ export async function subscribeCommand(words: readonly string[], output: CliOutp
     const subscribed = filters.map((filter) => client.subscribe(
       filter, (message) => printer.take(client, message), subscribing));
     const all = Promise.all([
-      ...subscribed, ...unsubscribe.map((filter) => client.unsubscribe(filter)),
+      ...subscribed,
+      ...unsubscribe.map((filter) => client.unsubscribe(filter, {
+        properties: properties.of('unsubscribe'),
+      })),
     ]);
     try {
       if (said.has('-E') || filters.length === 0) await Promise.race([all, timeout.late]);
