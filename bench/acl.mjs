@@ -16,6 +16,11 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import mqttPacket from 'mqtt-packet';
+import { checkWords } from './load/words.mjs';
+
+checkWords(import.meta.url, {
+  options: ['bar', 'heap', 'messages', 'qos', 'rounds', 'rules', 'topics'],
+});
 
 const COMMAND = join(dirname(fileURLToPath(import.meta.url)), '..', 'dist', 'cli', 'nidomq.js');
 const BATCH = 200;

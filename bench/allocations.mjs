@@ -15,6 +15,9 @@ import { parseArgs } from 'node:util';
 import { Publisher, Receiver, Verification } from './load/flow.mjs';
 import { publishTemplate, resumePacket, PUBLISH } from './load/packets.mjs';
 import { Peer } from './load/peer.mjs';
+import { answerHelp } from './load/words.mjs';
+
+answerHelp(import.meta.url);
 
 const { values } = parseArgs({
   options: {

@@ -10,6 +10,9 @@ import { parseArgs } from 'node:util';
 import { availableBrokers } from './load/brokers.mjs';
 import { machine, runRounds, spreadText, summarise, tidy } from './load/measure.mjs';
 import { SCENARIOS, quick } from './load/scenarios.mjs';
+import { answerHelp } from './load/words.mjs';
+
+answerHelp(import.meta.url);
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

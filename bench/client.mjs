@@ -15,6 +15,13 @@ import { fileURLToPath } from 'node:url';
 import { availableBrokers, pinned, startBroker } from './load/brokers.mjs';
 import { PUBACK, PUBLISH, publishTemplate } from './load/packets.mjs';
 import { Peer } from './load/peer.mjs';
+import { checkWords } from './load/words.mjs';
+
+checkWords(import.meta.url, {
+  options: [
+    'as', 'batch', 'bytes', 'messages', 'mode', 'only', 'peer', 'port', 'profile', 'qos', 'runs', 'topics', 'version',
+  ],
+});
 
 const SELF = fileURLToPath(import.meta.url);
 

@@ -8,6 +8,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { FOLDER, availableBrokers } from './load/brokers.mjs';
 import { machine, runOnce, runRounds, spreadText, summarise, tidy } from './load/measure.mjs';
+import { answerHelp } from './load/words.mjs';
+
+answerHelp(import.meta.url);
 
 const { values } = parseArgs({
   options: {

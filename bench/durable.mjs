@@ -14,6 +14,15 @@
 import { PROMISES, availableBrokers, startBroker } from './durable/brokers.mjs';
 import { measureSync, slowSync } from './durable/disk.mjs';
 import { drain, publish } from './durable/load.mjs';
+import { checkWords } from './load/words.mjs';
+
+checkWords(import.meta.url, {
+  options: [
+    'brokers', 'bytes', 'dir', 'durability', 'limits', 'messages', 'peers', 'profile', 'publishers', 'rate',
+    'seconds', 'sync-us', 'warmup', 'window',
+  ],
+  flags: ['gate'], words: ['publish', 'paced', 'drain'],
+});
 
 const BARS = { perSecond: 40_000, pacedP99: 10, drainMicros: 8 };
 const PACED_PUBLISHERS = 100;

@@ -12,6 +12,14 @@ import { dirname, join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { compileEngine } from '../test/engine/compile-engine.mjs';
+import { checkWords } from './load/words.mjs';
+
+checkWords(import.meta.url, {
+  options: [
+    'bytes', 'dir', 'durability', 'publishers', 'retained', 'seconds', 'sessions', 'sync-us', 'window',
+  ],
+  words: ['publish', 'drain', 'start'],
+});
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const MICRO = 1e6;

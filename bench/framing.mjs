@@ -10,6 +10,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { answerHelp } from './load/words.mjs';
+
+answerHelp(import.meta.url);
 
 const { values } = parseArgs({
   options: {

@@ -14,6 +14,9 @@ import { parseArgs } from 'node:util';
 import { availableBrokers, pinned, startBroker } from './load/brokers.mjs';
 import { machine, spread, spreadText } from './load/measure.mjs';
 import { NestPublisher } from './load/nest-publisher.mjs';
+import { answerHelp } from './load/words.mjs';
+
+answerHelp(import.meta.url);
 
 const { values } = parseArgs({
   options: {

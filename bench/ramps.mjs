@@ -9,6 +9,9 @@ import { parseArgs } from 'node:util';
 import { startBroker } from './load/brokers.mjs';
 import { Peer } from './load/peer.mjs';
 import { rssBytes } from './load/process-stats.mjs';
+import { answerHelp } from './load/words.mjs';
+
+answerHelp(import.meta.url);
 
 const { values } = parseArgs({
   options: {

@@ -9,6 +9,9 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { compileBroker } from '../test/engine/compile-broker.mjs';
+import { checkWords } from './load/words.mjs';
+
+checkWords(import.meta.url, { options: ['memory-mib', 'queued', 'retained', 'sessions'] });
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const SERVER = join(HERE, '..', 'test', 'engine', 'crash', 'server.mjs');

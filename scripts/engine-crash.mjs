@@ -8,6 +8,12 @@ import { brokerRounds } from '../test/engine/crash/broker-rounds.mjs';
 import { compileBroker } from '../test/engine/compile-broker.mjs';
 import { compileEngine } from '../test/engine/compile-engine.mjs';
 import { diskLibrary, fullDiskRounds, killRounds, powerRounds } from '../test/engine/crash/rounds.mjs';
+import { checkWords } from '../bench/load/words.mjs';
+
+checkWords(import.meta.url, {
+  options: ['durability', 'kills', 'rounds', 'seed'],
+  words: ['kill', 'power', 'full', 'broker', 'broker-power'],
+});
 
 function option(name, fallback) {
   const at = process.argv.indexOf(`--${name}`);
