@@ -3,50 +3,29 @@
  * missing, QoS 2 arrives exactly once, everything in its order.
  */
 import { execFileSync } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from '@jest/globals';
 import { connect } from '../../lib/client/index.js';
 import type { ClientOptions, NidoClient } from '../../lib/client/index.js';
 import { createFileEngine } from '../../lib/engine/index.js';
 import type { Child } from '../cli/child.js';
-import { killChildren, startChild, startCommand, startNidomq } from '../cli/child.js';
-import { readSent } from '../conformance/client/client-reader.js';
+import { killChildren, startCommand, startNidomq } from '../cli/child.js';
 import type { Sent } from '../conformance/client/client-reader.js';
-import { connack, suback } from '../conformance/client/server-packets.js';
 import { publish, pubcomp, pubrec, pubrel } from '../conformance/wire/packets.js';
-import { WirePeer } from '../conformance/wire/peer.js';
 import { Stage, freePort, hasMosquitto, until } from './support/servers.js';
+import { Script, StoredProcess, startScript, storeFolder } from './support/stored-process.js';
 
 const stage = new Stage();
 afterEach(() => stage.stop());
 afterAll(() => killChildren());
 
 const PUBLISHER = join(process.cwd(), 'test/client/support/stored-publisher.mjs');
-const SESSION = join(process.cwd(), 'test/client/support/stored-session.mjs');
 const ENDLESS = 1_000_000;
 const KILLS = 5;
 const LIMIT_MS = 240_000;
 const VERSIONS = [4, 5] as const;
 
-function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), 'nidomq-client-store-'));
-  stage.onStop(() => rmSync(path, { recursive: true, force: true }));
-  return path;
-}
-
-function start(script: string, ...words: (string | number)[]): Child {
-  const child = startChild([script, ...words.map(String)]);
-  stage.onStop(async () => {
-    child.signal('SIGKILL');
-    await child.ended;
-  });
-  return child;
-}
+const folder = (): string => storeFolder(stage);
 
 interface Numbered {
   readonly run: number;
@@ -67,7 +46,7 @@ async function killPublishers(
   const path = folder();
   const children: Child[] = [];
   for (let run = 1; run <= KILLS; run += 1) {
-    const child = start(PUBLISHER, url, path, run, ENDLESS, 'os', version);
+    const child = startScript(stage, PUBLISHER, url, path, run, ENDLESS, 'os', version);
     children.push(child);
     // A place that is another one each time; stored and sent are what they are by then.
     const places = run * 300;
@@ -76,7 +55,7 @@ async function killPublishers(
     await child.ended;
     await between();
   }
-  const last = start(PUBLISHER, url, path, KILLS + 1, 0, 'os', version);
+  const last = startScript(stage, PUBLISHER, url, path, KILLS + 1, 0, 'os', version);
   await last.says(/^empty$/m);
   expect(await last.ended).toEqual({ status: 0, signal: null });
   return children;
@@ -153,173 +132,117 @@ describe('a publisher that is killed under load', () => {
   }, LIMIT_MS);
 });
 
-/** A server that says what the test writes. */
-class Script {
-  readonly #arrived: WirePeer[] = [];
-  readonly #waiting: ((peer: WirePeer) => void)[] = [];
-  url = '';
-
-  constructor(readonly version: 4 | 5) {}
-
-  async listen(): Promise<this> {
-    const server = createServer((socket) => {
-      const peer = WirePeer.over(socket, this.version, readSent);
-      stage.onStop(() => peer.cut());
-      const taker = this.#waiting.shift();
-      if (taker === undefined) this.#arrived.push(peer);
-      else taker(peer);
-    });
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    stage.onStop(() => server.close());
-    this.url = `mqtt://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    return this;
-  }
-
-  async greet(session: 'new' | 'present'): Promise<{ peer: WirePeer; connect: Sent }> {
-    const peer = this.#arrived.shift()
-      ?? await new Promise<WirePeer>((resolve) => this.#waiting.push(resolve));
-    const sent = await peer.expectPacket('CONNECT', {}, 20_000) as Sent;
-    peer.send(connack(this.version, { sessionPresent: session === 'present' }));
-    return { peer, connect: sent };
-  }
-}
-
-async function kill(child: Child): Promise<void> {
-  child.signal('SIGKILL');
-  await child.ended;
-}
-
 describe.each(VERSIONS)('exchanges of a process that was killed, version %i', (version) => {
   it('go on with PUBLISH and DUP, the same identifier', async () => {
-    const script = await new Script(version).listen();
-    const path = folder();
-    const first = start(SESSION, script.url, path, version, 'publish');
-    const { peer, connect: hello } = await script.greet('new');
+    const stored = new StoredProcess(stage, version);
+    const { peer, connect: hello } = await stored.begin('publish');
     expect(hello.connect?.cleanStart).toBe(false);
     const sent = await peer.expectPacket('PUBLISH');
     expect(sent).toMatchObject({ qos: 2, dup: false });
-    await kill(first);
-    start(SESSION, script.url, path, version, 'resume');
-    const again = await script.greet('present');
+    const again = await stored.again('resume', 'present');
     const { packetId, dup } = await again.peer.expectPacket('PUBLISH');
     expect({ packetId, dup }).toEqual({ packetId: sent.packetId, dup: true });
   }, LIMIT_MS);
 
   it('go on with PUBREL when PUBREC had come', async () => {
-    const script = await new Script(version).listen();
-    const path = folder();
-    const first = start(SESSION, script.url, path, version, 'publish');
-    const { peer } = await script.greet('new');
+    const stored = new StoredProcess(stage, version);
+    const { peer } = await stored.begin('publish');
     const { packetId } = await peer.expectPacket('PUBLISH');
     peer.send(pubrec(packetId));
     await peer.expectPacket('PUBREL', { packetId });
-    await kill(first);
-    start(SESSION, script.url, path, version, 'resume');
-    const again = await script.greet('present');
+    const again = await stored.again('resume', 'present');
     await again.peer.expectPacket('PUBREL', { packetId });
     again.peer.send(pubcomp(packetId));
   }, LIMIT_MS);
 
   it('begin anew when the server has lost the session: without DUP', async () => {
-    const script = await new Script(version).listen();
-    const path = folder();
-    const first = start(SESSION, script.url, path, version, 'publish');
-    const { peer } = await script.greet('new');
+    const stored = new StoredProcess(stage, version);
+    const { peer } = await stored.begin('publish');
     await peer.expectPacket('PUBLISH');
-    await kill(first);
-    start(SESSION, script.url, path, version, 'resume');
-    const again = await script.greet('new');
+    const again = await stored.again('resume', 'new');
     expect(await again.peer.expectPacket('PUBLISH')).toMatchObject({ qos: 2, dup: false });
   }, LIMIT_MS);
 
   it('are over once PUBCOMP has come', async () => {
-    const script = await new Script(version).listen();
-    const path = folder();
-    const first = start(SESSION, script.url, path, version, 'publish');
-    const { peer } = await script.greet('new');
+    const stored = new StoredProcess(stage, version);
+    const { peer, child } = await stored.begin('publish');
     const { packetId } = await peer.expectPacket('PUBLISH');
     peer.send(pubrec(packetId));
     await peer.expectPacket('PUBREL', { packetId });
     peer.send(pubcomp(packetId));
-    await first.says(/stored/);
-    await kill(first);
-    const second = start(SESSION, script.url, path, version, 'hang');
-    const again = await script.greet('present');
-    await second.says(/connected true/);
+    await child.says(/stored/);
+    const again = await stored.again('hang', 'present');
+    await again.child.says(/connected true/);
     // What was to be sent again would come before the SUBSCRIBE of a handler, or right behind it.
     const next = await again.peer.next();
     expect(['SUBSCRIBE', 'PUBREL']).toContain(next.name);
   }, LIMIT_MS);
 
   it('do not hand a message of QoS 2 to a handler that is done with it', async () => {
-    const script = await new Script(version).listen();
-    const path = folder();
-    const first = start(SESSION, script.url, path, version, 'handle');
-    const { peer } = await script.greet('new');
-    const { packetId } = await peer.expectPacket('SUBSCRIBE');
-    peer.send(suback(version, packetId, [2]));
+    const stored = new StoredProcess(stage, version);
+    const { peer } = await stored.begin('handle');
+    await stored.subscribed(peer);
     peer.send(publish({ version, topic: 'in', payload: 'one', qos: 2, packetId: 7 }));
     await peer.expectPacket('PUBREC', { packetId: 7 });
-    await kill(first);
-    const second = start(SESSION, script.url, path, version, 'handle');
-    const again = await script.greet('present');
+    const again = await stored.again('handle', 'present');
     again.peer.send(publish({ version, topic: 'in', payload: 'one', qos: 2, packetId: 7, dup: true }));
     await again.peer.awaitPacket('PUBREC', { packetId: 7 });
     again.peer.send(pubrel(7));
     await again.peer.awaitPacket('PUBCOMP', { packetId: 7 });
     // From here on the identifier means a new message.
     again.peer.send(publish({ version, topic: 'in', payload: 'two', qos: 2, packetId: 7 }));
-    await second.says(/handling two/);
-    expect(second.said).not.toContain('handling one');
+    await again.child.says(/handling two/);
+    expect(again.child.said).not.toContain('handling one');
   }, LIMIT_MS);
 
   it('hand it to the handler again when that was still at work', async () => {
-    const script = await new Script(version).listen();
-    const path = folder();
-    const first = start(SESSION, script.url, path, version, 'hang');
-    const { peer } = await script.greet('new');
-    const { packetId } = await peer.expectPacket('SUBSCRIBE');
-    peer.send(suback(version, packetId, [2]));
+    const stored = new StoredProcess(stage, version);
+    const { peer, child } = await stored.begin('hang');
+    await stored.subscribed(peer);
     peer.send(publish({ version, topic: 'in', payload: 'one', qos: 2, packetId: 7 }));
-    await first.says(/handling one/);
-    await kill(first);
-    const second = start(SESSION, script.url, path, version, 'handle');
-    const again = await script.greet('present');
+    await child.says(/handling one/);
+    const again = await stored.again('handle', 'present');
     again.peer.send(publish({ version, topic: 'in', payload: 'one', qos: 2, packetId: 7, dup: true }));
-    await second.says(/handling one/);
+    await again.child.says(/handling one/);
     await again.peer.awaitPacket('PUBREC', { packetId: 7 });
   }, LIMIT_MS);
 
   it('of a session that is new at the server are forgotten', async () => {
-    const script = await new Script(version).listen();
-    const path = folder();
-    const first = start(SESSION, script.url, path, version, 'handle');
-    const { peer } = await script.greet('new');
-    const { packetId } = await peer.expectPacket('SUBSCRIBE');
-    peer.send(suback(version, packetId, [2]));
+    const stored = new StoredProcess(stage, version);
+    const { peer } = await stored.begin('handle');
+    await stored.subscribed(peer);
     peer.send(publish({ version, topic: 'in', payload: 'one', qos: 2, packetId: 7 }));
     await peer.expectPacket('PUBREC', { packetId: 7 });
-    await kill(first);
-    const second = start(SESSION, script.url, path, version, 'handle');
-    const again = await script.greet('new');
+    const again = await stored.again('handle', 'new');
     again.peer.send(publish({ version, topic: 'in', payload: 'two', qos: 2, packetId: 7 }));
-    await second.says(/handling two/);
+    await again.child.says(/handling two/);
   }, LIMIT_MS);
 
   it('are not mixed with those of a session that the store knows nothing of', async () => {
-    const script = await new Script(version).listen();
-    const path = folder();
-    const first = start(SESSION, script.url, path, version, 'resume');
-    const { peer } = await script.greet('present'); // [MQTT-3.2.2-4]
+    const stored = new StoredProcess(stage, version);
+    const { peer, child } = await stored.begin('resume', 'present'); // [MQTT-3.2.2-4]
     await peer.expectClosed();
-    await first.says(/NIDO_CLIENT_SESSION_UNKNOWN/);
-    await first.ended;
+    await child.says(/NIDO_CLIENT_SESSION_UNKNOWN/);
+    await child.ended;
     // Not the second time, either.
-    const second = start(SESSION, script.url, path, version, 'resume');
-    const again = await script.greet('present');
+    const again = await stored.again('resume', 'present');
     await again.peer.expectClosed();
-    await second.says(/NIDO_CLIENT_SESSION_UNKNOWN/);
+    await again.child.says(/NIDO_CLIENT_SESSION_UNKNOWN/);
+  }, LIMIT_MS);
+});
+
+describe('exchanges of a process that was killed, version 3', () => {
+  it('go on, although MQTT 3.1 does not say whether the session is there', async () => {
+    const stored = new StoredProcess(stage, 3);
+    const { peer } = await stored.begin('publish');
+    const { packetId } = await peer.expectPacket('PUBLISH');
+    const second = await stored.again('resume', 'new');
+    await second.peer.expectPacket('PUBLISH', { packetId, dup: true });
+    second.peer.send(pubrec(packetId));
+    await second.peer.expectPacket('PUBREL', { packetId });
+    const third = await stored.again('resume', 'new');
+    await third.peer.expectPacket('PUBREL', { packetId });
+    third.peer.send(pubcomp(packetId));
   }, LIMIT_MS);
 });
 
@@ -359,7 +282,7 @@ describe('the store of a client', () => {
       await former.publish(topic, 'x', { qos: 2, until: 'stored' });
     }
     await former.end({ deadlineMs: 0 });
-    const script = await new Script(5).listen();
+    const script = await new Script(stage, 5).listen();
     const later = client(script.url, { engine: { file } });
     for (const topic of ['d', 'e', 'f']) later.publish(topic, 'x', { qos: 2 }).catch(() => undefined);
     const { peer } = await script.greet('new');
