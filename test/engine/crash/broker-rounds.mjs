@@ -139,6 +139,45 @@ function connect(port, clientId, options = {}) {
   return client;
 }
 
+/**
+ * Sessions that end while messages wait for them which others have as well: what they leave is
+ * deleted while everything else goes on.
+ */
+class PassersBy {
+  ended = 0;
+  #isStopped = false;
+  #done;
+  constructor(port) {
+    this.port = port;
+    this.#done = this.#run();
+  }
+  stop() {
+    this.#isStopped = true;
+    return this.#done;
+  }
+  async #run() {
+    for (let turn = 0; !this.#isStopped; turn++) {
+      const clientId = `passer-by-${turn % 3}`;
+      await this.#visit(clientId, { clean: true }, (client) => client.subscribeAsync('numbers/#', { qos: 2 }));
+      await new Promise((resolve) => setTimeout(resolve, 40));
+      const once_ = { clean: true, properties: { sessionExpiryInterval: 0 } };
+      await this.#visit(clientId, once_, () => { this.ended += 1; });
+    }
+  }
+  /** A visit that a kill cuts short is a visit too. */
+  async #visit(clientId, options, act) {
+    const client = connect(this.port, clientId, { ...options, reconnectPeriod: 0 });
+    try {
+      const gone = once(client, 'close').then(() => { throw new Error('closed'); });
+      await Promise.race([once(client, 'connect'), gone]);
+      await Promise.race([act(client), gone]);
+    } catch {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await client.endAsync().catch(() => undefined);
+  }
+}
+
 export async function brokerRounds({ broker, rounds, seed, durability = 'disk', print = () => {} }) {
   const next = random(seed);
   const path = mkdtempSync(join(tmpdir(), 'nidomq-broker-kill-'));
@@ -172,13 +211,15 @@ export async function brokerRounds({ broker, rounds, seed, durability = 'disk', 
       print('skipped: mosquitto_pub is not here, MQTT.js and raw clients only');
     }
     for (const publisher of publishers) publisher.run();
+    const passersBy = new PassersBy(server.port);
     for (let round = 1; round <= rounds; round++) {
       await new Promise((resolve) => setTimeout(resolve, 150 + next(350)));
       await server.kill();
       await server.start();
       const acknowledged = publishers.reduce((sum, publisher) => sum + publisher.acknowledged, 0);
-      print(`kill ${round}: ${acknowledged} acknowledged so far`);
+      print(`kill ${round}: ${acknowledged} acknowledged, ${passersBy.ended} sessions ended so far`);
     }
+    await passersBy.stop();
     await Promise.all(publishers.map((publisher) => publisher.stop()));
     await heardOnline.quiet();
     const late = open('offline');
@@ -201,7 +242,7 @@ export async function brokerRounds({ broker, rounds, seed, durability = 'disk', 
       throw new Error(`${faults.length} faults after ${acknowledged} acknowledgements (seed ${seed})\n  ${
         faults.slice(0, 20).join('\n  ')}`);
     }
-    return { rounds, acknowledged };
+    return { rounds, acknowledged, ended: passersBy.ended };
   } finally {
     for (const client of clients) client.end(true);
     await server.kill().catch(() => undefined);
