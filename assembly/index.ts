@@ -4,8 +4,9 @@
  * randomness: time and the hash seed are arguments.
  */
 export {
-  abiVersion, initialise, setLimit, setMemoryBudget, setTopicCache, createLimits, setOwnLimit,
-  countersAt, memoryUsed, memoryFree, subscriptions, retainedMessages, retainedByteCount, tick,
+  abiVersion, initialise, setLimit, setMemoryBudget, setTopicCache, setTopicSerialMax, createLimits,
+  setOwnLimit, countersAt, memoryUsed, memoryFree, subscriptions, retainedMessages,
+  retainedByteCount, tick,
 } from './abi/core';
 export {
   rxWindowAt, exchangeAt, exchangeBytes, rowsAt, rows, releaseRows, releaseFirstRows, ingest,

@@ -1,7 +1,7 @@
 /** The core as a whole: its memory, its settings, its figures, time. */
 import { initialiseRetained, retainedCount } from '../index/retained-index';
 import { initialiseIndex, subscriptionCount } from '../index/subscription-index';
-import { setTopicCacheMax } from '../index/topic-intern';
+import { setSerialMax, setTopicCacheMax } from '../index/topic-intern';
 import { freePoolBytes, initialiseBlocks, setBudget, usedOf } from '../memory/blocks';
 import { connectionAt, initialiseConnections } from '../session/connection';
 import {
@@ -64,6 +64,9 @@ export function setMemoryBudget(memoryClass: u32, bytes: u32): void {
 }
 export function setTopicCache(entries: u32): void {
   setTopicCacheMax(entries);
+}
+export function setTopicSerialMax(serial: u32): void {
+  setSerialMax(serial);
 }
 /** A table of limits for some connections, a copy of the general one; 0 = no memory. */
 export function createLimits(): u32 {

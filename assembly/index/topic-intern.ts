@@ -10,10 +10,13 @@
  *
  * Invariants: `slots[entry.slot] == entry`; `pinned` is the number of entries with pins; an entry
  * whose `epoch` is not `matchEpoch` has a result that is not valid any more (it is released when
- * the topic is matched again or evicted).
+ * the topic is matched again or evicted); no two entries have the same serial number, and none has
+ * 0.
  */
 import { allocate, release } from '../memory/blocks';
 import { MEMORY_INDEX } from '../shared/memory-class';
+import { invalidateVerdicts } from '../session/verdict-table';
+import { tellRenumbered } from '../switch/events';
 import { bytesEqual, hashBytes } from '../topic/hash';
 import {
   POINTER_TABLE_BYTES, PointerTable, firstSlot, initialiseTable, insertPointer, pointerAt,
@@ -36,7 +39,7 @@ export class TopicEntry {
   referenced: u16; // met since the hand passed
   pins: u32;
   slot: u32; // dense: below the number of entries that ever lived at once; reused
-  serial: u32; // never reused (until 2^32 names later)
+  serial: u32; // never reused within `serialEra`
   epoch: u32;
   receivers: u32; // pointer to Receivers, or 0
   intercepted: u32; // see switch/interception.ts; 0 = not looked at yet
@@ -66,6 +69,9 @@ let hand: u32 = 0;
 let pinned: u32 = 0;
 let cacheMax: u32 = TOPIC_CACHE_MAX_DEFAULT;
 let lastSerial: u32 = 0;
+let serialMax: u32 = 0xffff_ffff;
+/** Whoever remembers a serial number for longer than a call remembers this with it. */
+export let serialEra: u32 = 0;
 
 @inline
 function topicTable(): PointerTable {
@@ -90,6 +96,30 @@ function cachedTopics(): u32 {
 export function setTopicCacheMax(entries: u32): void {
   cacheMax = max<u32>(entries, 1);
   while (cachedTopics() > cacheMax) if (!evictTopic()) return;
+}
+
+/** The last serial number before they begin again. Tests cannot wait for 2^32 topics. */
+export function setSerialMax(serial: u32): void {
+  serialMax = serial;
+}
+
+/**
+ * All serial numbers were given (a million new topics a second take 72 minutes for that): what is
+ * interned gets new ones, and nobody may take an old one for them. False when there is no memory to
+ * tell the host.
+ */
+function startSerialEra(): bool {
+  if (!tellRenumbered()) return false;
+  invalidateVerdicts();
+  serialEra++;
+  lastSerial = 0;
+  for (let slot: u32 = 0; slot < slotsUsed; slot++) {
+    const pointer = load<u32>(slots + (slot << 2));
+    if (pointer & 1) continue;
+    lastSerial++;
+    changetype<TopicEntry>(pointer).serial = lastSerial;
+  }
+  return true;
 }
 
 /**
@@ -142,6 +172,7 @@ export function internTopic(at: u32, length: u32): u32 {
 function addTopic(at: u32, length: u32, hash: u64): u32 {
   const table = topicTable();
   while (cachedTopics() >= cacheMax) if (!evictTopic()) return 0;
+  if (lastSerial >= serialMax && !startSerialEra()) return 0;
   if (!reserveIndexSlot(table)) return 0;
   const block = allocateIndex(TOPIC_HEADER_BYTES + length);
   if (block == 0) return 0;

@@ -74,6 +74,7 @@ export class Connection {
 
   aliasIn: u32; // block: one TopicEntry per alias, made with the first alias
   aliasOut: u32; // block: see topic-alias.ts
+  aliasEra: u32; // of the serial numbers in it
   verdicts: u32; // table: see verdict-table.ts
   interception: u32; // of the PUBLISH in hand: see switch/interception.ts
   mount: u32; // of its session: see mount-point.ts

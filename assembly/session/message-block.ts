@@ -14,10 +14,11 @@ import { clock } from './limits';
  *  +------+---------------+---------------+-------------+-----+--------+
  *  | refs | payloadLength | forwardLength | topicLength | qos | retain |
  *  +------+---------------+---------------+-------------+-----+--------+
- *  16          24       32          36            40
- *  +-----------+--------+-----------+-------------+------------+----------------------+---------+
- *  | expiresAt | number | publisher | topicSerial | Topic Name | forwarded properties | payload |
- *  +-----------+--------+-----------+-------------+------------+----------------------+---------+
+ *  16          24       32          36            40         44
+ *  +-----------+--------+-----------+-------------+----------+------------+-----------+---------+
+ *  | expiresAt | number | publisher | topicSerial | topicEra | Topic Name | forwarded | payload |
+ *  |           |        |           |             |          |            | properties|         |
+ *  +-----------+--------+-----------+-------------+----------+------------+-----------+---------+
  * ```
  */
 @unmanaged
@@ -32,8 +33,9 @@ export class Message {
   number: f64; // in the durable store; 0 = not stored
   publisher: u32; // session handle, 0 = the broker itself
   topicSerial: u32; // of the interned Topic Name; 0 = not known
+  topicEra: u32; // in which that number was given
 }
-const MESSAGE_HEADER_BYTES: u32 = 40;
+const MESSAGE_HEADER_BYTES: u32 = 44;
 if (offsetof<Message>() != MESSAGE_HEADER_BYTES) ERROR('layout drift: Message');
 
 

@@ -12,7 +12,9 @@
  */
 import { MEMORY_RECORD } from '../shared/memory-class';
 import { allocateZeroed } from '../memory/blocks';
-import { TopicEntry, internTopic, pinTopic, unpinTopic } from '../index/topic-intern';
+import {
+  TopicEntry, internTopic, pinTopic, serialEra, unpinTopic,
+} from '../index/topic-intern';
 import { Connection } from './connection';
 import { setFrameAlias } from './publish-writer';
 
@@ -59,12 +61,20 @@ export function chooseAlias(
   }
   const entry = internTopic(topicAt, topicLength);
   if (entry == 0) return 0;
+  if (connection.aliasEra != serialEra) forgetSerials(connection);
   const serial = changetype<TopicEntry>(entry).serial;
   const slot = slotOf(connection, serial);
   const alias = load<u32>(slot, ALIAS_AT);
   const isKnown = load<u32>(slot) == serial && qos != 2;
   setFrameAlias(alias == 0 ? <u32>connection.aliasOutUsed + 1 : alias, isKnown ? 1 : 0);
   return serial;
+}
+
+/** The numbers began again: every alias is given with its name once more. */
+function forgetSerials(connection: Connection): void {
+  const end = connection.aliasOut + (<u32>connection.aliasOutMax << SLOT_SHIFT);
+  for (let slot = connection.aliasOut; slot < end; slot += 1 << SLOT_SHIFT) store<u32>(slot, 0);
+  connection.aliasEra = serialEra;
 }
 
 @inline

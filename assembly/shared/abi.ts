@@ -96,6 +96,11 @@ export const ROW_ENDED: u32 = 17;
  * `dropIntercepted`.
  */
 export const ROW_INTERCEPT: u32 = 18;
+/**
+ * Interned topics have new serial numbers in all rows behind this one: what was remembered by the
+ * old ones is void.
+ */
+export const ROW_RENUMBERED: u32 = 19;
 export const GATE_RETAINED: u32 = 1; // the message is the retained one of its topic now
 export const GATE_RETAINED_DELETED: u32 = 2;
 export const GATE_TAKEN: u32 = 4; // somebody who is not stored has it already

@@ -5,8 +5,8 @@
  */
 import {
   COUNT_DROPPED, LIMIT_DROP_ROWS, ROW_DELIVER, ROW_DONE, ROW_DROPPED, ROW_ENDED, ROW_FAILED,
-  ROW_INTERCEPT, ROW_MOVED, ROW_PUBLISHED, ROW_PUBREL, ROW_RECEIVE, ROW_RELEASE, ROW_RETAINED,
-  ROW_WORDS,
+  ROW_INTERCEPT, ROW_MOVED, ROW_PUBLISHED, ROW_PUBREL, ROW_RECEIVE, ROW_RELEASE,
+  ROW_RENUMBERED, ROW_RETAINED, ROW_WORDS,
   DELIVER_MESSAGE, DELIVER_TOPIC_AT, ROW_AUTHORIZE,
 } from '../shared/abi';
 import { pinGroup, unpinGroup } from '../index/shared-group';
@@ -117,6 +117,11 @@ export function tellPublished(token: u32, reasonCode: u32): void {
   if (row == 0) return;
   setColumn(row, 2, token);
   setColumn(row, 3, reasonCode);
+}
+
+/** False when the last memory is gone. */
+export function tellRenumbered(): bool {
+  return addRow(ROW_RENUMBERED, 0) != 0;
 }
 
 /** Asks who may receive. False when the host must read first. */

@@ -2,7 +2,7 @@
  * The message that is being routed, and what became of it. Its bytes stand in the source
  * (publish-writer.ts) until somebody needs a block of its own.
  */
-import { TopicEntry } from '../index/topic-intern';
+import { TopicEntry, serialEra } from '../index/topic-intern';
 import {
   createMessage, forwardOf, messageAt, payloadOf, releaseMessage, topicOf,
 } from '../session/message-block';
@@ -83,7 +83,9 @@ export function setRouted(
 /** The block knows its Topic Name by number: handlers need not read its bytes. */
 function nameTopic(): void {
   if (routedTopic == 0) return;
-  messageAt(routedMessage).topicSerial = changetype<TopicEntry>(routedTopic).serial;
+  const message = messageAt(routedMessage);
+  message.topicSerial = changetype<TopicEntry>(routedTopic).serial;
+  message.topicEra = serialEra;
 }
 
 export function setRoutedOwner(session: u32): void {

@@ -113,6 +113,11 @@ export class TopicNames {
     return name;
   }
 
+  /** The serial numbers have begun again. */
+  forgetSerials(): void {
+    this.serials.fill(0);
+  }
+
   private remembered(at: number, length: number): string {
     const { heap } = this;
     if (length > NAME_BYTES_REMEMBERED) return heap.toString('utf8', at, at + length);

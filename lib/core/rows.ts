@@ -4,7 +4,8 @@ import {
   DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER, DELIVER_TOKEN,
   DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL, EXPIRY_NONE, PAUSE_ON,
   ROW_AUTHORIZE, ROW_DELIVER, ROW_DROPPED, ROW_FAILED, ROW_HANDLE, ROW_KIND, ROW_INTERCEPT,
-  ROW_NOTICE, ROW_PACKET, ROW_PAUSE, ROW_PUBLISHED, ROW_RECEIVE, ROW_WITHHELD, ROW_WORDS,
+  ROW_NOTICE, ROW_PACKET, ROW_PAUSE, ROW_PUBLISHED, ROW_RECEIVE, ROW_RENUMBERED, ROW_WITHHELD,
+  ROW_WORDS,
 } from '../../assembly/shared/abi.js';
 import {
   AUTH, CONNACK, CONNECT, DISCONNECT, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
@@ -116,6 +117,7 @@ export class RowReader implements PayloadSource {
           DROP_REASONS[words[row + 2]],
         );
         break;
+      case ROW_RENUMBERED: this.topicNames.forgetSerials(); break;
       case ROW_WITHHELD: this.events.withheldTooLong(handle); break;
       case ROW_PAUSE:
         this.target.setHeld(handle, words[row + 2] === PAUSE_ON ? 'held' : 'free');
