@@ -8,6 +8,8 @@ const PUBACK = 0x40;
 const PUBACK_BYTES = 4;
 const PACE_MS = 1;
 const STALL_MS = 30_000;
+/** mosquitto writes its whole store for every change: it would not be done in an hour. */
+const FILL_MS = 60_000;
 
 function packetClient(port, clientId, onPacket) {
   const socket = connect({ port, host: '127.0.0.1', noDelay: true });
@@ -161,13 +163,18 @@ export async function drain(broker, { messages, bytes }) {
   await subscribeAndLeave(broker.port, 0);
   const tally = { latencies: new Latencies() };
   const publisher = await openPublisher(broker.port, 0, randomBytes(bytes), tally);
-  await new Promise((resolve) => {
+  await new Promise((resolve, reject) => {
+    const late = () => reject(new Error(`it took ${tally.latencies.count} of ${messages} messages `
+      + `into the queue within ${FILL_MS / 1_000} s`));
+    const timer = setTimeout(late, FILL_MS);
     let left = messages - 1_000;
     tally.acknowledged = (_publisher, count) => {
       const more = Math.min(left, count);
       left -= more;
       if (more > 0) publisher.send(more);
-      if (tally.latencies.count === messages) resolve();
+      if (tally.latencies.count < messages) return;
+      clearTimeout(timer);
+      resolve();
     };
     publisher.send(1_000);
   });
