@@ -7,6 +7,7 @@ import type { MessageProperties, Qos, WillMessage } from '../core/contract.js';
 import type { DurableSide } from '../core/durable.js';
 import { CoreError } from '../core/errors.js';
 import { readMessageProperties } from '../core/packet-reader.js';
+import { bufferOf } from '../core/views.js';
 import type {
   FoundSubscription, LoadVisitor, QueueEntry, SessionRecord, SpilledPart, StoredMessage, WillRecord,
 } from '../engine/index.js';
@@ -183,9 +184,6 @@ function identityOf({ mountPoint, clientId }: SessionOwner, record: SessionRecor
   const roles = rolesOf(record.attributes);
   return mountPoint === UNMOUNTED ? { clientId, username, roles }
     : { clientId, mountPoint, username, roles };
-}
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 function rolesOf(attributes: Uint8Array): readonly string[] | undefined {
   if (attributes.length === 0) return undefined;

@@ -8,6 +8,7 @@
  */
 import type { SessionHandle } from '../core/contract.js';
 import type { DurableSide } from '../core/durable.js';
+import { bufferOf } from '../core/views.js';
 import type { Engine, QueueSlice } from '../engine/index.js';
 import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
@@ -200,8 +201,4 @@ export class SpilledQueues {
       this.advance(spill.session.handle);
     }, RETRY_MS);
   }
-}
-
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

@@ -1,6 +1,7 @@
 /** From the store of a client back into its core, before the first connection. */
 import type { SessionHandle } from '../core/contract.js';
 import type { DurableSide } from '../core/durable.js';
+import { bufferOf } from '../core/views.js';
 import type {
   LoadVisitor, QueueEntry, SessionRecord, StoredMessage,
 } from '../engine/index.js';
@@ -144,7 +145,4 @@ function serverSessionOf(attributes: Uint8Array): ServerSession | undefined {
   const { role, server } = JSON.parse(bufferOf(attributes).toString()) as
     { role?: string; server?: ServerSession };
   return role === 'client' ? server : undefined;
-}
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
 }

@@ -13,3 +13,8 @@ export function viewOf(memory: ArrayBufferLike, at: number, length: number): Buf
     ? Buffer.from(memory as ArrayBuffer, at, length)
     : new NodeBuffer(memory, at, length);
 }
+
+/** The same bytes as a Buffer, which they mostly are. */
+export function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : viewOf(bytes.buffer, bytes.byteOffset, bytes.length);
+}

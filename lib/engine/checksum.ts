@@ -42,7 +42,8 @@ export function isIntact(key: Buffer, value: Buffer): boolean {
 }
 /** The value without its checksum, or undefined when it is not what was written under this key. */
 export function openValue(key: Buffer, value: Buffer): Buffer | undefined {
-  return isIntact(key, value) ? value.subarray(0, value.length - CHECKSUM_BYTES) : undefined;
+  if (!isIntact(key, value)) return undefined;
+  return viewOf(value.buffer, value.byteOffset, value.length - CHECKSUM_BYTES);
 }
 
 export function sealValue(key: Buffer, body: Buffer): Buffer {

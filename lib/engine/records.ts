@@ -2,6 +2,7 @@
 import type {
   FoundSubscription, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
 } from './engine.js';
+import { viewOf } from '../core/views.js';
 import { messageNumberOf } from './engine.js';
 import type { OperationLog } from './operation-log.js';
 import { readNumber } from './keys.js';
@@ -18,6 +19,15 @@ import { readNumber } from './keys.js';
 const BODY_HEADER_BYTES = 23;
 const FLAG_RETAIN = 4;
 const QOS_MASK = 3;
+
+const NOTHING = Buffer.alloc(0);
+
+/** A part of a record that may be damaged: never more than there is. */
+function partOf(record: Buffer, from: number, before: number): Buffer {
+  if (from >= before) return NOTHING;
+  if (before > record.length) return record.subarray(from, before);
+  return viewOf(record.buffer, record.byteOffset + from, before - from);
+}
 
 function flagsOf(of: { readonly qos: number; readonly retain: boolean }): number {
   return of.qos | (of.retain ? FLAG_RETAIN : 0);
@@ -40,9 +50,9 @@ export function readMessage(number: number, body: Buffer, at: number): StoredMes
   const flags = body.readUInt8(at);
   return {
     number,
-    topicName: body.subarray(topicAt, propertiesAt),
-    properties: body.subarray(propertiesAt, payloadAt),
-    payload: body.subarray(payloadAt),
+    topicName: partOf(body, topicAt, propertiesAt),
+    properties: partOf(body, propertiesAt, payloadAt),
+    payload: partOf(body, payloadAt, body.length),
     qos: flags & QOS_MASK,
     retain: (flags & FLAG_RETAIN) !== 0,
     expiresAt: body.readDoubleBE(at + 7),
@@ -102,8 +112,8 @@ export function readQueueEntry(
     qos: flags & QOS_MASK,
     retain: (flags & FLAG_RETAIN) !== 0,
     packetIdentifier: body.readUInt16BE(2),
-    subscriptionIdentifiers: body.subarray(ENTRY_HEADER_BYTES, identifiersEnd),
-    group: body.subarray(groupAt, bodyAt),
+    subscriptionIdentifiers: partOf(body, ENTRY_HEADER_BYTES, identifiersEnd),
+    group: partOf(body, groupAt, bodyAt),
   };
   if (body[0] === KIND_REFERENCE) return { entry };
   return { entry, inline: readMessage(messageNumberOf(entry.number), body, bodyAt) };
@@ -121,7 +131,6 @@ export function readQueueEntry(
  */
 const SESSION_TEXT_AT = 35;
 const NO_USERNAME = 0xffff;
-const NOTHING = Buffer.alloc(0);
 
 export function writeSession(log: OperationLog, record: SessionRecord): void {
   const { username } = record;
@@ -153,7 +162,7 @@ export function readSession(key: Buffer, body: Buffer, end: number): SessionReco
     detachedAt: body.readDoubleBE(13),
     sentThrough: readNumber(body, 21),
     lastPacketIdentifier: body.readUInt16BE(29),
-    attributes: attributesAt === end ? NOTHING : body.subarray(attributesAt, end),
+    attributes: partOf(body, attributesAt, end),
   };
 }
 
@@ -166,7 +175,7 @@ export function writeSubscription(log: OperationLog, record: SubscriptionRecord)
 export function readSubscription(key: Buffer, body: Buffer): FoundSubscription {
   return {
     sessionId: readNumber(key, 1),
-    topicFilter: key.subarray(SUBSCRIPTION_FILTER_AT),
+    topicFilter: partOf(key, SUBSCRIPTION_FILTER_AT, key.length),
     options: body.readUInt8(0),
     subscriptionIdentifier: body.readUInt32BE(1),
   };
