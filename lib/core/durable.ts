@@ -8,8 +8,8 @@ import {
   ROW_KIND, ROW_MOVED, ROW_PUBREL, ROW_RELEASE, ROW_RETAINED,
 } from '../../assembly/shared/abi.js';
 import type { ConnectionHandle, SessionHandle } from './contract.js';
-import { viewOf } from './views.js';
 import type { CoreExports } from './instance.js';
+import { viewOf } from './views.js';
 
 /** Bytes as they stand in the core: read them before the event returns. */
 export interface DurableMessage {

@@ -130,6 +130,7 @@ export class GroupCommit {
     this.#sweeping = 'yes';
     void this.#sweepOn().then(() => {
       this.#sweeping = 'no';
+      this.sweep(); // a session may have ended after the last look
     }, (error: unknown) => this.#cannotSweep(asEngineError(error)));
   }
   /** While the store is opened anew nothing can be read: it is tried after the next commit. */

@@ -1,8 +1,8 @@
 /** What stands in the values of the store, without their checksums. Keys are in keys.ts. */
+import { viewOf } from '../core/views.js';
 import type {
   FoundSubscription, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
 } from './engine.js';
-import { viewOf } from '../core/views.js';
 import { messageNumberOf } from './engine.js';
 import type { OperationLog } from './operation-log.js';
 import { readNumber } from './keys.js';
