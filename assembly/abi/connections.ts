@@ -7,7 +7,7 @@ import {
 import { pump } from '../session/delivery';
 import { closeConnection, leave } from '../session/ending';
 import { setClock } from '../session/limits';
-import { messageAt, releaseMessage } from '../session/message-block';
+import { messageAt, releaseMessage, setMessageFacts } from '../session/message-block';
 import { beginReplays } from '../session/replay';
 import { attach } from '../session/resume';
 import { sessionAt, sessionOf } from '../session/session';
@@ -179,7 +179,7 @@ export function replaceIntercepted(
   }
   const connection = connectionAt(pointer);
   const block = messageAt(message);
-  block.retain = <u8>retain;
+  setMessageFacts(message, 0, retain); // its QoS is that of the packet
   block.expiresAt = expiryFrom(receivedAt(connection), expirySeconds);
   replacePublish(connection, message);
   connection.waiting = 0;

@@ -8,7 +8,7 @@ import { pump } from '../session/delivery';
 import { hasShared } from '../session/ending';
 import { sendAck } from '../session/holds';
 import { setClock } from '../session/limits';
-import { messageAt, topicOf } from '../session/message-block';
+import { messageAt, setMessageFacts, topicOf } from '../session/message-block';
 import { setSourceFromMessage } from '../session/publish-writer';
 import {
   ENTRY_RELEASED, ENTRY_RERELEASE, ENTRY_RESEND, FLAG_DUP, FLAG_IDENTIFIERS, FLAG_RELEASING,
@@ -20,7 +20,6 @@ import { offerStored } from '../session/resume';
 import { addInbound, bindIdentifier, entryInSlot, sessionAt, sessionOf } from '../session/session';
 import {
   FACT_COPY_MASK, FACT_COPY_SHIFT, FACT_IDENTIFIER_SHIFT, FACT_QOS_MASK, FACT_RETAIN,
-  FACT_RETAIN_SHIFT,
 } from '../shared/abi';
 import { PUBCOMP, PUBREL } from '../shared/control-packet';
 import { SUBSCRIPTION_IDENTIFIER } from '../shared/property';
@@ -152,7 +151,7 @@ export function messagePayloadLength(message: u32): u32 {
 }
 /** FACT_* bits. */
 export function messageFlags(message: u32): u32 {
-  return <u32>messageAt(message).qos | (<u32>messageAt(message).retain << FACT_RETAIN_SHIFT);
+  return messageAt(message).facts;
 }
 /** Milliseconds on the core's clock; 0 = never. */
 export function messageExpiresAt(message: u32): f64 {
@@ -186,8 +185,7 @@ export function restoreMessage(
   message: u32, qos: u32, retain: u32, expiresAt: f64, number: f64,
 ): void {
   const block = messageAt(message);
-  block.qos = <u8>qos;
-  block.retain = <u8>retain;
+  setMessageFacts(message, qos, retain);
   block.expiresAt = expiresAt;
   block.number = number;
 }

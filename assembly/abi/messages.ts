@@ -2,7 +2,9 @@
 import { internTopic } from '../index/topic-intern';
 import { pump } from '../session/delivery';
 import { clock, setClock } from '../session/limits';
-import { createMessage, messageAt, releaseMessage, topicOf } from '../session/message-block';
+import {
+  createMessage, messageAt, releaseMessage, setMessageFacts, topicOf,
+} from '../session/message-block';
 import { setSourceFromMessage } from '../session/publish-writer';
 import { ENTRY_SENT, entryAt } from '../session/queue-entry';
 import { completeSent } from '../session/receiver-answers';
@@ -33,8 +35,7 @@ export function fillMessage(
   message: u32, qos: u32, retain: u32, expirySeconds: f64, publisher: u32,
 ): void {
   const block = messageAt(message);
-  block.qos = <u8>qos;
-  block.retain = <u8>retain;
+  setMessageFacts(message, qos, retain);
   block.expiresAt = expirySeconds < 0 ? 0 : clock + expirySeconds * 1000;
   block.publisher = publisher;
 }

@@ -8,11 +8,11 @@ import {
   DELIVER_PAYLOAD_LENGTH, DELIVER_PROPERTIES_AT, DELIVER_PROPERTIES_LENGTH, DELIVER_PUBLISHER,
   DELIVER_TOKEN, DELIVER_TOPIC_AT, DELIVER_TOPIC_LENGTH, DELIVER_TOPIC_SERIAL,
 } from '../shared/abi';
-import { TopicEntry, pinTopic, serialEra } from '../index/topic-intern';
+import { TopicEntry, pinTopic } from '../index/topic-intern';
 import { addDeliveryRow, setColumn } from '../switch/events';
 import { entryWasSent, hasIdentifier } from './delivery';
 import {
-  forwardOf, holdMessage, messageAt, payloadOf, remainingExpiry, topicOf,
+  forwardOf, holdMessage, messageAt, payloadOf, remainingExpiry, topicOf, topicSerialOf,
 } from './message-block';
 import {
   sourceExpiry, sourceForwardAt, sourceForwardLength, sourcePayloadAt, sourcePayloadLength,
@@ -73,7 +73,7 @@ export function deliverEntryToHandler(session: Session, pointer: u32): bool {
   let flags = <u32>entry.qos;
   if (entry.flags & FLAG_RETAIN) flags |= ROW_RETAIN;
   if (entry.flags & FLAG_DUP) flags |= ROW_DUP;
-  setColumn(row, DELIVER_TOPIC_SERIAL, block.topicEra == serialEra ? block.topicSerial : 0);
+  setColumn(row, DELIVER_TOPIC_SERIAL, topicSerialOf(message));
   setColumn(row, DELIVER_TOPIC_AT, topicOf(message));
   setColumn(row, DELIVER_TOPIC_LENGTH, block.topicLength);
   setColumn(row, DELIVER_PAYLOAD_AT, payloadOf(message));

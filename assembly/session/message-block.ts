@@ -5,20 +5,20 @@
  */
 import { MEMORY_MESSAGE } from '../shared/memory-class';
 import { allocate, release } from '../memory/blocks';
-import { EXPIRY_NONE } from '../shared/abi';
+import { serialEra } from '../index/topic-intern';
+import { EXPIRY_NONE, FACT_QOS_MASK, FACT_RETAIN, FACT_RETAIN_SHIFT } from '../shared/abi';
 import { clock } from './limits';
 
 /**
  * ```
- *  0      4               8               12            14    15       16
- *  +------+---------------+---------------+-------------+-----+--------+
- *  | refs | payloadLength | forwardLength | topicLength | qos | retain |
- *  +------+---------------+---------------+-------------+-----+--------+
- *  16          24       32          36            40         44
- *  +-----------+--------+-----------+-------------+----------+------------+-----------+---------+
- *  | expiresAt | number | publisher | topicSerial | topicEra | Topic Name | forwarded | payload |
- *  |           |        |           |             |          |            | properties|         |
- *  +-----------+--------+-----------+-------------+----------+------------+-----------+---------+
+ *  0      4               8               12            14      15         16
+ *  +------+---------------+---------------+-------------+-------+----------+
+ *  | refs | payloadLength | forwardLength | topicLength | facts | topicEra |
+ *  +------+---------------+---------------+-------------+-------+----------+
+ *  16          24       32          36            40
+ *  +-----------+--------+-----------+-------------+------------+----------------------+---------+
+ *  | expiresAt | number | publisher | topicSerial | Topic Name | forwarded properties | payload |
+ *  +-----------+--------+-----------+-------------+------------+----------------------+---------+
  * ```
  */
 @unmanaged
@@ -27,21 +27,45 @@ export class Message {
   payloadLength: u32;
   forwardLength: u32;
   topicLength: u16;
-  qos: u8;
-  retain: u8;
+  facts: u8; // QoS and RETAIN as the host knows them: FACT_*
+  topicEra: u8; // in which `topicSerial` was given
   expiresAt: f64; // on the clock of `now`; 0 = never
   number: f64; // in the durable store; 0 = not stored
   publisher: u32; // session handle, 0 = the broker itself
   topicSerial: u32; // of the interned Topic Name; 0 = not known
-  topicEra: u32; // in which that number was given
 }
-const MESSAGE_HEADER_BYTES: u32 = 44;
+const MESSAGE_HEADER_BYTES: u32 = 40;
 if (offsetof<Message>() != MESSAGE_HEADER_BYTES) ERROR('layout drift: Message');
 
 
 @inline
 export function messageAt(pointer: u32): Message {
   return changetype<Message>(pointer);
+}
+@inline
+export function messageQos(message: u32): u32 {
+  return <u32>messageAt(message).facts & FACT_QOS_MASK;
+}
+@inline
+export function messageRetain(message: u32): u32 {
+  return (<u32>messageAt(message).facts & FACT_RETAIN) >> FACT_RETAIN_SHIFT;
+}
+export function setMessageFacts(message: u32, qos: u32, retain: u32): void {
+  messageAt(message).facts = <u8>(qos | (retain << FACT_RETAIN_SHIFT));
+}
+/**
+ * The number of its Topic Name, 0 when it was given in another era. The few eras that a block can
+ * tell last for twelve days of a million new topics a second; afterwards names are read again.
+ */
+@inline
+export function topicSerialOf(message: u32): u32 {
+  const block = messageAt(message);
+  return <u32>block.topicEra == serialEra ? block.topicSerial : 0;
+}
+export function setTopicSerial(message: u32, serial: u32): void {
+  if (serialEra > <u32>u8.MAX_VALUE) return;
+  messageAt(message).topicSerial = serial;
+  messageAt(message).topicEra = <u8>serialEra;
 }
 @inline
 export function topicOf(message: u32): u32 {
@@ -73,8 +97,7 @@ export function createMessage(topicLength: u32, forwardLength: u32, payloadLengt
   message.payloadLength = payloadLength;
   message.forwardLength = forwardLength;
   message.topicLength = <u16>topicLength;
-  message.qos = 0;
-  message.retain = 0;
+  message.facts = 0;
   message.expiresAt = 0;
   message.publisher = 0;
   message.number = 0;

@@ -21,7 +21,9 @@ import { MULTI_LEVEL_WILDCARD, SINGLE_LEVEL_WILDCARD } from '../topic/topic-leve
 import { STATE_OPEN, WAITING_SUBACK, connectionAt } from './connection';
 import { pump } from './delivery';
 import { limitIn } from './limits';
-import { holdMessage, isExpired, messageAt, releaseMessage, topicOf } from './message-block';
+import {
+  holdMessage, isExpired, messageAt, messageQos, releaseMessage, topicOf,
+} from './message-block';
 import { isBelowMount } from './mount-point';
 import { FLAG_RETAIN, createEntry, entryAt } from './queue-entry';
 import { Session, sessionAt } from './session';
@@ -258,7 +260,7 @@ function give(session: Session, replay: Replay, message: u32): bool {
   const entry = entryAt(pointer);
   entry.message = message;
   holdMessage(message);
-  entry.qos = <u8>min<u32>(replay.qos, messageAt(message).qos);
+  entry.qos = <u8>min<u32>(replay.qos, messageQos(message));
   entry.identifiers = changetype<Subscription>(replay.subscription).identifier;
   entry.flags = FLAG_RETAIN; // 3.1.1 [MQTT-3.3.1-8]
   offerStored(session, pointer, 0);

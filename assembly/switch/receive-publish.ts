@@ -48,7 +48,9 @@ import { failConnection } from '../session/failure';
 import { REASON_FAILURE, acknowledge, adoptOrphan, holdAt } from '../session/holds';
 import { clock, count, limitIn } from '../session/limits';
 import { isBelowMount, mountedBytes } from '../session/mount-point';
-import { messageAt, remainingExpiry, topicOf } from '../session/message-block';
+import {
+  messageAt, messageRetain, remainingExpiry, setMessageFacts, topicOf,
+} from '../session/message-block';
 import {
   setSource, setSourceFromMessage, sourcePayloadLength, sourceTopicAt, sourceTopicLength,
 } from '../session/publish-writer';
@@ -178,7 +180,7 @@ function useReplacement(connection: Connection): bool {
   const message = replacementFor(connection);
   const block = messageAt(message);
   topic = internTopic(topicOf(message), block.topicLength);
-  retain = block.retain;
+  retain = messageRetain(message);
   if (topic != 0) return true;
   connection.publishes++;
   tellDropped(
@@ -404,9 +406,8 @@ function setRoutedByInterceptor(connection: Connection): bool {
 }
 
 function fillReplacement(message: u32, publisher: u32): void {
-  const block = messageAt(message);
-  block.qos = <u8>qos;
-  block.publisher = publisher;
+  setMessageFacts(message, qos, messageRetain(message));
+  messageAt(message).publisher = publisher;
 }
 
 /**

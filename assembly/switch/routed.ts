@@ -2,9 +2,10 @@
  * The message that is being routed, and what became of it. Its bytes stand in the source
  * (publish-writer.ts) until somebody needs a block of its own.
  */
-import { TopicEntry, serialEra } from '../index/topic-intern';
+import { TopicEntry } from '../index/topic-intern';
 import {
-  createMessage, forwardOf, messageAt, payloadOf, releaseMessage, topicOf,
+  createMessage, forwardOf, messageAt, payloadOf, releaseMessage, setMessageFacts,
+  setTopicSerial, topicOf,
 } from '../session/message-block';
 import {
   sourceForwardAt, sourceForwardLength, sourcePayloadAt, sourcePayloadLength, sourceTopicAt,
@@ -83,9 +84,7 @@ export function setRouted(
 /** The block knows its Topic Name by number: handlers need not read its bytes. */
 function nameTopic(): void {
   if (routedTopic == 0) return;
-  const message = messageAt(routedMessage);
-  message.topicSerial = changetype<TopicEntry>(routedTopic).serial;
-  message.topicEra = serialEra;
+  setTopicSerial(routedMessage, changetype<TopicEntry>(routedTopic).serial);
 }
 
 export function setRoutedOwner(session: u32): void {
@@ -101,8 +100,7 @@ export function ensureMessage(): u32 {
   const pointer = createMessage(sourceTopicLength, sourceForwardLength, sourcePayloadLength);
   if (pointer == 0) return 0;
   const message = messageAt(pointer);
-  message.qos = <u8>routedQos;
-  message.retain = <u8>routedRetain;
+  setMessageFacts(pointer, routedQos, routedRetain);
   message.expiresAt = routedExpiresAt;
   message.publisher = routedPublisherHandle;
   memory.copy(topicOf(pointer), sourceTopicAt, sourceTopicLength);
