@@ -58,7 +58,8 @@ export class AttachedDoor implements Listener {
         + `Stop it first.`);
     }
     this.#accept = accept;
-    this.#server.on('upgrade', this.#upgrade);
+    await this.#gate.load();
+    if (this.#accept === accept) this.#server.on('upgrade', this.#upgrade); // not stopped meanwhile
   }
 
   stop(_deadlineMs: number): Promise<void> {

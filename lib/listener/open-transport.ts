@@ -4,8 +4,7 @@ import { connect as connectSocket, isIP } from 'node:net';
 import type { Socket, TcpNetConnectOpts } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
-import { WebSocket } from 'ws';
-import type { ClientOptions } from 'ws';
+import type { ClientOptions, WebSocket } from 'ws';
 import { ListenerError, TransportError, reasonOf, systemCode } from './listener-error.js';
 import {
   CONNECT_DEADLINE_MS, KEEP_ALIVE_INITIAL_DELAY_MS, WEBSOCKET_MAX_PAYLOAD,
@@ -70,6 +69,8 @@ interface Attempt {
   readonly host: string;
   readonly port: number;
   readonly tls?: ConnectionOptions;
+  /** The class of `ws`, which is loaded when it is needed first. */
+  readonly webSocket?: typeof WebSocket;
 }
 
 /** What is being connected: how to hear of it, and how to give it up. */
@@ -86,7 +87,8 @@ export async function openTransport(options: OpenTransportOptions): Promise<Tran
   const attempt = await prepare(options);
   throwIfAborted(attempt);
   // 3.1.1 [MQTT-7.1.2-1], 5.0 [MQTT-4.2-1]: each of them is ordered and lossless
-  const opening = attempt.options.ws === undefined ? openSocket(attempt) : openWebSocket(attempt);
+  const opening = attempt.webSocket === undefined
+    ? openSocket(attempt) : openWebSocket(attempt, attempt.webSocket);
   let deadline: NodeJS.Timeout | undefined;
   let abort: (() => void) | undefined;
   const givenUp = new Promise<never>((_, reject) => {
@@ -117,7 +119,8 @@ async function prepare(options: OpenTransportOptions): Promise<Attempt> {
   const port = options.port ?? PORTS[kind] ?? 0;
   const place = path === undefined ? { host, port } : { path };
   const address = describeAddress(kind, place, websocketPath);
-  const attempt: Attempt = { options, kind, address, host, port };
+  const webSocket = ws === undefined ? undefined : (await import('ws')).WebSocket;
+  const attempt: Attempt = { options, kind, address, host, port, webSocket };
   if (path !== undefined && ws !== undefined) {
     throw new TransportError('NIDO_TRANSPORT_OPTION_BAD', `${address}: WebSocket over a unix `
       + 'socket is not served.');
@@ -202,7 +205,7 @@ function settled(socket: Socket, event: 'connect' | 'secureConnect' | 'now'): Pr
   });
 }
 
-function openWebSocket(attempt: Attempt): Opening {
+function openWebSocket(attempt: Attempt, implementation: typeof WebSocket): Opening {
   const { options, tls, host, port, kind } = attempt;
   const ws = websocketOptions(options);
   const { family, localAddress, lookup } = options;
@@ -220,7 +223,7 @@ function openWebSocket(attempt: Attempt): Opening {
     followRedirects: false,
     maxPayload: ws.maxPayload ?? WEBSOCKET_MAX_PAYLOAD,
   };
-  const webSocket = new WebSocket(`${kind}://${authority}${ws.path ?? WEBSOCKET_PATH}`,
+  const webSocket = new implementation(`${kind}://${authority}${ws.path ?? WEBSOCKET_PATH}`,
     [...ws.protocols ?? ['mqtt']], how); // [MQTT-6.0.0-3]
   const opened = new Promise<Transport>((resolve, reject) => {
     let socket: PeerSocket | undefined;

@@ -123,6 +123,7 @@ export class ServerDoor implements Listener {
 
   async #open(accept: AcceptTransport): Promise<void> {
     await this.#tls?.load();
+    await this.#gate?.load();
     if (this.kind === 'tcp' || this.kind === 'unix') await proveReusedReads();
     // 3.1.1 [MQTT-7.1.1-1], 5.0 [MQTT-4.2-1]: TCP, ordered and lossless
     const server = this.#createServer();

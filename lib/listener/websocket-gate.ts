@@ -2,8 +2,7 @@
 import { STATUS_CODES } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer } from 'ws';
-import type { WebSocket } from 'ws';
+import type { WebSocket, WebSocketServer } from 'ws';
 import { WEBSOCKET_MAX_PAYLOAD } from './listener-limits.js';
 import { WEBSOCKET_PATH } from './listener-options.js';
 import type { WebSocketListenerOptions } from './listener-options.js';
@@ -30,18 +29,25 @@ interface Denial {
 export class WebSocketGate {
   readonly path: string;
   readonly #origins?: ReadonlySet<string>;
-  readonly #server: WebSocketServer;
+  readonly #maxPayload: number;
+  #server?: WebSocketServer;
 
   constructor(options: WebSocketListenerOptions, private readonly owner: WebSocketGateOwner) {
     this.path = options.path ?? WEBSOCKET_PATH;
     this.#origins = options.origins === undefined ? undefined : new Set(options.origins);
+    this.#maxPayload = options.maxPayload ?? WEBSOCKET_MAX_PAYLOAD;
+  }
+
+  /** Before the first `upgrade`. Most processes have no such door, and do not load `ws` for it. */
+  async load(): Promise<void> {
+    const { WebSocketServer } = await import('ws');
     this.#server = new WebSocketServer({
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
       // Answered in websocket-transport.ts, with a bound and without a closure per connection.
       autoPong: false,
-      maxPayload: options.maxPayload ?? WEBSOCKET_MAX_PAYLOAD,
+      maxPayload: this.#maxPayload,
       handleProtocols: (offered) => SUBPROTOCOLS.find((name) => offered.has(name)) ?? false,
     });
     this.#server.on('wsClientError', (error, socket) => {
@@ -61,7 +67,7 @@ export class WebSocketGate {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', ignoreError);
     const denial = this.#check(request);
-    if (denial === undefined) this.#server.handleUpgrade(request, socket, head, this.#opened);
+    if (denial === undefined) this.#server!.handleUpgrade(request, socket, head, this.#opened);
     else this.#deny(socket as PeerSocket, denial);
   }
 
