@@ -6,7 +6,7 @@ import { createListener, openTransport } from '../../../lib/listener/index.js';
 import type {
   Listener, ListenerOptions, OpenTransportOptions, Transport, TransportKind,
 } from '../../../lib/listener/index.js';
-import type { Certificates } from './certificates.js';
+import type { Certificates, Pair } from './certificates.js';
 
 export type DoorKind = Exclude<TransportKind, 'memory'>;
 export const DOOR_KINDS: readonly DoorKind[] = ['tcp', 'tls', 'unix', 'ws', 'wss'];
@@ -18,12 +18,21 @@ export interface OpenDoor {
   close(): Promise<void>;
 }
 
+const servers = new WeakMap<Certificates, Pair>();
+
+/** One for all doors: each costs two processes of openssl. */
+function serverOf(certificates: Certificates): Pair {
+  const pair = servers.get(certificates) ?? certificates.server();
+  servers.set(certificates, pair);
+  return pair;
+}
+
 export async function openDoor(
   kind: DoorKind, certificates: Certificates, accept: (transport: Transport) => void,
 ): Promise<OpenDoor> {
   const folder = mkdtempSync(join(tmpdir(), 'nidomq-door-'));
   const path = join(folder, 'door.sock');
-  const pair = kind === 'tls' || kind === 'wss' ? certificates.server() : undefined;
+  const pair = kind === 'tls' || kind === 'wss' ? serverOf(certificates) : undefined;
   const place: ListenerOptions = kind === 'unix' ? { path } : { port: 0, host: LOOPBACK };
   const listener = createListener({
     ...place,

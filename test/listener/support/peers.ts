@@ -1,6 +1,6 @@
 /** Owners of transports for tests, and waiting with a time limit. */
 import { Buffer } from 'node:buffer';
-import { createHash } from 'node:crypto';
+import { createCipheriv, createHash } from 'node:crypto';
 import type { Listener, Refusal, Transport, TransportOwner } from '../../../lib/listener/index.js';
 
 const LIMIT_MS = 10_000;
@@ -137,8 +137,6 @@ export function randomOf(seed: number): () => number {
 }
 
 export function randomBytesOf(seed: number, length: number): Buffer {
-  const random = randomOf(seed);
-  const bytes = Buffer.alloc(length);
-  for (let at = 0; at < length; at += 1) bytes[at] = random() * 256;
-  return bytes;
+  const key = Buffer.alloc(16, `${seed}|`);
+  return createCipheriv('aes-128-ctr', key, Buffer.alloc(16)).update(Buffer.alloc(length));
 }
