@@ -1,14 +1,7 @@
 /** The codec alone, compiled for its tests, behind calls that take and answer bytes. */
-import { execFileSync } from 'node:child_process';
-import {
-  existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync,
-} from 'node:fs';
-import { join } from 'node:path';
 import type { Fields, Frame, Sender, Verdict } from '../support/twin-parser.js';
+import { compiled } from './compiled.js';
 
-const ROOT = process.cwd();
-const ENTRY = 'test/core/entries/codec.entry.ts';
-const SOURCES = ['assembly/codec', 'assembly/topic', 'assembly/shared', 'assembly/memory'];
 /** Behind a packet lies what would do harm if it were read as part of it. Its start varies. */
 const BEYOND = Buffer.from('2b2300ff8001002f'.repeat(8), 'hex');
 const BEYOND_STARTS = 8;
@@ -29,25 +22,8 @@ interface Memory {
   grow(pages: number): number;
 }
 
-/** Compiles the codec, unless a test file that ran before has just done so. */
 export function compileCodec(): WebAssembly.Module {
-  const out = join(ROOT, 'build/codec-test.wasm');
-  if (!existsSync(out) || statSync(out).mtimeMs <= newestSource()) {
-    mkdirSync(join(ROOT, 'build'), { recursive: true });
-    const half = join(ROOT, 'build', `codec.${process.pid}.wasm`);
-    const flags = ['--target', 'release', '-o', half, '-t', half.replace(/wasm$/, 'wat')];
-    const asc = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
-    execFileSync(process.execPath, [asc, ENTRY, ...flags], { cwd: ROOT, stdio: 'pipe' });
-    rmSync(half.replace(/wasm$/, 'wat'));
-    renameSync(half, out);
-  }
-  return new WebAssembly.Module(readFileSync(out));
-}
-
-function newestSource(): number {
-  const files = SOURCES.flatMap((folder) =>
-    readdirSync(join(ROOT, folder)).map((name) => join(ROOT, folder, name)));
-  return Math.max(...[...files, join(ROOT, ENTRY)].map((file) => statSync(file).mtimeMs));
+  return compiled('codec');
 }
 
 export class CodecHost {

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
+import { expectAtMost, expectSame } from '../support/expect-same.js';
 import { naiveMatch } from '../support/naive-matcher.js';
 import { compileIndex, IndexHost, MEMORY_INDEX, MEMORY_RETAINED } from './topic-index-host.js';
 
@@ -58,27 +59,27 @@ class Twin {
     else if (one[0] === 'remove') this.remove(one[1]);
     else if (one[0] === 'walk') this.walk(one[1]);
     else if (this.walks.length > 0) this.step(this.walks[one[1] % this.walks.length], one[2]);
-    expect(this.host.call.retainedCount()).toBe(this.known.size);
+    expectSame(this.host.call.retainedCount(), this.known.size);
   }
 
   private put(topic: string): void {
     const message = this.topicOf.length;
     if (this.host.retain(topic, message, this.order++) !== 0) {
-      expect(this.host.retained(topic)).toBe(this.known.get(topic) ?? 0);
+      expectSame(this.host.retained(topic), this.known.get(topic) ?? 0);
       return;
     }
-    expect(this.host.call.retainedReplaced.value).toBe(this.known.get(topic) ?? 0);
+    expectSame(this.host.call.retainedReplaced.value, this.known.get(topic) ?? 0);
     this.topicOf.push(topic);
     this.known.set(topic, message);
     for (const walk of this.walks) walk.steady.delete(topic);
-    expect(this.host.retained(topic)).toBe(message);
+    expectSame(this.host.retained(topic), message);
   }
 
   remove(topic: string): void {
-    expect(this.host.unretain(topic)).toBe(this.known.get(topic) ?? 0);
+    expectSame(this.host.unretain(topic), this.known.get(topic) ?? 0);
     this.known.delete(topic);
     for (const walk of this.walks) walk.steady.delete(topic);
-    expect(this.host.retained(topic)).toBe(0);
+    expectSame(this.host.retained(topic), 0);
   }
 
   private walk(filter: string): void {
@@ -91,12 +92,12 @@ class Twin {
   /** One call; an answer is checked against what is retained at this moment. */
   step(walk: Going, budget: number): void {
     const message = this.host.call.walkNext(walk.handle, budget);
-    expect(this.host.call.walkSpent.value).toBeLessThanOrEqual(budget);
+    expectAtMost(this.host.call.walkSpent.value, budget);
     if (message !== 0) {
       const topic = this.topicOf[message];
-      expect(this.known.get(topic)).toBe(message);
-      expect(naiveMatch(walk.filter, topic)).toBe(true);
-      expect(message).toBeLessThanOrEqual(walk.order);
+      expectSame(this.known.get(topic), message);
+      expectSame(naiveMatch(walk.filter, topic), true);
+      expectAtMost(message, walk.order);
       walk.answered.push(message);
     } else if (this.host.call.walkDone.value) {
       this.end(walk);
@@ -106,7 +107,7 @@ class Twin {
   end(walk: Going): void {
     const answered = new Set(walk.answered);
     expect(walk.answered).toHaveLength(answered.size);
-    for (const message of walk.steady.values()) expect(answered.has(message)).toBe(true);
+    for (const message of walk.steady.values()) expectSame(answered.has(message), true);
     this.host.call.walkEnd(walk.handle);
     this.walks = this.walks.filter((other) => other !== walk);
   }

@@ -2,11 +2,8 @@
  * The topic index alone, compiled for its tests, behind calls that take strings. Sessions are
  * blocks with a list head, as everywhere; messages are numbers.
  */
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { compiled } from './compiled.js';
 
-const ROOT = process.cwd();
 const MEMORY_RECORD = 0;
 export const MEMORY_RETAINED = 3;
 export const MEMORY_INDEX = 4;
@@ -52,20 +49,9 @@ export interface ReceiverRecord {
   readonly identifiers: readonly number[];
 }
 
-/** Compiles the entry file; answers the module that every test makes its own instance of. */
+/** The module that every test makes its own instance of. */
 export function compileIndex(): WebAssembly.Module {
-  mkdirSync(join(ROOT, 'build'), { recursive: true });
-  const folder = mkdtempSync(join(ROOT, 'build', 'topic-index-'));
-  const out = join(folder, 'index.wasm');
-  const flags = ['--target', 'release', '-o', out, '-t', join(folder, 'index.wat')];
-  const asc = join(ROOT, 'node_modules/assemblyscript/bin/asc.js');
-  const entry = 'test/core/entries/topic-index.entry.ts';
-  try {
-    execFileSync(process.execPath, [asc, entry, ...flags], { cwd: ROOT, stdio: 'pipe' });
-    return new WebAssembly.Module(readFileSync(out));
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  return compiled('topic-index');
 }
 
 export class IndexHost {

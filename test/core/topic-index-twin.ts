@@ -2,8 +2,8 @@
  * What the topic index should know, kept beside it, and random steps for both: they have to agree
  * with the naive matcher at any time.
  */
-import { expect } from '@jest/globals';
 import fc from 'fast-check';
+import { expectSame, expectSameMembers } from '../support/expect-same.js';
 import { naiveMatch } from '../support/naive-matcher.js';
 import type { IndexHost, ReceiverRecord } from './topic-index-host.js';
 import { MIXED_NO_LOCAL, NO_LOCAL, RETAIN_AS_PUBLISHED, SHARED } from './topic-index-host.js';
@@ -73,15 +73,15 @@ export class Twin {
     const more = { shareName: name, options: bits, identifier };
     const pointer = this.host.subscribe(session, filter, more);
     if (pointer === 0) {
-      expect(this.host.find(session, filter, name)).toBe(before?.pointer ?? 0);
+      expectSame(this.host.find(session, filter, name), before?.pointer ?? 0);
       return;
     }
-    expect(Boolean(this.host.call.subscribeExisted.value)).toBe(before !== undefined);
-    if (before !== undefined) expect(pointer).toBe(before.pointer);
+    expectSame(Boolean(this.host.call.subscribeExisted.value), before !== undefined);
+    if (before !== undefined) expectSame(pointer, before.pointer);
     this.known.set(key, { session, filter, shareName: name, options: bits, identifier, pointer });
-    expect(this.host.find(session, filter, name)).toBe(pointer);
-    expect(this.host.filterOf(pointer)).toBe(name === '' ? filter : `$share/${name}/${filter}`);
-    expect(this.host.call.subscriptionCount()).toBe(this.known.size);
+    expectSame(this.host.find(session, filter, name), pointer);
+    expectSame(this.host.filterOf(pointer), name === '' ? filter : `$share/${name}/${filter}`);
+    expectSame(this.host.call.subscriptionCount(), this.known.size);
   }
 
   unsubscribe(which: number): void {
@@ -89,16 +89,16 @@ export class Twin {
     const [key, known] = [...this.known][which % this.known.size];
     this.host.call.unsubscribe(known.pointer);
     this.known.delete(key);
-    expect(this.host.find(known.session, known.filter, known.shareName)).toBe(0);
+    expectSame(this.host.find(known.session, known.filter, known.shareName), 0);
   }
 
   /** Everything that should be known is found, and every one of TOPICS has its receivers. */
   audit(): void {
-    expect(this.host.call.subscriptionCount()).toBe(this.known.size);
+    expectSame(this.host.call.subscriptionCount(), this.known.size);
     for (const one of this.known.values()) {
-      expect(this.host.find(one.session, one.filter, one.shareName)).toBe(one.pointer);
+      expectSame(this.host.find(one.session, one.filter, one.shareName), one.pointer);
     }
-    for (const topic of TOPICS) expect(this.compare(topic)).toBe(true);
+    for (const topic of TOPICS) expectSame(this.compare(topic), true);
   }
 
   /** Unsubscribes everything, in an order that is not that of subscribing. */
@@ -117,8 +117,7 @@ export class Twin {
     const plain = found.filter((receiver) => (receiver.flags & SHARED) === 0);
     const matching = [...this.known.values()].filter((one) => naiveMatch(one.filter, topic));
     const bySession = groupBy(matching.filter((one) => one.shareName === ''), (one) => one.session);
-    expect(new Set(plain.map((one) => one.session))).toEqual(new Set(bySession.keys()));
-    expect(plain).toHaveLength(bySession.size);
+    expectSameMembers(plain.map((one) => one.session), [...bySession.keys()]);
     for (const receiver of plain) {
       expectMerged(receiver, bySession.get(receiver.session) ?? []);
       this.compareLocal(entry, receiver, bySession.get(receiver.session) ?? []);
@@ -130,7 +129,7 @@ export class Twin {
   private compareLocal(entry: number, receiver: ReceiverRecord, all: Known[]): void {
     const local = this.host.local(entry, receiver.session);
     const remaining = all.filter((one) => (one.options & 4) === 0);
-    if (remaining.length === 0) expect(local).toBeUndefined();
+    if (remaining.length === 0) expectSame(local, undefined);
     else if (local === undefined) throw new Error(`no local receiver of ${receiver.session}`);
     else expectMerged(local, remaining);
   }
@@ -140,9 +139,9 @@ export class Twin {
     const expected = [...groupBy(shared, (one) => `${one.shareName} ${one.filter}`).values()]
       .map((members) => members.map((one) => one.pointer).sort().join());
     const groups = found.filter((receiver) => (receiver.flags & SHARED) !== 0);
-    for (const group of groups) expect(group.session).toBe(0);
-    expect(groups.map((group) => this.host.membersOf(group.subscription).sort().join()).sort())
-      .toEqual(expected.sort());
+    for (const group of groups) expectSame(group.session, 0);
+    const members = groups.map((group) => this.host.membersOf(group.subscription).sort().join());
+    expectSameMembers(members, expected);
   }
 }
 
@@ -163,11 +162,11 @@ function expectMerged(receiver: ReceiverRecord, all: readonly Known[]): void {
   const flags = (all.some((one) => (one.options & 8) !== 0) ? RETAIN_AS_PUBLISHED : 0)
     | (noLocal === all.length ? NO_LOCAL : 0)
     | (noLocal !== 0 && noLocal !== all.length ? MIXED_NO_LOCAL : 0);
-  expect(receiver.qos).toBe(qos);
-  expect((best?.options ?? -1) & 3).toBe(qos);
-  expect(receiver.flags).toBe(flags);
+  expectSame(receiver.qos, qos);
+  expectSame((best?.options ?? -1) & 3, qos);
+  expectSame(receiver.flags, flags);
   const expected = all.map((one) => one.identifier).filter((one) => one !== 0);
-  expect([...receiver.identifiers].sort()).toEqual(expected.sort());
+  expectSameMembers(receiver.identifiers, expected);
 }
 
 export const TOPICS = [

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
+import { expectSame, expectSameMembers } from '../support/expect-same.js';
 import { naiveMatch } from '../support/naive-matcher.js';
 import { compileIndex, IndexHost, MEMORY_INDEX, SHARED } from './topic-index-host.js';
 import { step, topicFilter, TOPICS, Twin } from './topic-index-twin.js';
@@ -359,15 +360,14 @@ describe('a matcher', () => {
         host.addRule(other, '#', 99);
         const known = new Map<string, readonly [string, number]>();
         for (const [filter, id, added] of rules) {
-          if (added) expect(host.addRule(matcher, filter, id)).toBe(0);
+          if (added) expectSame(host.addRule(matcher, filter, id), 0);
           else host.removeRule(matcher, filter, id);
           if (added) known.set(`${id} ${filter}`, [filter, id]);
           else known.delete(`${id} ${filter}`);
         }
         for (const topic of TOPICS) {
           const expected = [...known.values()].filter(([filter]) => naiveMatch(filter, topic));
-          expect(host.matchRules(matcher, topic).sort())
-            .toEqual(expected.map(([, id]) => id).sort());
+          expectSameMembers(host.matchRules(matcher, topic), expected.map(([, id]) => id));
         }
         host.call.matcherFree(matcher);
         host.call.matcherFree(other);
