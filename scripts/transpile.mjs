@@ -1,7 +1,7 @@
 // Folders of TypeScript as plain JavaScript, without type checks: for scripts that run the sources.
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import typescript from 'typescript';
+import swc from '@swc/core';
 import { ROOT } from './toolbox.mjs';
 
 function* sourcesIn(folder) {
@@ -12,20 +12,26 @@ function* sourcesIn(folder) {
   }
 }
 
+const SWC = {
+  configFile: false,
+  swcrc: false,
+  jsc: { parser: { syntax: 'typescript' }, target: 'es2022' },
+  module: { type: 'es6' },
+};
+
+/** Of one file's text. With swc, as in the tests: tsc takes seconds for what it does in a moment. */
+export function asJavaScript(text) {
+  return swc.transformSync(text, SWC).code;
+}
+
 /** Writes the JavaScript of `folders` (paths from the root) below build/`name`; answers where. */
 export function transpile(folders, name) {
   const target = join(ROOT, 'build', name);
-  const compilerOptions = {
-    module: typescript.ModuleKind.ESNext, target: typescript.ScriptTarget.ES2022,
-  };
   for (const folder of folders) {
     for (const path of sourcesIn(join(ROOT, folder))) {
-      const { outputText } = typescript.transpileModule(
-        readFileSync(path, 'utf8'), { compilerOptions },
-      );
       const out = join(target, relative(ROOT, path)).replace(/\.ts$/, '.js');
       mkdirSync(dirname(out), { recursive: true });
-      writeFileSync(out, outputText);
+      writeFileSync(out, asJavaScript(readFileSync(path, 'utf8')));
     }
   }
   return target;

@@ -2,10 +2,8 @@
 // or a whole build. It lands under build/, so that classic-level is found.
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import typescript from 'typescript';
-
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+import { asJavaScript } from '../../scripts/transpile.mjs';
+import { ROOT } from '../../scripts/toolbox.mjs';
 
 const ENGINE = join('lib', 'engine');
 /** What it takes of other rooms. */
@@ -16,12 +14,9 @@ export function compileEngine() {
   const target = join(ROOT, 'build', `engine-${process.pid}`);
   const own = readdirSync(join(ROOT, ENGINE)).filter((name) => name.endsWith('.ts'));
   for (const path of [...own.map((name) => join(ENGINE, name)), ...BORROWED]) {
-    const { outputText } = typescript.transpileModule(readFileSync(join(ROOT, path), 'utf8'), {
-      compilerOptions: { module: typescript.ModuleKind.ESNext, target: typescript.ScriptTarget.ES2022 },
-    });
     const out = join(target, path.replace(/\.ts$/, '.js'));
     mkdirSync(dirname(out), { recursive: true });
-    writeFileSync(out, outputText);
+    writeFileSync(out, asJavaScript(readFileSync(join(ROOT, path), 'utf8')));
   }
   return { directory: target, index: join(target, ENGINE, 'index.js') };
 }
