@@ -22,7 +22,7 @@ afterAll(() => killChildren());
 
 const RESTARTS = Number(process.env.NIDOMQ_RESTARTS ?? 2);
 /** For each QoS. */
-const MESSAGES_EACH = 150;
+const MESSAGES_EACH = 60;
 const MESSAGES = MESSAGES_EACH * (RESTARTS + 1);
 /** Takes seconds on a quiet machine; nothing here is about speed. */
 const LIMIT_MS = 240_000 + RESTARTS * 10_000;
