@@ -1,9 +1,10 @@
 /** `nest add nidomq` and `nest g -c nidomq topic`, run by the runner of Nest's command line. */
-import { spawn } from 'node:child_process';
+import { fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
-import { describe, expect, it } from '@jest/globals';
+import { afterAll, describe, expect, it } from '@jest/globals';
 import ts from 'typescript';
 import { addImport, addToModule } from '../../lib/schematics/source-edit.js';
 
@@ -45,17 +46,19 @@ export class AppModule {}
 `,
 };
 
+let child: ChildProcess | undefined;
+afterAll(() => { child?.kill(); });
+
 async function run(schematic: string, options: object, files: Files = STARTER): Promise<Outcome> {
   if (!existsSync(join(ROOT, 'dist/schematics/collection.json'))) {
     throw new Error('dist/ is missing: run `npm run build`, or `npm test`, which builds it');
   }
-  const child = spawn(
-    process.execPath, ['--no-warnings', 'test/schematics/run-schematic.mjs'], { cwd: ROOT },
-  );
-  child.stdin.end(JSON.stringify({ schematic, options, files }));
-  const [said, complaint] = await Promise.all([text(child.stdout), text(child.stderr)]);
-  if (said === '') throw new Error(complaint);
-  return JSON.parse(said) as Outcome;
+  child ??= fork('test/schematics/run-schematic.mjs', { cwd: ROOT, execArgv: ['--no-warnings'] });
+  const answer = once(child, 'message');
+  child.send({ schematic, options, files });
+  const [{ outcome, complaint }] = await answer as [{ outcome?: Outcome; complaint?: string }];
+  if (outcome === undefined) throw new Error(complaint);
+  return outcome;
 }
 
 function expectTypeScript(source: string): void {
