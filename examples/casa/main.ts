@@ -36,7 +36,10 @@ const door = await Door.start(home.port);
 const sala = await Thermometer.start(home.port, 'sala', 4);
 
 try {
-  for (let round = 1; round <= rounds; round += 1) await playRound();
+  for (let round = 1; round <= rounds; round += 1) {
+    if (round > 1) await step(ROUND_PAUSE_MS);
+    await playRound();
+  }
 } catch (error) {
   if (!stopping.signal.aborted) throw error;
 }
@@ -68,7 +71,6 @@ async function playRound(): Promise<void> {
 
   chapter('A phone joins late: retained messages tell it everything');
   await lookAtThePhone(home.port);
-  await step(ROUND_PAUSE_MS);
 }
 
 async function step(ms = STEP_MS): Promise<void> {
