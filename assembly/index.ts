@@ -28,7 +28,7 @@ export {
 export {
   allocateMessage, messageBody, freeMessage, publish, settle, grant,
 } from './abi/messages';
-export { publishTo, hasRoom, shedOldest, reserveIdentifier, giveIdentifier } from './abi/uplink';
+export { publishTo, publishNow, shedOldest, reserveIdentifier, giveIdentifier } from './abi/uplink';
 export {
   setDurable, markDurable, gatedEntries, storingEntries, lastQueued, setGateNumber, commitGate,
   giveGateIdentifiers, refuseGate, passGate, gateMessage, gateEntry, nextGateEntry,

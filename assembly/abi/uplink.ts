@@ -5,9 +5,10 @@ import { Connection, STATE_OPEN, connectionAt } from '../session/connection';
 import { offerEntry, pump } from '../session/delivery';
 import { holdAt } from '../session/holds';
 import { count, limitOf, setClock } from '../session/limits';
-import { messageAt, messageBytes, releaseMessage, topicOf } from '../session/message-block';
+import { messageAt, messageBytes, releaseMessage } from '../session/message-block';
 import {
-  frameBytes, setFrameIdentifiers, setSourceFromMessage, writeFrame,
+  frameBytes, setFrameIdentifiers, setSource, setSourceFromMessage, sourceTopicAt,
+  sourceTopicLength, writeFrame,
 } from '../session/publish-writer';
 import {
   ENTRY_PENDING, FLAG_COMPLETION, FLAG_RETAIN, createEntry, entryAt, freeEntry,
@@ -20,11 +21,12 @@ import { reserveForPublish, slabLimit } from '../session/slab';
 import { aliasWasSent, chooseAlias } from '../session/topic-alias';
 import { isAtBound } from '../session/withholding';
 import {
-  AWAIT_HANDLERS, COUNT_PUBLISH_SENT, LIMIT_SLAB_BYTES, LIMIT_SLAB_WATERMARK,
+  AWAIT_HANDLERS, COUNT_PUBLISH_SENT, EXPIRY_NONE, LIMIT_SLAB_BYTES, PUBLISH_LATER,
 } from '../shared/abi';
 import { PACKET_TOO_LARGE, QUOTA_EXCEEDED, SUCCESS } from '../shared/reason-code';
 import { closeGate, freezeEntry } from '../switch/gate';
 import { beginHostPublish, endPublish, makeHold } from '../switch/publisher';
+import { exchangeArea } from './exchange';
 import { fillMessage } from './messages';
 
 /**
@@ -42,23 +44,34 @@ export function publishTo(
   if (pointer != 0) {
     const session = sessionAt(pointer);
     reason = qos == 0 && mayLeaveAtOnce(session)
-      ? publishNow(connectionAt(session.connection), message, retain, token)
+      ? publishBlock(connectionAt(session.connection), message, retain, token)
       : publishQueued(session, message, qos, retain, token);
   }
   releaseMessage(message);
   return reason;
 }
 
-/** Whether a QoS 0 message would leave with this turn: nothing waits, and the peer keeps up. */
-export function hasRoom(handle: u32): bool {
+/**
+ * QoS 0 that leaves with this turn, straight from the exchange area: Topic Name, forwarded
+ * properties, payload. PUBLISH_LATER, and nothing was done, when something waits before it or the
+ * peer does not keep up: `publishTo` is for that.
+ */
+export function publishNow(
+  handle: u32, topicLength: u32, forwardLength: u32, payloadLength: u32, retain: u32,
+  expirySeconds: f64,
+): u32 {
   const pointer = sessionOf(handle);
-  if (pointer == 0) return false;
-  const session = sessionAt(pointer);
-  if (session.connection == 0 || session.pendingHead != 0) return false;
-  const connection = connectionAt(session.connection);
-  return connection.state == STATE_OPEN && connection.txBytes < limitOf(LIMIT_SLAB_WATERMARK);
+  if (pointer == 0 || !mayLeaveAtOnce(sessionAt(pointer))) return PUBLISH_LATER;
+  const forwardAt = exchangeArea + topicLength;
+  setSource(
+    exchangeArea, topicLength, forwardAt, forwardLength, forwardAt + forwardLength, payloadLength,
+    expirySeconds < 0 ? EXPIRY_NONE : <u32>expirySeconds,
+  );
+  const reason = writePublish(connectionAt(sessionAt(pointer).connection), retain);
+  return reason == QUOTA_EXCEEDED ? PUBLISH_LATER : reason;
 }
 
+/** Nothing waits before it, and the peer keeps up. */
 function mayLeaveAtOnce(session: Session): bool {
   if (session.connection == 0 || session.pendingHead != 0) return false;
   const connection = connectionAt(session.connection);
@@ -66,10 +79,19 @@ function mayLeaveAtOnce(session: Session): bool {
     connection.txBytes <= slabLimit(limitOf(LIMIT_SLAB_BYTES));
 }
 
-function publishNow(connection: Connection, message: u32, retain: u32, token: u32): u32 {
+function publishBlock(connection: Connection, message: u32, retain: u32, token: u32): u32 {
   setSourceFromMessage(message);
+  const reason = writePublish(connection, retain);
+  if (reason != SUCCESS) return reason;
+  beginHostPublish(token, AWAIT_HANDLERS);
+  endPublish(SUCCESS, 0);
+  return SUCCESS;
+}
+
+/** The packet of the source, QoS 0. */
+function writePublish(connection: Connection, retain: u32): u32 {
   setFrameIdentifiers(0, 0);
-  const serial = chooseAlias(connection, topicOf(message), messageAt(message).topicLength, 0);
+  const serial = chooseAlias(connection, sourceTopicAt, sourceTopicLength, 0);
   const bytes = frameBytes(connection.version, 0);
   if (connection.maximumPacketSize != 0 && bytes > connection.maximumPacketSize) {
     return PACKET_TOO_LARGE; // [MQTT-3.2.2-15]
@@ -79,8 +101,6 @@ function publishNow(connection: Connection, message: u32, retain: u32, token: u3
   writeFrame(at, connection.version, retain, 0, 0);
   aliasWasSent(connection, serial);
   count(COUNT_PUBLISH_SENT, 1);
-  beginHostPublish(token, AWAIT_HANDLERS);
-  endPublish(SUCCESS, 0);
   return SUCCESS;
 }
 

@@ -183,6 +183,9 @@ export const SESSION_HOLDS: u32 = 2;
 export const AWAIT_HANDLERS: u32 = 0;
 export const AWAIT_NOBODY: u32 = 1;
 
+/** Of `publishNow`, beside the Reason Codes: it has to wait. */
+export const PUBLISH_LATER: u32 = 256;
+
 /** Why a message was dropped; the order is that of DROP_REASONS in lib/core. */
 export const DROP_QUEUE_FULL: u32 = 0;
 export const DROP_SLAB_FULL: u32 = 1;

@@ -2,6 +2,7 @@
  * Messages on their way to the server. They wait in the core's queue, so that nothing here is made
  * for each but the promise that somebody asked for.
  */
+import { PUBLISH_LATER } from '../core/core.js';
 import type { Core } from '../core/core.js';
 import type { MessageProperties, Qos, SessionHandle } from '../core/contract.js';
 import type { ClientErrorCode } from './errors.js';
@@ -58,13 +59,10 @@ export class Outgoing {
   ): Promise<PublishResult> {
     const problem = this.#problem(topicName, options);
     if (problem !== undefined) return Promise.reject(problem);
-    const qos = options.qos ?? 0;
     const properties = messageProperties(options.properties);
-    if (qos === 0 && this.core.hasRoom(this.session)) {
-      const reason = this.#give(topicName, payload, options, properties, 0);
-      if (reason === SUCCESS) return DONE;
-      return Promise.reject(this.#error(topicName, reason));
-    }
+    const now = this.#leave(topicName, payload, options, properties);
+    if (now === SUCCESS) return DONE;
+    if (now !== PUBLISH_LATER) return Promise.reject(this.#error(topicName, now));
     return new Promise((resolve, reject) => {
       const { until } = options;
       const token = this.#token({ topicName, until, isStored: false, resolve, reject });
@@ -79,6 +77,8 @@ export class Outgoing {
   ): boolean {
     if (this.#problem(topicName, options) !== undefined) return false;
     const properties = messageProperties(options.properties);
+    const now = this.#leave(topicName, payload, options, properties);
+    if (now !== PUBLISH_LATER) return now === SUCCESS;
     return this.#give(topicName, payload, options, properties, 0) === SUCCESS;
   }
 
@@ -162,6 +162,16 @@ export class Outgoing {
       return this.#error(topicName, RETAIN_NOT_SUPPORTED);
     }
     return undefined;
+  }
+
+  /** QoS 0, when nothing waits before it: almost every one of them. */
+  #leave(
+    topicName: string, payload: Uint8Array | string, options: PublishOptions,
+    properties: MessageProperties | undefined,
+  ): number {
+    if ((options.qos ?? 0) !== 0) return PUBLISH_LATER;
+    const retain = options.retain === true;
+    return this.core.publishNow(this.session, topicName, payload, retain, properties);
   }
 
   #give(

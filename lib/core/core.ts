@@ -4,11 +4,13 @@
 import {
   AWAIT_HANDLERS, AWAIT_NOBODY, COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_CONNECTIONS,
   COUNT_DROPPED, COUNT_PUBLISH_RECEIVED, COUNT_PUBLISH_SENT, COUNT_QUEUED, COUNT_SESSIONS,
-  LIMIT_MAXIMUM_QOS, LIMIT_RETAIN_AVAILABLE, SESSION_HANDLER, SESSION_HOLDS, SESSION_SOCKET,
+  LIMIT_MAXIMUM_QOS, LIMIT_RETAIN_AVAILABLE, PUBLISH_LATER, SESSION_HANDLER, SESSION_HOLDS,
+  SESSION_SOCKET,
 } from '../../assembly/shared/abi.js';
 import type {
   ConnectionHandle, CoreControl, CoreEvents, CoreOptions, CoreStats, DropReason,
-  HandlerSessionOptions, OutgoingMessage, Qos, SessionHandle, SessionInfo, SubscribeOptions,
+  HandlerSessionOptions, MessageProperties, OutgoingMessage, Qos, SessionHandle, SessionInfo,
+  SubscribeOptions,
 } from './contract.js';
 import { writeAscii } from './copies.js';
 import { CoreError } from './errors.js';
@@ -19,8 +21,11 @@ import { ControlPackets } from './control-packets.js';
 import type { CoreHost } from './core-runtime.js';
 
 export type { CoreHost, Now } from './core-runtime.js';
+export { PUBLISH_LATER } from '../../assembly/shared/abi.js';
 
 const QUOTA_EXCEEDED = 0x97;
+/** Of one UTF-16 unit, at most. */
+const UTF8_BYTES_MAX = 3;
 
 /** What a server may say in CONNACK that it does not take. */
 export interface ServerPromises {
@@ -30,10 +35,14 @@ export interface ServerPromises {
 
 export class Core extends ControlPackets implements CoreControl {
   private readonly filters: Subscriptions;
+  private readonly exchange: number;
+  private readonly exchangeBytes: number;
 
   constructor(options: CoreOptions, events: CoreEvents, host: CoreHost = {}) {
     super(options, events, host);
     this.filters = new Subscriptions(this.x, this.heap);
+    this.exchange = this.x.exchangeAt() >>> 0;
+    this.exchangeBytes = this.x.exchangeBytes() >>> 0;
   }
 
   // --- sessions --------------------------------------------------------------------------------
@@ -175,9 +184,33 @@ export class Core extends ControlPackets implements CoreControl {
     return reason;
   }
 
-  /** Client role: whether a QoS 0 message would leave at once, or has to wait for the server. */
-  hasRoom(session: SessionHandle): boolean {
-    return this.x.hasRoom(session) !== 0;
+  /**
+   * Client role: a QoS 0 message that leaves with this turn, written without a block of its own.
+   * Answers a Reason Code, or PUBLISH_LATER when it has to wait for the server, or is too long for
+   * this way: `publishTo` takes it then.
+   */
+  publishNow(
+    session: SessionHandle, topicName: string, payload: Uint8Array | string, retain: boolean,
+    properties: MessageProperties | undefined,
+  ): number {
+    const forwarded = encodeForwarded(properties);
+    const units = topicName.length + payload.length;
+    const { heap, exchange, exchangeBytes } = this;
+    if (units * UTF8_BYTES_MAX + forwarded.length > exchangeBytes) return PUBLISH_LATER;
+    const topicLength = writeAscii(heap, topicName, exchange)
+      ? topicName.length : heap.write(topicName, exchange, 'utf8');
+    let at = exchange + topicLength;
+    if (forwarded.length !== 0) heap.set(forwarded, at);
+    at += forwarded.length;
+    let payloadLength = payload.length;
+    if (typeof payload === 'string') payloadLength = heap.write(payload, at, 'utf8');
+    else heap.set(payload, at);
+    const reason = this.x.publishNow(
+      session, topicLength, forwarded.length, payloadLength, retain ? 1 : 0,
+      properties?.messageExpiryInterval ?? -1,
+    );
+    this.afterwards();
+    return reason;
   }
   /** Client role: drops the oldest message that was never sent; false when there is none. */
   shedOldest(session: SessionHandle): boolean {
@@ -205,7 +238,7 @@ export class Core extends ControlPackets implements CoreControl {
     const { x, heap } = this;
     const matcher = x.createMatcher() >>> 0;
     topicFilters.forEach((topicFilter, at) => {
-      const length = heap.write(topicFilter, x.exchangeAt() >>> 0, 'utf8');
+      const length = heap.write(topicFilter, this.exchange, 'utf8');
       if (matcher !== 0 && x.addToMatcher(matcher, length, at) === 0) return;
       throw new CoreError('NIDO_CORE_MEMORY', 'no memory for the filters of the interceptors');
     });

@@ -116,7 +116,10 @@ export interface CoreExports {
     token: number,
     now: number,
   ): number;
-  hasRoom(handle: number): number;
+  publishNow(
+    handle: number, topicLength: number, propertiesLength: number, payloadLength: number,
+    retain: number, expirySeconds: number,
+  ): number;
   shedOldest(handle: number): number;
   reserveIdentifier(handle: number): number;
   giveIdentifier(handle: number, packetIdentifier: number): void;

@@ -2,9 +2,15 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { connect } from '../../lib/client/index.js';
 import type { ClientOptions, NidoClient } from '../../lib/client/index.js';
+import { ClientKit, within } from '../conformance/client/client-kit.js';
+import { serverProperty } from '../conformance/client/server-packets.js';
 import { Stage, until } from './support/servers.js';
 
 jest.setTimeout(180_000);
+
+const MESSAGE_EXPIRY_INTERVAL = 2;
+const CONTENT_TYPE = 3;
+const USER_PROPERTY = 38;
 
 const stage = new Stage();
 afterEach(() => stage.stop());
@@ -14,6 +20,58 @@ function join(url: string, options: ClientOptions = {}): NidoClient {
   stage.onStop(() => client.end({ deadlineMs: 0 }));
   return client;
 }
+
+describe('QoS 0', () => {
+  const MEGABYTE = 1024 * 1024;
+  it.each([
+    ['a Topic Name of ASCII and text', 'casa/sala', 'texto'],
+    ['a Topic Name and text that are not ASCII', 'jardín/水/🌡', '21 °C, 水 🌡'],
+    ['no payload', 'casa', ''],
+    ['bytes', 'casa', Buffer.from([0, 255, 0x30, 10])],
+    ['more bytes than may be written without a block', 'casa', Buffer.alloc(2 * MEGABYTE, 'ñ')],
+    ['more text than may be written without a block', 'casa', 'ñ'.repeat(MEGABYTE)],
+    ['a Topic Name of 65,535 bytes that are not ASCII', 'ñ'.repeat(32_767) + 'n', 'x'],
+  ])('carries %s as it was given', async (_, topicName, payload) => {
+    const kit = new ClientKit(5);
+    await kit.listen();
+    stage.onStop(() => kit.close());
+    const { client, peer } = await kit.pair();
+    await within(client.publish(topicName, payload, {
+      retain: true,
+      properties: { contentType: 'é', messageExpiryInterval: 7, userProperties: { a: 'b' } },
+    }), 'the promise, which is kept before anybody answers');
+    const sent = await kit.expect(
+      peer, 'PUBLISH', { topic: topicName, qos: 0, retain: true, dup: false });
+    expect(sent.payload.equals(Buffer.from(payload as string))).toBe(true);
+    expect(sent.properties.map(({ id, value }) => [id, value])).toEqual([
+      [MESSAGE_EXPIRY_INTERVAL, 7], [CONTENT_TYPE, 'é'], [USER_PROPERTY, ['a', 'b']],
+    ]);
+  });
+
+  it('keeps its place behind what waits, and before what comes', async () => {
+    const kit = new ClientKit(5);
+    await kit.listen();
+    stage.onStop(() => kit.close());
+    const client = kit.client({ manualConnect: true });
+    const early = [0, 1].map((number) => client.publish('order', `${number}`));
+    client.start();
+    const { peer } = await kit.greet();
+    await within(Promise.all([...early, client.publish('order', '2')]), 'the promises');
+    for (const payload of ['0', '1', '2']) await kit.expect(peer, 'PUBLISH', { payload });
+  });
+
+  it('larger than the server takes is refused', async () => {
+    const kit = new ClientKit(5);
+    await kit.listen();
+    stage.onStop(() => kit.close());
+    const { client } = await kit.pair({}, { properties: [serverProperty.maximumPacketSize(100)] });
+    await expect(client.publish('a', Buffer.alloc(100))).rejects.toMatchObject({
+      code: 'NIDO_CLIENT_PUBLISH_REFUSED', reasonCode: 0x95, // [MQTT-3.2.2-15]
+    });
+    expect(client.publishAndForget('a', Buffer.alloc(100))).toBe(false);
+    expect(client.publishAndForget('a', 'short')).toBe(true);
+  });
+});
 
 describe('QoS 0 faster than the server reads', () => {
   it('waits for the server: awaited publishes never fill the queue', async () => {
