@@ -107,12 +107,13 @@ export class Stage {
 
   /** A certificate for this machine: in files, and as Node's TLS takes it. */
   certificates(): { pair: Pair; tls: NonNullable<ProxyOptions['tls']> } {
-    const certificates = new Certificates();
-    this.onStop(() => certificates.remove());
-    const pair = certificates.server();
-    const [key, cert, ca] = [pair.keyFile, pair.certFile, certificates.caFile]
-      .map((file) => readFileSync(file));
-    return { pair, tls: { key, cert, ca } };
+    const tls = certificate();
+    const folder = mkdtempSync(join(tmpdir(), 'nidomq-client-certificate-'));
+    this.onStop(() => rmSync(folder, { recursive: true, force: true }));
+    const pair = { certFile: join(folder, 'server.crt'), keyFile: join(folder, 'server.key') };
+    writeFileSync(pair.certFile, tls.cert);
+    writeFileSync(pair.keyFile, tls.key);
+    return { pair, tls };
   }
 
   async proxy(port: number, options: ProxyOptions = {}): Promise<CuttingProxy> {
@@ -120,6 +121,21 @@ export class Stage {
     this.onStop(() => proxy.stop());
     await proxy.start();
     return proxy;
+  }
+}
+
+let issued: NonNullable<ProxyOptions['tls']> | undefined;
+
+/** The same for every test of a file: each costs three processes of openssl. */
+function certificate(): NonNullable<ProxyOptions['tls']> {
+  if (issued !== undefined) return issued;
+  const certificates = new Certificates();
+  try {
+    const { certFile, keyFile } = certificates.server();
+    const [key, cert, ca] = [keyFile, certFile, certificates.caFile].map((file) => readFileSync(file));
+    return issued = { key, cert, ca };
+  } finally {
+    certificates.remove();
   }
 }
 
