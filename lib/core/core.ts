@@ -4,8 +4,8 @@
 import {
   AWAIT_HANDLERS, AWAIT_NOBODY, COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_CONNECTIONS,
   COUNT_DROPPED, COUNT_PUBLISH_RECEIVED, COUNT_PUBLISH_SENT, COUNT_QUEUED, COUNT_SESSIONS,
-  LIMIT_MAXIMUM_QOS, LIMIT_RETAIN_AVAILABLE, PUBLISH_LATER, SESSION_HANDLER, SESSION_HOLDS,
-  SESSION_SOCKET,
+  LIMIT_MAXIMUM_QOS, LIMIT_RETAIN_AVAILABLE, PUBLISH_LATER as LATER, SESSION_HANDLER,
+  SESSION_HOLDS, SESSION_SOCKET,
 } from '../../assembly/shared/abi.js';
 import type {
   ConnectionHandle, CoreControl, CoreEvents, CoreOptions, CoreStats, DropReason,
@@ -21,7 +21,9 @@ import { ControlPackets } from './control-packets.js';
 import type { CoreHost } from './core-runtime.js';
 
 export type { CoreHost, Now } from './core-runtime.js';
-export { PUBLISH_LATER } from '../../assembly/shared/abi.js';
+
+/** What `publishNow` answers beside Reason Codes: the message has to wait. */
+export const PUBLISH_LATER: number = LATER;
 
 const QUOTA_EXCEEDED = 0x97;
 /** Of one UTF-16 unit, at most. */
