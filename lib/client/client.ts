@@ -261,8 +261,9 @@ export class NidoClient {
   }
 
   async #drain(error: NidoClientError): Promise<void> {
+    const handled = this.#subscriptions.drain(); // no handler begins any more
     await this.#outgoing.whenEmpty();
-    await this.#subscriptions.drain();
+    await handled;
     // Handlers may have published, for example dead letters.
     this.#outgoing.refuseNew(error);
     await this.#outgoing.whenEmpty();

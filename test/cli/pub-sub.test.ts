@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it, jest } from '@jest/globals';
+import { clientLimits } from '../../lib/client/index.js';
 import { Recording } from '../client/support/recorded-line.js';
 import { Stage, freePort, hasMosquitto, until } from '../client/support/servers.js';
 import { COMMAND } from './child.js';
@@ -138,6 +139,23 @@ describe('messages from pub to sub', () => {
     await nidomq(['pub', ...at, '-t', 'w/x', '-m', 'nobody waits']);
     const nothing = await nidomq(['sub', ...stays, '-t', 'other', '-W', '1']);
     expect({ status: nothing.status, out: nothing.out.length }).toEqual({ status: 27, out: 0 });
+  });
+
+  it('are no more than -C wants: the next run begins behind them, and none waits', async () => {
+    const { port } = await stage.ours();
+    const at = ['-p', `${port}`, '-q', '1'];
+    const stays = [...at, '-c', '-i', 'counts', '-t', 'n/#'];
+    await nidomq(['sub', ...stays, '-E']);
+    await alone(['pub', ...at, '-t', 'n/x', '-l'], '1\n2\n3\n4\n5\n');
+    const printed: string[] = [];
+    for (const wanted of ['1', '2', '1', '1']) {
+      const begun = performance.now();
+      const { status, out } = await nidomq(['sub', ...stays, '-C', wanted]);
+      expect(status).toBe(0);
+      expect(performance.now() - begun).toBeLessThan(clientLimits.endDeadlineMs);
+      printed.push(out.toString());
+    }
+    expect(printed).toEqual(['1\n', '2\n3\n', '4\n', '5\n']);
   });
 
   it('may be a Will Message, of a subscriber that is killed', async () => {

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { ClientKit } from '../conformance/client/client-kit.js';
 import { suback, unsuback } from '../conformance/client/server-packets.js';
+import { publish } from '../conformance/wire/packets.js';
 import type { Version } from '../conformance/wire/packets.js';
 import type { Reply } from '../conformance/wire/reader.js';
 
@@ -90,5 +91,32 @@ describe('properties', () => {
     const ended = client.end({ deadlineMs: 0, properties: PAIRS });
     await kit.expect(peer, 'DISCONNECT');
     await ended;
+  }, LIMIT_MS);
+});
+
+describe('end', () => {
+  it('begins no handler any more, and leaves what waits unacknowledged', async () => {
+    const kit = new ClientKit(5);
+    await kit.listen();
+    try {
+      const { client, peer } = await kit.pair(kit.lasting());
+      const got: string[] = [];
+      const subscribed = client.subscribe('t', ({ payload }) => {
+        got.push(payload.toString());
+        void client.end();
+      }, { qos: 1 });
+      const { packetId } = await kit.expect(peer, 'SUBSCRIBE');
+      const messages = [1, 2, 3].map((id) => publish({
+        version: 5, topic: 't', payload: `${id}`, qos: 1, packetId: id,
+      }));
+      peer.send(Buffer.concat([suback(5, packetId, [1]), ...messages])); // in one piece
+      await subscribed;
+      await kit.expect(peer, 'PUBACK', { packetId: 1 });
+      await kit.expect(peer, 'DISCONNECT');
+      await client.end();
+      expect(got).toEqual(['1']);
+    } finally {
+      await kit.close();
+    }
   }, LIMIT_MS);
 });

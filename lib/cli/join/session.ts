@@ -49,13 +49,18 @@ export class Session {
     });
     try {
       await Promise.race([work(client), failed, interrupted]);
-      await client.end({ properties: this.#goodbye });
+      await this.end(client);
     } catch (error) {
       await client.end({ deadlineMs: 0, properties: this.#goodbye });
       throw this.#ended(error, client);
     } finally {
       process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
     }
+  }
+
+  /** At once nothing is begun any more; what is at work is waited for. */
+  end(client: NidoClient): Promise<void> {
+    return client.end({ properties: this.#goodbye });
   }
 
   #ended(error: unknown, client: NidoClient): unknown {

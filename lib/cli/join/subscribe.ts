@@ -54,7 +54,13 @@ export async function subscribeCommand(words: readonly string[], output: CliOutp
   const session = new Session(output, said, properties);
   const printer = new Printer(said, session);
   await session.run(options, async (client) => {
-    const over = new Promise<void>((resolve) => { printer.over = resolve; });
+    const over = new Promise<void>((resolve) => {
+      // Within the last message: what comes behind it is not begun, and the server keeps it.
+      printer.over = () => {
+        session.end(client).catch(() => undefined); // `run` ends it again, and tells
+        resolve();
+      };
+    });
     const timeout = printer.timeout();
     const subscribed = filters.map((filter) => client.subscribe(
       filter, (message) => printer.take(client, message), subscribing));
@@ -90,7 +96,6 @@ class Printer {
   readonly #print: (message: IncomingMessage, when: Date) => Buffer;
   readonly #out: TopicMatcher | undefined;
   #left: number;
-  #state: 'open' | 'over' = 'open';
   readonly #timeoutMs: number | undefined;
   readonly #share: number;
   readonly #retained: 'print' | 'skip' | 'only';
@@ -122,10 +127,8 @@ class Printer {
 
   /** What it answers is waited for before the message is acknowledged. */
   take(client: NidoClient, message: IncomingMessage): unknown {
-    // Beyond the last one nothing is acknowledged: the server keeps it for the next time.
-    if (this.#state === 'over') return new Promise(() => {});
     if (this.#retained === 'only' && !message.retain) {
-      this.#end();
+      this.over();
       return undefined;
     }
     if (this.#retained === 'skip' && message.retain) return undefined;
@@ -136,14 +139,9 @@ class Printer {
     }
     const flows = process.stdout.write(this.#print(message, new Date()));
     this.#left -= 1;
-    if (this.#left === 0) this.#end();
+    if (this.#left === 0) this.over();
     if (flows) return undefined;
     return new Promise<void>((resolve) => { process.stdout.once('drain', () => resolve()); });
-  }
-
-  #end(): void {
-    this.#state = 'over';
-    this.over();
   }
 }
 
