@@ -157,6 +157,22 @@ describe('in an empty project', () => {
     expect([esm.stdout.trim(), cjs.stdout.trim()]).toEqual(['closed', 'closed']);
   }, USE_DEADLINE_MS);
 
+  it('over TCP, nothing is loaded but the package itself', async () => {
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', `
+      import { Module } from 'node:module';
+      import { Broker } from 'nidomq';
+      import { connect } from 'nidomq/client';
+      const broker = new Broker({ listeners: [{ host: '127.0.0.1', port: 0 }], logger: false });
+      await broker.listen();
+      const client = connect('mqtt://127.0.0.1:' + broker.listeners[0].port);
+      await client.publish('a', 'b', { qos: 1 });
+      await client.end();
+      await broker.close();
+      // What others give is CommonJS (ws, classic-level, prom-client ...), which Node lists.
+      console.log(JSON.stringify(Object.keys(Module._cache)));`], { cwd: project });
+    expect(JSON.parse(stdout)).toEqual([]);
+  }, USE_DEADLINE_MS);
+
   it('the command is there and says its version', async () => {
     const command = join(project, 'node_modules/.bin/nidomq');
     const { stdout } = await run(command, ['--version'], { cwd: project });
