@@ -1,27 +1,9 @@
 import { describe, it, expect } from '@jest/globals';
-import { BrokerEmitter } from '../../lib/broker/broker-emitter.js';
-import { BrokerLog } from '../../lib/broker/broker-log.js';
-import { ControlPlane } from '../../lib/broker/control-plane.js';
-import { resolveOptions } from '../../lib/broker/options.js';
 import type { MessageHandler, SubscribeHandlerOptions } from '../../lib/broker/handlers.js';
-import { RecordingCore } from './support/recording-core.js';
-import { VirtualClock } from './support/virtual-clock.js';
+import { plane } from './support/plane.js';
 
 function handlers() {
-  const clock = new VirtualClock();
-  const events = new BrokerEmitter((_name, error) => {
-    throw error;
-  });
-  let core!: RecordingCore;
-  const control = new ControlPlane({
-    options: resolveOptions({ logger: false }),
-    clock,
-    log: new BrokerLog(false),
-    events,
-    hashSeed: 1n,
-    broken: () => {},
-    createCore: (_options, coreEvents) => (core = new RecordingCore(coreEvents)),
-  });
+  const { control, core, clock, events } = plane();
   const subscribe = (handler: MessageHandler, options: SubscribeHandlerOptions = {}) => {
     const subscription = control.handlers.subscribe('casa/+/luz', handler, options);
     const session = [...core.sessions.keys()].at(-1)!;

@@ -42,12 +42,15 @@ export function nidomqProcess(
 export class CommandLines {
   #process: ChildProcess | undefined;
   #last = 0;
-  readonly #waiting = new Map<number, (result: Result) => void>();
+  readonly #waiting = new Map<number, {
+    readonly resolve: (result: Result) => void;
+    readonly reject: (error: Error) => void;
+  }>();
 
   run(words: readonly string[]): Promise<Result> {
     const id = ++this.#last;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(id, resolve);
+      this.#waiting.set(id, { resolve, reject });
       this.#started().send({ id, words }, (error) => { if (error !== null) reject(error); });
     });
   }
@@ -61,8 +64,12 @@ export class CommandLines {
     this.#process = fork(COMMAND_LINES, { serialization: 'advanced', execArgv: [] });
     this.#process.on('message', (answer: Result & { readonly id: number }) => {
       const { id, ...result } = answer;
-      this.#waiting.get(id)?.({ ...result, out: Buffer.from(result.out) });
+      this.#waiting.get(id)?.resolve({ ...result, out: Buffer.from(result.out) });
       this.#waiting.delete(id);
+    });
+    this.#process.on('exit', (code, signal) => {
+      const error = new Error(`the process of the command lines ended: ${code ?? signal}`);
+      for (const { reject } of this.#waiting.values()) reject(error);
     });
     return this.#process;
   }

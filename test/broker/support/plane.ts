@@ -47,7 +47,7 @@ export function plane(given: BrokerOptions = {}) {
   };
   /** What was asked of the core since the last time. */
   const calls = (): string[] => core.calls.splice(0);
-  return { control, core, clock, told, open, connect, calls };
+  return { control, core, clock, events, told, open, connect, calls };
 }
 
 export const will = (given: Partial<WillMessage> = {}): WillMessage => ({
