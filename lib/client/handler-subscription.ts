@@ -121,14 +121,14 @@ export class HandlerSubscription implements RunOwner {
     return this.#running;
   }
 
-  /** Whether a message that comes now is begun at once. */
-  get isReady(): boolean {
-    return this.#running < this.#concurrency && this.#backlogAt === this.#backlog.length
-      && this.#state === 'open';
+  /** A message of the core: begun at once, or in its turn. */
+  deliver(delivery: Delivery): void {
+    if (this.#running < this.#concurrency && this.#backlogAt === this.#backlog.length
+      && this.#state === 'open') this.begin(delivery);
+    else this.#postpone(delivery);
   }
 
-  /** A message that has to wait for its turn. */
-  postpone(delivery: Delivery): void {
+  #postpone(delivery: Delivery): void {
     if (this.#state !== 'open') return; // not acknowledged: the server keeps it
     // Asked for now, the text is made without a copy of the bytes.
     if (this.#staged.reads === 'text') void delivery.text;

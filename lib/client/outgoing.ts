@@ -170,8 +170,7 @@ export class Outgoing {
     properties: MessageProperties | undefined,
   ): number {
     if ((options.qos ?? 0) !== 0) return PUBLISH_LATER;
-    const retain = options.retain === true;
-    return this.core.publishNow(this.session, topicName, payload, retain, properties);
+    return this.core.publishNow(this.session, topicName, payload, options, properties);
   }
 
   #give(

@@ -151,8 +151,7 @@ export class Subscriptions {
 
   deliver(session: SessionHandle, delivery: Delivery): void {
     if (this.#latest?.session !== session) this.#latest = this.#bySession.get(session);
-    if (this.#latest?.isReady) this.#latest.begin(delivery);
-    else this.#latest?.postpone(delivery);
+    this.#latest?.deliver(delivery);
   }
 
   // --- with the server --------------------------------------------------------------------------

@@ -192,8 +192,8 @@ export class Core extends ControlPackets implements CoreControl {
    * this way: `publishTo` takes it then.
    */
   publishNow(
-    session: SessionHandle, topicName: string, payload: Uint8Array | string, retain: boolean,
-    properties: MessageProperties | undefined,
+    session: SessionHandle, topicName: string, payload: Uint8Array | string,
+    options: { readonly retain?: boolean }, properties: MessageProperties | undefined,
   ): number {
     const forwarded = encodeForwarded(properties);
     const units = topicName.length + payload.length;
@@ -208,7 +208,7 @@ export class Core extends ControlPackets implements CoreControl {
     if (typeof payload === 'string') payloadLength = heap.write(payload, at, 'utf8');
     else heap.set(payload, at);
     const reason = this.x.publishNow(
-      session, topicLength, forwarded.length, payloadLength, retain ? 1 : 0,
+      session, topicLength, forwarded.length, payloadLength, options.retain === true ? 1 : 0,
       properties?.messageExpiryInterval ?? -1,
     );
     this.afterwards();

@@ -74,25 +74,44 @@ export class RowReader implements PayloadSource {
 
   /**
    * Tells rows from `next` on, up to `end`. One function does all that a delivery needs, because
-   * there is one for every message: when what it calls throws, `next` is the row behind it.
+   * there is one for every message, and each function of its own would be compiled once more: when
+   * what it calls throws, `next` is the row behind it.
    */
   tellUntil(end: number): void {
-    const { words } = this;
+    const { words, events } = this;
     while (this.next < end) {
       const row = this.next * ROW_WORDS;
       this.next += 1;
-      if (words[row + ROW_KIND] !== ROW_DELIVER) {
+      const kind = words[row + ROW_KIND];
+      if (kind !== ROW_DELIVER && kind !== ROW_INTERCEPT) {
         this.tellOther(row, words[row + ROW_HANDLE]);
         continue;
       }
-      const delivery = this.readDelivery(row);
+      this.payloadAt = words[row + DELIVER_PAYLOAD_AT];
+      this.payloadLength = words[row + DELIVER_PAYLOAD_LENGTH];
+      const hasExtras = words[row + DELIVER_PROPERTIES_LENGTH] !== 0
+        || words[row + DELIVER_EXPIRY] !== EXPIRY_NONE;
+      const delivery = new HandlerDelivery(
+        this.topicNames.read(
+          words[row + DELIVER_TOPIC_AT], words[row + DELIVER_TOPIC_LENGTH],
+          words[row + DELIVER_TOPIC_SERIAL],
+        ),
+        this,
+        words[row + DELIVER_FLAGS],
+        words[row + DELIVER_IDENTIFIER],
+        words[row + DELIVER_PUBLISHER],
+        words[row + DELIVER_TOKEN],
+        hasExtras ? this.readExtras(row) : undefined,
+      );
       try {
-        this.events.deliver(words[row + ROW_HANDLE], delivery);
+        if (kind === ROW_DELIVER) events.deliver(words[row + ROW_HANDLE], delivery);
+        else events.intercept?.(words[row + ROW_HANDLE], delivery);
       } finally {
         delivery.leaveRow();
       }
     }
   }
+
   private tellOther(row: number, handle: number): void {
     const { words } = this;
     switch (words[row + ROW_KIND]) {
@@ -104,7 +123,6 @@ export class RowReader implements PayloadSource {
           words[row + 3] === 1,
         );
         break;
-      case ROW_INTERCEPT: this.tellIntercepted(row, handle); break;
       case ROW_RECEIVE:
         this.events.authorizeReceive?.(
           handle, this.text(words[row + 4], words[row + 5]), words[row + 2], words[row + 3],
@@ -130,33 +148,6 @@ export class RowReader implements PayloadSource {
 
   private text(at: number, length: number): string {
     return this.heap.toString('utf8', at, at + length);
-  }
-  private tellIntercepted(row: number, connection: ConnectionHandle): void {
-    const message = this.readDelivery(row);
-    try {
-      this.events.intercept?.(connection, message);
-    } finally {
-      message.leaveRow();
-    }
-  }
-  private readDelivery(row: number): HandlerDelivery {
-    const { words } = this;
-    this.payloadAt = words[row + DELIVER_PAYLOAD_AT];
-    this.payloadLength = words[row + DELIVER_PAYLOAD_LENGTH];
-    const hasExtras = words[row + DELIVER_PROPERTIES_LENGTH] !== 0
-      || words[row + DELIVER_EXPIRY] !== EXPIRY_NONE;
-    return new HandlerDelivery(
-      this.topicNames.read(
-        words[row + DELIVER_TOPIC_AT], words[row + DELIVER_TOPIC_LENGTH],
-        words[row + DELIVER_TOPIC_SERIAL],
-      ),
-      this,
-      words[row + DELIVER_FLAGS],
-      words[row + DELIVER_IDENTIFIER],
-      words[row + DELIVER_PUBLISHER],
-      words[row + DELIVER_TOKEN],
-      hasExtras ? this.readExtras(row) : undefined,
-    );
   }
   private readExtras(row: number): DeliveryExtras {
     const { words } = this;
