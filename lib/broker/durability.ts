@@ -221,18 +221,15 @@ export class Durability implements DurableEvents, SessionStore {
     for (const topicName of outdated) this.#group.unit('os').deleteRetained(topicName);
     this.#group.sweep();
   }
-  done(session: SessionHandle, number: number, was: 'queued' | 'released'): void {
-    const storeId = this.#storeIdOf(session);
-    if (storeId === 0) return;
-    this.#noteDone(session, number);
+  done(handle: SessionHandle, number: number, was: 'queued' | 'released'): void {
+    const session = this.#owner.sessionByHandle(handle);
+    if (session === undefined || session.storeId === 0) return;
+    const { storeId } = session;
+    if (number > session.lastDone) session.lastDone = number;
+    this.spilled.advance(handle);
     const batch = this.#group.unit('os'); // a lost removal is a message that comes again, with DUP
     if (was === 'released') batch.deleteReleased(storeId, number);
     else batch.deleteQueueEntry(storeId, number);
-  }
-  #noteDone(handle: SessionHandle, number: number): void {
-    const session = this.#owner.sessionByHandle(handle)!;
-    if (number > session.lastDone) session.lastDone = number;
-    this.spilled.advance(handle);
   }
   release(session: SessionHandle, packetIdentifier: number, number: number): void {
     const storeId = this.#storeIdOf(session);

@@ -129,8 +129,7 @@ export class Restorer implements LoadVisitor {
       && (detachedAt === 0 || entry.number <= sentThrough);
     const { qos, retain, packetIdentifier, subscriptionIdentifiers, group } = entry;
     this.#count(block !== 0 && this.#parts.durable.restoreEntry(restored.session.handle, block, {
-      qos, retain, packetIdentifier, group: bufferOf(group),
-      subscriptionIdentifiers: bufferOf(subscriptionIdentifiers),
+      qos, retain, packetIdentifier, group, subscriptionIdentifiers,
       copy: entry.number - messageNumberOf(entry.number), state: wasSent ? 'maybe-sent' : 'pending',
     }));
   }
@@ -160,8 +159,7 @@ export class Restorer implements LoadVisitor {
     const { durable } = this.#parts;
     const { topicName, properties, payload, qos, retain, expiresAt } = message;
     return durable.restoreMessage({
-      topicName: bufferOf(topicName), properties: bufferOf(properties), payload: bufferOf(payload),
-      qos, retain,
+      topicName, properties, payload, qos, retain,
       expiresAt: expiresAt === 0 ? 0 : Math.max(LONG_AGO, this.#monotonic(expiresAt)),
     }, message.number);
   }

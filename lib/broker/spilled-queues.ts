@@ -8,7 +8,6 @@
  */
 import type { SessionHandle } from '../core/contract.js';
 import type { DurableSide } from '../core/durable.js';
-import { bufferOf } from '../core/views.js';
 import type { Engine, QueueSlice } from '../engine/index.js';
 import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
@@ -178,14 +177,12 @@ export class SpilledQueues {
     const { topicName, properties, payload, qos, retain, expiresAt } = slice.messages[at];
     const messageNumber = messageNumberOf(entry.number);
     const block = core.restoreMessage({
-      topicName: bufferOf(topicName), properties: bufferOf(properties), payload: bufferOf(payload),
-      qos, retain, expiresAt: this.#owner.coreTime(expiresAt),
+      topicName, properties, payload, qos, retain, expiresAt: this.#owner.coreTime(expiresAt),
     }, messageNumber);
     if (block === 0) return false;
     const isTaken = core.restoreEntry(spill.session.handle, block, {
       qos: entry.qos, retain: entry.retain, packetIdentifier: entry.packetIdentifier,
-      subscriptionIdentifiers: bufferOf(entry.subscriptionIdentifiers),
-      group: bufferOf(entry.group),
+      subscriptionIdentifiers: entry.subscriptionIdentifiers, group: entry.group,
       copy: entry.number - messageNumber, state: 'pending',
     });
     core.letGo(block);

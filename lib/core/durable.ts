@@ -88,7 +88,17 @@ interface GateRow {
   readonly token: number;
 }
 
-export interface RestoredEntry extends Omit<DurableEntry, 'session'> {
+/** As it was stored. */
+export interface RestoredMessage
+  extends Omit<DurableMessage, 'topicName' | 'properties' | 'payload'> {
+  readonly topicName: Uint8Array;
+  readonly properties: Uint8Array;
+  readonly payload: Uint8Array;
+}
+export interface RestoredEntry
+  extends Omit<DurableEntry, 'session' | 'subscriptionIdentifiers' | 'group'> {
+  readonly subscriptionIdentifiers: Uint8Array;
+  readonly group: Uint8Array;
   /** `maybe-sent` is sent with DUP. */
   readonly state: 'pending' | 'maybe-sent';
 }
@@ -104,11 +114,11 @@ const QUOTA_EXCEEDED = 0x97;
 const KEPT = 1;
 const SPILLED = 2;
 const NUMBER_COLUMN = 4;
-const BYTES_PER_WORD = 4;
 
 export class DurableSide {
   readonly #exchange: number;
-  readonly #rowsAt: number;
+  /** The same rows, two words a number. */
+  readonly #numbers: Float64Array;
 
   constructor(
     private readonly x: CoreExports, private readonly heap: Buffer,
@@ -116,7 +126,7 @@ export class DurableSide {
     private readonly host: DurableHost,
   ) {
     this.#exchange = x.exchangeAt() >>> 0;
-    this.#rowsAt = x.rowsAt() >>> 0;
+    this.#numbers = new Float64Array(words.buffer, words.byteOffset, words.length / 2);
     x.setDurable();
   }
 
@@ -145,7 +155,7 @@ export class DurableSide {
     }
   }
   #number(row: number): number {
-    return this.heap.readDoubleLE(this.#rowsAt + (row + NUMBER_COLUMN) * BYTES_PER_WORD);
+    return this.#numbers[(row + NUMBER_COLUMN) / 2];
   }
 
   #append(gate: number, asked: GateRow): void {
@@ -282,15 +292,15 @@ export class DurableSide {
   // --- restoring -------------------------------------------------------------------------------
 
   /** A message block that is held until `letGo`; 0 when there is no memory. */
-  restoreMessage(message: DurableMessage, number: number): number {
+  restoreMessage(message: RestoredMessage, number: number): number {
     const { topicName, properties, payload } = message;
-    const { x } = this;
+    const { x, heap } = this;
     const block = x.allocateMessage(topicName.length, properties.length, payload.length) >>> 0;
     if (block === 0) return 0;
     const at = x.messageBody(block) >>> 0;
-    this.heap.set(topicName, at);
-    this.heap.set(properties, at + topicName.length);
-    this.heap.set(payload, at + topicName.length + properties.length);
+    heap.set(topicName, at);
+    if (properties.length !== 0) heap.set(properties, at + topicName.length);
+    heap.set(payload, at + topicName.length + properties.length);
     x.restoreMessage(block, message.qos, Number(message.retain), message.expiresAt, number);
     return block;
   }
@@ -300,8 +310,8 @@ export class DurableSide {
   /** False when there is no memory. */
   restoreEntry(session: SessionHandle, block: number, entry: RestoredEntry): boolean {
     const { subscriptionIdentifiers: identifiers, group } = entry;
-    this.heap.set(identifiers, this.#exchange);
-    this.heap.set(group, this.#exchange + identifiers.length);
+    if (identifiers.length !== 0) this.heap.set(identifiers, this.#exchange);
+    if (group.length !== 0) this.heap.set(group, this.#exchange + identifiers.length);
     const facts = entry.qos | (entry.retain ? FACT_RETAIN : 0) | (entry.copy << FACT_COPY_SHIFT)
       | (entry.packetIdentifier << FACT_IDENTIFIER_SHIFT);
     const sent = entry.state === 'maybe-sent' ? 1 : 0;

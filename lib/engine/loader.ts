@@ -5,7 +5,7 @@ import type { LoadLimits, LoadReport, LoadVisitor, Loss, StoredMessage } from '.
 import { messageNumberOf } from './engine.js';
 import {
   KEY_ENDED, KEY_INBOUND, KEY_MESSAGE, KEY_QUEUE, KEY_RELEASED, KEY_RETAINED, KEY_SESSION,
-  KEY_SUBSCRIPTION, KEY_WILL, classRange, describeKey, numberKey, readNumber,
+  KEY_SUBSCRIPTION, KEY_WILL, classRange, describeKey, numberKey, readNumber, readUint16,
 } from './keys.js';
 import {
   messageBytes, readMessage, readQueueEntry, readSession, readSubscription, readWill, referenceOf,
@@ -90,11 +90,11 @@ export class Loader {
       if (this.#isKnown(key)) visitor.will(readWill(key, body));
     });
     await this.#scan(KEY_INBOUND, (key) => {
-      if (this.#isKnown(key)) visitor.inbound(readNumber(key, 1), key.readUInt16BE(9));
+      if (this.#isKnown(key)) visitor.inbound(readNumber(key, 1), readUint16(key, 9));
     });
     await this.#scan(KEY_RELEASED, (key, body) => {
       if (!this.#isKnown(key)) return;
-      visitor.released(readNumber(key, 1), readNumber(key, 9), body.readUInt16BE(0));
+      visitor.released(readNumber(key, 1), readNumber(key, 9), readUint16(body, 0));
     });
   }
 

@@ -4,7 +4,7 @@
  */
 import { viewOf } from '../core/views.js';
 import { CHECKSUM_BYTES, checksumOf } from './checksum.js';
-import { writeNumber } from './keys.js';
+import { writeNumber, writeTime, writeUint16, writeUint32 } from './keys.js';
 
 const FIRST_BYTES = 16 * 1024;
 /** A log that grew beyond this gives its memory back when it is reset. */
@@ -70,25 +70,30 @@ export class OperationLog {
 
   uint8(value: number): void {
     this.#room(1);
-    this.#at = this.#bytes.writeUInt8(value, this.#at);
+    this.#bytes[this.#at] = value;
+    this.#at += 1;
   }
   uint16(value: number): void {
     this.#room(2);
-    this.#at = this.#bytes.writeUInt16BE(value, this.#at);
+    writeUint16(this.#bytes, this.#at, value);
+    this.#at += 2;
   }
   uint32(value: number): void {
     this.#room(4);
-    this.#at = this.#bytes.writeUInt32BE(value, this.#at);
+    writeUint32(this.#bytes, this.#at, value);
+    this.#at += 4;
   }
   /** 8 bytes big-endian: integers up to 2^53, in key order. */
   number(value: number): void {
     this.#room(8);
-    this.#at = writeNumber(this.#bytes, this.#at, value);
+    writeNumber(this.#bytes, this.#at, value);
+    this.#at += 8;
   }
   /** 8 bytes: any number, for times. */
   float(value: number): void {
     this.#room(8);
-    this.#at = this.#bytes.writeDoubleBE(value, this.#at);
+    writeTime(this.#bytes, this.#at, value);
+    this.#at += 8;
   }
   raw(value: Uint8Array): void {
     if (value.length === 0) return;

@@ -5,7 +5,7 @@ import type {
 } from './engine.js';
 import { messageNumberOf } from './engine.js';
 import type { OperationLog } from './operation-log.js';
-import { readNumber } from './keys.js';
+import { readNumber, readTime, readUint16, readUint32 } from './keys.js';
 
 /**
  * ```
@@ -45,9 +45,9 @@ export function writeMessage(log: OperationLog, message: StoredMessage): void {
 }
 export function readMessage(number: number, body: Buffer, at: number): StoredMessage {
   const topicAt = at + BODY_HEADER_BYTES;
-  const propertiesAt = topicAt + body.readUInt16BE(at + 1);
-  const payloadAt = propertiesAt + body.readUInt32BE(at + 3);
-  const flags = body.readUInt8(at);
+  const propertiesAt = topicAt + readUint16(body, at + 1);
+  const payloadAt = propertiesAt + readUint32(body, at + 3);
+  const flags = body[at];
   return {
     number,
     topicName: partOf(body, topicAt, propertiesAt),
@@ -55,7 +55,7 @@ export function readMessage(number: number, body: Buffer, at: number): StoredMes
     payload: partOf(body, payloadAt, body.length),
     qos: flags & QOS_MASK,
     retain: (flags & FLAG_RETAIN) !== 0,
-    expiresAt: body.readDoubleBE(at + 7),
+    expiresAt: readTime(body, at + 7),
     publisher: readNumber(body, at + 15),
   };
 }
@@ -101,17 +101,17 @@ export function referenceOf(key: Buffer, body: Buffer): number {
 export function readQueueEntry(
   key: Buffer, body: Buffer,
 ): { readonly entry: QueueEntry; readonly inline?: StoredMessage } {
-  const flags = body.readUInt8(1);
-  const identifiersEnd = ENTRY_HEADER_BYTES + body.readUInt16BE(4);
+  const flags = body[1];
+  const identifiersEnd = ENTRY_HEADER_BYTES + readUint16(body, 4);
   const hasGroup = (flags & FLAG_GROUP) !== 0;
   const groupAt = hasGroup ? identifiersEnd + 2 : identifiersEnd;
-  const bodyAt = hasGroup ? groupAt + body.readUInt16BE(identifiersEnd) : groupAt;
+  const bodyAt = hasGroup ? groupAt + readUint16(body, identifiersEnd) : groupAt;
   const entry: QueueEntry = {
     sessionId: readNumber(key, 1),
     number: readNumber(key, 9),
     qos: flags & QOS_MASK,
     retain: (flags & FLAG_RETAIN) !== 0,
-    packetIdentifier: body.readUInt16BE(2),
+    packetIdentifier: readUint16(body, 2),
     subscriptionIdentifiers: partOf(body, ENTRY_HEADER_BYTES, identifiersEnd),
     group: partOf(body, groupAt, bodyAt),
   };
@@ -148,8 +148,8 @@ export function writeSession(log: OperationLog, record: SessionRecord): void {
 }
 /** What is read stands before `end`. */
 export function readSession(key: Buffer, body: Buffer, end: number): SessionRecord {
-  const usernameAt = SESSION_TEXT_AT + body.readUInt16BE(31);
-  const usernameLength = body.readUInt16BE(33);
+  const usernameAt = SESSION_TEXT_AT + readUint16(body, 31);
+  const usernameLength = readUint16(body, 33);
   const hasUsername = usernameLength !== NO_USERNAME;
   const attributesAt = usernameAt + (hasUsername ? usernameLength : 0);
   return {
@@ -157,11 +157,11 @@ export function readSession(key: Buffer, body: Buffer, end: number): SessionReco
     clientIdentifier: body.toString('utf8', SESSION_TEXT_AT, usernameAt),
     username: hasUsername ? body.toString('utf8', usernameAt, attributesAt) : undefined,
     epoch: readNumber(body, 1),
-    protocolVersion: body.readUInt8(0),
-    sessionExpiryInterval: body.readUInt32BE(9),
-    detachedAt: body.readDoubleBE(13),
+    protocolVersion: body[0],
+    sessionExpiryInterval: readUint32(body, 9),
+    detachedAt: readTime(body, 13),
     sentThrough: readNumber(body, 21),
-    lastPacketIdentifier: body.readUInt16BE(29),
+    lastPacketIdentifier: readUint16(body, 29),
     attributes: partOf(body, attributesAt, end),
   };
 }
@@ -176,8 +176,8 @@ export function readSubscription(key: Buffer, body: Buffer): FoundSubscription {
   return {
     sessionId: readNumber(key, 1),
     topicFilter: partOf(key, SUBSCRIPTION_FILTER_AT, key.length),
-    options: body.readUInt8(0),
-    subscriptionIdentifier: body.readUInt32BE(1),
+    options: body[0],
+    subscriptionIdentifier: readUint32(body, 1),
   };
 }
 
@@ -191,8 +191,8 @@ export function writeWill(log: OperationLog, record: WillRecord): void {
 export function readWill(key: Buffer, body: Buffer): WillRecord {
   return {
     sessionId: readNumber(key, 1),
-    dueAt: body.readDoubleBE(0),
-    willDelayIntervalSeconds: body.readUInt32BE(8),
+    dueAt: readTime(body, 0),
+    willDelayIntervalSeconds: readUint32(body, 8),
     message: readMessage(readNumber(body, 12), body, 20),
   };
 }

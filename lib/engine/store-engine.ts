@@ -240,19 +240,25 @@ export class StoreEngine implements Engine {
     } finally {
       await cursor.close();
     }
-    return { ...await this.#slice(found), end };
+    const { entries, messages } = await this.#slice(found);
+    return { entries, messages, end };
   }
   async #slice(found: readonly StoreEntry[]): Promise<Omit<QueueSlice, 'end'>> {
-    const opened = found.map(([key, value]) => ({ key, body: this.#trusted(key, value) }));
-    const wanted = new Set(opened.map(({ key, body }) => referenceOf(key, body)));
-    wanted.delete(0);
+    const opened: Buffer[] = [];
+    const wanted = new Set<number>();
+    for (const [key, value] of found) {
+      const body = this.#trusted(key, value);
+      const reference = referenceOf(key, body);
+      if (reference !== 0) wanted.add(reference);
+      opened.push(body);
+    }
     const bodies = await readBodies(this.#store, wanted, (detail) => {
       throw corrupt(this.#options.place, [{ kind: 'message-body', promised: true, detail }]);
     });
     const entries: QueueEntry[] = [];
     const messages: StoredMessage[] = [];
-    for (const { key, body } of opened) {
-      const { entry, inline } = readQueueEntry(key, body);
+    for (let i = 0; i < found.length; i++) {
+      const { entry, inline } = readQueueEntry(found[i][0], opened[i]);
       entries.push(entry);
       messages.push(inline ?? bodies.get(messageNumberOf(entry.number)) as StoredMessage);
     }
