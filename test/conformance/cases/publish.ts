@@ -267,7 +267,9 @@ const exchanges: CaseRow[] = [
   })),
   {
     name: 'messages that wait for a client that is away come in their order, each once',
-    on: { 3: [], 4: ['4.6.0-6', '3.1.2-5', '4.5.0-1'], 5: ['4.6.0-5', '4.5.0-1'] },
+    on: {
+      3: [], 4: ['4.6.0-5', '4.6.0-6', '3.1.2-5', '4.5.0-1'], 5: ['4.6.0-5', '4.6.0-6', '4.5.0-1'],
+    },
     run: async (t) => {
       const session = { ...t.persistent(), clientId: t.clientId() };
       const first = await t.connect(session);
