@@ -84,6 +84,34 @@ export function parseProperties(at: u32, end: u32, packetBit: u32): u32 {
   return keepForwarded(record, packetBit);
 }
 
+/**
+ * What a server sends to a client with Subscription Identifiers has mostly that one property:
+ * ```
+ *   +--------------+----------------------------+----------------+
+ *   | length 2 - 5 | 11 Subscription Identifier | value, a VBI   |
+ *   +--------------+----------------------------+----------------+
+ * ```
+ * Does what `parseProperties` would, without the table. False for all others, malformed ones too,
+ * which it leaves to that.
+ */
+export function parseOnlyIdentifier(at: u32, end: u32): bool {
+  const length = <u32>load<u8>(at);
+  if (length < 2 || length > ONLY_IDENTIFIER_BYTES_MAX || length >= end - at) return false;
+  if (<u32>load<u8>(at, 1) != SUBSCRIPTION_IDENTIFIER) return false;
+  const last = at + 1 + length;
+  if (readVbi(at + 2, last) != last || vbiValue == 0) return false;
+  properties.present = (1 as u64) << <u64>SUBSCRIPTION_IDENTIFIER;
+  const slot = properties.slot(SUBSCRIPTION_IDENTIFIER);
+  store<u32>(slot, vbiValue);
+  store<u32>(slot, 1, 4);
+  store<u32>(subscriptionIdentifiers, vbiValue);
+  propertiesAt = at + 1;
+  propertiesEnd = last;
+  return true;
+}
+/** Its number, and a Variable Byte Integer. */
+const ONLY_IDENTIFIER_BYTES_MAX: u32 = 5;
+
 function parseInto(record: PropertyRecord, packetBit: u32): u32 {
   let at = propertiesAt;
   const end = propertiesEnd;

@@ -19,7 +19,7 @@ import {
 import { loadTwoBytes } from '../memory/bytes';
 import { topicNameReason } from '../topic/topic-name';
 import {
-  clearProperties, parseProperties, properties, propertiesAt, propertiesEnd,
+  clearProperties, parseOnlyIdentifier, parseProperties, properties, propertiesAt, propertiesEnd,
 } from './properties';
 import { isWellFormed } from './utf8-string';
 
@@ -92,12 +92,12 @@ export function parsePublishFromServer(header: u8, at: u32, end: u32, version: u
   forgetProperties(at);
   if (version >= VERSION_5) {
     if (at >= end) return MALFORMED_PACKET; // 5.0 [MQTT-2.2.2-1]
-    if (load<u8>(at) != 0) {
+    if (load<u8>(at) == 0) {
+      at++;
+    } else {
       const reason = parsePublishProperties(at, end);
       if (reason != SUCCESS) return reason;
       at = propertiesEnd;
-    } else {
-      at++;
     }
     if (publishTopicLength == 0 && publishTopicAlias == 0) return PROTOCOL_ERROR;
   }
@@ -130,6 +130,13 @@ function forgetProperties(at: u32): void {
 }
 
 function parsePublishProperties(at: u32, end: u32): u32 {
+  if (parseOnlyIdentifier(at, end)) {
+    publishPropertiesAt = propertiesAt;
+    publishPropertiesLength = propertiesEnd - propertiesAt;
+    publishIsPlain = false;
+    publishSubscriptionIdentifierCount = 1;
+    return SUCCESS;
+  }
   const reason = parseProperties(at, end, IN_PUBLISH);
   if (reason != SUCCESS) return reason;
   publishPropertiesAt = propertiesAt;

@@ -81,6 +81,31 @@ describe('core codec and plain twin parser', () => {
     expect(`seed ${SEED}: ${shown.join('\n')}`).toBe(`seed ${SEED}: `);
   }, 600_000);
 
+  it('agree on every property length around one Subscription Identifier', () => {
+    const tally: Tally = { verdicts: new Map(), disagreements: [] };
+    const values = [[0], [1], [0x7f], [0x80, 0], [0x80, 1], [0xff, 0x7f], [0xff, 0xff, 0x7f],
+      [0xff, 0xff, 0xff, 0x7f], [0x80, 0x80, 0x80, 0], [0x80, 0x80, 0x80, 1],
+      [0xff, 0xff, 0xff, 0xff, 1]];
+    const behind = [[], [11, 5], [1, 1], [2, 0, 0, 0, 9], [38, 0, 1, 0x61, 0, 1, 0x62]];
+    for (const id of [1, 2, 11, 35, 38]) {
+      for (const value of values) {
+        for (const more of behind) {
+          const rest = [id, ...value, ...more];
+          for (let length = 0; length <= rest.length + 1; length++) {
+            for (const payload of [[], [0x78, 0x79]]) {
+              const body = Uint8Array.from([0, 1, 0x74, length, ...rest, ...payload]);
+              compareBodies(tally, 0x30, body, 5);
+            }
+          }
+        }
+      }
+    }
+    const shown = tally.disagreements.slice(0, DISAGREEMENTS_SHOWN);
+    expect(shown.join('\n')).toBe('');
+    expect(tally.verdicts.get('3:0')).toBeGreaterThan(100);
+    expect(tally.verdicts.get('3:81')).toBeGreaterThan(100);
+  });
+
   it(`agree on ${CASES} packets (seed ${SEED})`, () => {
     const maker = new PacketMaker(SEED);
     const tally: Tally = { verdicts: new Map(), disagreements: [] };

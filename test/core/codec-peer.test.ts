@@ -75,6 +75,17 @@ describe('packets that mqtt-packet writes', () => {
     }
   });
 
+  it.each([1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152, 268_435_455])(
+    'PUBLISH of a server with the Subscription Identifier %i', (identifier) => {
+      const properties = { subscriptionIdentifier: identifier };
+      const fields = read(
+        { cmd: 'publish', topic: 't', payload: 'x', qos: 0, properties }, 5, 'server');
+      expect(fields).toMatchObject({
+        properties: { identifiers: [identifier] }, forwarded: '', payload: hexOf('x'),
+      });
+    },
+  );
+
   it('PUBLISH of a server with several Subscription Identifiers', () => {
     const properties = { subscriptionIdentifier: [1, 128, 20_000] };
     expect(read({ cmd: 'publish', topic: 't', payload: 'x', qos: 0, properties }, 5, 'server'))
