@@ -38,14 +38,36 @@ export function allWrappers(modules: ModulesContainer): Wrapper[] {
   return [...found];
 }
 
-/** The class of a provider; of one that a test has overridden, the class that it stands for. */
-export function classOf(wrapper: Wrapper): (abstract new () => object) | undefined {
-  for (const candidate of [wrapper.token, wrapper.metatype]) {
-    if (typeof candidate === 'function' && candidate.prototype !== undefined) {
-      return candidate as abstract new () => object;
-    }
+/**
+ * What a provider may have been decorated as: its token, which stands for what a test puts in its
+ * place, and the class of what is there for a token of another kind (a name, an abstract class).
+ */
+function classesOf(wrapper: Wrapper): (abstract new () => object)[] {
+  return [wrapper.token, wrapper.metatype, classOfValue(wrapper)].filter(
+    (candidate) => typeof candidate === 'function' && candidate.prototype !== undefined,
+  ) as (abstract new () => object)[];
+}
+
+/** Of `useValue`; what a factory makes is not there yet. */
+function classOfValue({ isNotMetatype, instance }: Wrapper): unknown {
+  if (!isNotMetatype || typeof instance !== 'object' || instance === null) return undefined;
+  return (Object.getPrototypeOf(instance) as object | null)?.constructor;
+}
+
+/** The class that has the decorator `key`, and what the decorator says. */
+export function decorated<Metadata>(
+  wrapper: Wrapper, key: symbol,
+): { readonly type: abstract new () => object; readonly metadata: Metadata } | undefined {
+  for (const type of classesOf(wrapper)) {
+    const metadata = Reflect.getMetadata(key, type) as Metadata | undefined;
+    if (metadata !== undefined) return { type, metadata };
   }
   return undefined;
+}
+
+/** The class of a provider; of one that a test has overridden, the class that it stands for. */
+export function classOf(wrapper: Wrapper): (abstract new () => object) | undefined {
+  return classesOf(wrapper)[0];
 }
 
 /** Authenticators or authorizers of a broker, in their order. */
@@ -57,9 +79,8 @@ export function rolesOf(
   const found: { readonly wrapper: Wrapper; readonly order: number }[] = [];
   const seen = new Set<unknown>();
   for (const wrapper of allWrappers(modules)) {
-    const type = classOf(wrapper);
-    if (type === undefined || seen.has(wrapper.token)) continue;
-    const metadata = Reflect.getMetadata(role, type) as HostedRole | undefined;
+    if (seen.has(wrapper.token)) continue;
+    const metadata = decorated<HostedRole>(wrapper, role)?.metadata;
     if (metadata?.broker !== broker) continue;
     seen.add(wrapper.token);
     found.push({ wrapper, order: metadata.order });
@@ -71,17 +92,26 @@ export function rolesOf(
 export function listenersOf(modules: ModulesContainer, broker: string): FoundListener[] {
   const found: FoundListener[] = [];
   for (const wrapper of allWrappers(modules)) {
-    const type = classOf(wrapper);
+    const type = classesOf(wrapper).find(hasListeners);
     if (type === undefined) continue;
     for (const method of methodsOf(type.prototype as object)) {
-      const target = (type.prototype as Record<string, object>)[method];
-      const mappings = (Reflect.getMetadata(LISTENERS, target) ?? []) as EventListenerMapping[];
-      for (const mapping of mappings) {
+      for (const mapping of mappingsOf(type, method)) {
         if (mapping.broker === broker) found.push({ event: mapping.event, wrapper, method });
       }
     }
   }
   return found;
+}
+
+function hasListeners(type: abstract new () => object): boolean {
+  return methodsOf(type.prototype as object).some((method) => mappingsOf(type, method).length > 0);
+}
+
+function mappingsOf(
+  type: abstract new () => object, method: string,
+): readonly EventListenerMapping[] {
+  const target = (type.prototype as Record<string, object>)[method];
+  return (Reflect.getMetadata(LISTENERS, target) ?? []) as EventListenerMapping[];
 }
 
 function methodsOf(prototype: object): string[] {

@@ -14,7 +14,7 @@ import type {
 import { AUTHENTICATOR, AUTHORIZER, INTERCEPTOR } from './decorators/hosted.decorator.js';
 import type { InterceptorRole } from './decorators/hosted.decorator.js';
 import type { Wrapper } from './discovery.js';
-import { classOf, rolesOf } from './discovery.js';
+import { decorated, rolesOf } from './discovery.js';
 import type { HostOptions } from './options.js';
 
 /** The name that the sketch of the design gives them; the same as the broker's own hooks. */
@@ -66,9 +66,9 @@ export function guard(broker: Broker, guards: ProvidedGuards): void {
 }
 
 function asInterceptor(wrapper: Wrapper): MessageInterceptor {
-  const role = Reflect.getMetadata(INTERCEPTOR, classOf(wrapper)!) as InterceptorRole;
+  const { topicFilters } = decorated<InterceptorRole>(wrapper, INTERCEPTOR)!.metadata;
   return {
-    topicFilters: role.topicFilters,
+    topicFilters,
     intercept: (message: InterceptedMessage) =>
       (wrapper.instance as NidoInterceptor).intercept(message),
   };
@@ -95,11 +95,8 @@ function asAuthorizer(wrapper: Wrapper): Authorizer {
 
 /** Asked for every delivery, so only when the class has it. */
 function receiver(wrapper: Wrapper): Pick<Authorizer, 'canReceive'> {
-  const type = wrapper.token;
-  const has =
-    typeof type === 'function' &&
-    typeof (type.prototype as Partial<Authorizer> | undefined)?.canReceive === 'function';
-  if (!has) return {};
+  const { prototype } = decorated(wrapper, AUTHORIZER)!.type;
+  if (typeof (prototype as Partial<Authorizer>).canReceive !== 'function') return {};
   return {
     canReceive: (who, topicName) =>
       (wrapper.instance as Authorizer).canReceive?.(who, topicName) ?? true,

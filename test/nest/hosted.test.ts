@@ -2,7 +2,7 @@
 import cluster from 'node:cluster';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { Controller, Injectable, Module, UseGuards } from '@nestjs/common';
-import type { CanActivate, ExecutionContext, INestApplication, Type } from '@nestjs/common';
+import type { CanActivate, ExecutionContext, INestApplication, Provider, Type } from '@nestjs/common';
 import { EventPattern } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import type { TestingModuleBuilder } from '@nestjs/testing';
@@ -110,7 +110,7 @@ class Watcher {
 }
 
 async function start(
-  parts: { imports?: Type<unknown>[]; providers?: Type<unknown>[] },
+  parts: { imports?: Type<unknown>[]; providers?: Provider[] },
   adapt: (builder: TestingModuleBuilder) => TestingModuleBuilder = (builder) => builder,
 ): Promise<{ app: INestApplication; url: string }> {
   const builder = Test.createTestingModule({
@@ -165,6 +165,42 @@ describe('providers of a hosted broker', () => {
       builder.overrideProvider(Users).useValue({ passwordOf: () => 'other' }));
     await expect(connectDevice(url, { username: 'ana', password: 'secret' })).rejects.toThrow();
     await connectDevice(url, { username: 'ana', password: 'other' });
+  });
+
+  it('are found by their own decorator when they stand for another token', async () => {
+    abstract class Gatekeeper {}
+    abstract class Observer {}
+    @Injectable()
+    @MqttAuthorizer()
+    class Deaf implements NidoAuthorizer {
+      canReceive(_who: Identity, topicName: string): boolean { return topicName !== 'casa/secret'; }
+    }
+    @MqttInterceptor('casa/#')
+    class Marker implements NidoInterceptor {
+      intercept({ payload }: InterceptedMessage): Interception {
+        return { kind: 'replace', payload: `${Buffer.from(payload).toString()}!` };
+      }
+    }
+    const { url } = await start({
+      providers: [
+        Users,
+        { provide: Gatekeeper, useClass: DeviceAuth },
+        { provide: 'ACL', useClass: Deaf },
+        { provide: 'MARKER', useValue: new Marker() },
+        { provide: Observer, useClass: Watcher },
+      ],
+    });
+    await expect(connectDevice(url, { username: 'eva', password: 'x' })).rejects.toThrow(
+      /Bad User Name or Password/);
+    const { client, received } = await connectDevice(
+      url, { clientId: 'ana', username: 'ana', password: 'secret' });
+    await client.subscribeAsync('casa/#');
+    await client.publishAsync('casa/secret', 'x', { qos: 1 });
+    await client.publishAsync('casa/open', 'x', { qos: 1 });
+    await until('the open one', () => received.length > 0);
+    expect(received.map(({ topic, payload }) => `${topic} ${payload.toString()}`)).toEqual(
+      ['casa/open x!']);
+    expect(seen).toContain('came ana');
   });
 
   it('hear of connections, subscriptions, wills and disconnections', async () => {
