@@ -22,6 +22,7 @@ import { NidoLifecycle } from './nido.lifecycle.js';
 import { NidoClient } from './nido.client.js';
 import type { NidoClientOptions } from './nido.client.js';
 import { NidoStrategy } from './nido.strategy.js';
+import { checkFeature, checkPlace } from './option-checks.js';
 import { DEFAULT_NAME } from './options.js';
 import type { NidoOptions, SharedOptions } from './options.js';
 import { ReadinessGate } from './readiness.js';
@@ -81,6 +82,7 @@ export class NidoModule {
 
   /** Clients with names, on the broker or connection of `forRoot`. */
   static forFeature(features: readonly NidoFeature[]): DynamicModule {
+    features.forEach(checkFeature);
     const providers = features.map(clientProvider);
     return { module: NidoModule, providers, exports: providers };
   }
@@ -137,8 +139,11 @@ function brokerProvider(name: string): Provider {
   return {
     provide: getBrokerToken(name),
     inject: [getOptionsToken(name), getGuardsToken(name)],
-    useFactory: ({ host }: NidoOptions, guards: ProvidedGuards): Broker | null =>
-      host === undefined ? null : makeBroker(withGuards(host, guards)),
+    useFactory: (options: NidoOptions, guards: ProvidedGuards): Broker | null => {
+      checkPlace(options, `NidoModule, broker ${name}`);
+      const { host } = options;
+      return host === undefined ? null : makeBroker(withGuards(host, guards));
+    },
   };
 }
 
@@ -147,7 +152,7 @@ function linkProvider(name: string): Provider {
     provide: getLinkToken(name),
     inject: [getOptionsToken(name), getBrokerToken(name)],
     useFactory: (options: NidoOptions, broker: Broker | null): Link => {
-      checkOptions(options, name);
+      checkPlace(options, `NidoModule, broker ${name}`);
       // A test may put a broker in the place of the one that would be joined, too.
       if (broker === null) return new JoinLink(options.join!, { name });
       const { inClusterWorker = 'refuse' } = options.host ?? {};
@@ -208,14 +213,4 @@ function lifecycleProvider(name: string): Provider {
         modules, name, guards, broker, link, gate, strategy, client, NidoModule,
       }),
   };
-}
-
-function checkOptions(options: NidoOptions | undefined, name: string): void {
-  const { host, join } = options ?? {};
-  if ((host === undefined) !== (join === undefined)) return;
-  throw new NidoNestError(
-    'NIDO_NEST_OPTION_INVALID',
-    `NidoModule, broker ${name}: give either host (this application hosts the broker) or join ` +
-      `(it connects to one); ${host === undefined ? 'neither is there' : 'both are there'}`,
-  );
 }

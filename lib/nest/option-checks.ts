@@ -12,6 +12,8 @@ const TIMER_MS_MAX = 0x7fff_ffff;
 const QOS = oneOf([0, 1, 2]);
 const BOOLEAN = oneOf([true, false]);
 const MILLISECONDS = whole(0, TIMER_MS_MAX);
+const RECORD: Check = (value) =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) ? undefined : 'an object';
 
 const HANDLER_CHECKS: { readonly [Name in keyof HandlerOptions]-?: Check } = {
   qos: QOS,
@@ -36,14 +38,17 @@ const FAILURE_POLICIES =
   '{ retry: { attempts, delayMs, backoff, delayMsMax }, then }, attempts from 1';
 
 type OwnShared = Exclude<keyof SharedOptions, keyof HandlerOptions>;
-const ANYTHING: Check = () => undefined;
+const SUBSCRIBE_CHECKS = {
+  qos: QOS, nl: BOOLEAN, rap: BOOLEAN, rh: HANDLER_CHECKS.retainHandling, properties: RECORD,
+};
+const SUBSCRIBE_OPTIONS = '{ qos: 0 to 2, nl: true or false, rap: true or false, rh: 0 to 2 }';
 const SHARED_CHECKS: { readonly [Name in OwnShared]-?: Check } = {
   envelope: oneOf(['auto', 'nest']),
   requestTimeout: MILLISECONDS,
   drainMs: MILLISECONDS,
   replyPrefix: (value) =>
     typeof value === 'string' && /^[^+#\0]+$/.test(value) ? undefined : 'a topic without + and #',
-  subscribeOptions: ANYTHING,
+  subscribeOptions: (value) => (isSubscribeOptions(value) ? undefined : SUBSCRIBE_OPTIONS),
   serializer: (value) => (hasMethods(value, ['serialize']) ? undefined : 'a Serializer of Nest'),
   deserializer: (value) =>
     hasMethods(value, ['deserialize']) ? undefined : 'a Deserializer of Nest',
@@ -52,6 +57,19 @@ const SHARED_CHECKS: { readonly [Name in OwnShared]-?: Check } = {
   name: (value) => (typeof value === 'string' && value !== '' ? undefined : 'a name'),
 };
 const PLACES = ['host', 'join'];
+const HOST_CHECKS = { inClusterWorker: oneOf(['refuse', 'allow']) };
+const JOIN_CHECKS = {
+  maxConnectionAttempts: whole(-1, Number.MAX_SAFE_INTEGER),
+  userProperties: (value: unknown): string | undefined =>
+    isUserProperties(value) ? undefined : 'an object whose values are strings or lists of strings',
+  share: HANDLER_CHECKS.share,
+  subscribeOptions: SHARED_CHECKS.subscribeOptions,
+};
+const CLIENT_CHECKS = {
+  prefix: (value: unknown): string | undefined =>
+    typeof value === 'string' && /^[^+#\0]*$/.test(value) ? undefined : 'a topic without + and #',
+};
+const FEATURE_NAMES = ['name', 'prefix', 'broker', 'codec', 'envelope', 'requestTimeout'];
 
 /** Extras of a pattern; keys that are not ours belong to somebody else. */
 export function checkHandlerOptions(options: HandlerOptions, where: string): void {
@@ -63,9 +81,44 @@ export function checkSharedOptions(options: SharedOptions, where: string): void 
   check(SHARED_CHECKS, options, where);
 }
 
+/** Where the broker is: here or elsewhere, and what of that is Nest's. */
+export function checkPlace(options: object | undefined, where: string): void {
+  const { host, join } = (options ?? {}) as { readonly host?: object; readonly join?: object };
+  if ((host === undefined) === (join === undefined)) {
+    throw invalid(
+      `${where}: give either host (this application hosts the broker) or join (it connects to ` +
+        `one); ${host === undefined ? 'neither is there' : 'both are there'}`,
+    );
+  }
+  check({ host: RECORD, join: RECORD }, { host, join }, where);
+  check(HOST_CHECKS, host ?? {}, `${where}: host`);
+  check(JOIN_CHECKS, join ?? {}, `${where}: join`);
+}
+
+/** Of a client; `join` when its options are not the flat ones. */
+export function checkClientOptions(options: { readonly join?: object }, where: string): void {
+  check(CLIENT_CHECKS, options, where);
+  if (options.join !== undefined) checkOptionNames(options, where, Object.keys(CLIENT_CHECKS));
+}
+
+export function checkFeature(feature: object): void {
+  const { name } = feature as { readonly name?: unknown };
+  const where = `NidoModule.forFeature, client ${String(name)}`;
+  checkNames(feature, where, FEATURE_NAMES);
+  check({ name: SHARED_CHECKS.name, broker: SHARED_CHECKS.name }, { name: '', ...feature }, where);
+  check(CLIENT_CHECKS, feature, where);
+  checkSharedOptions(feature, where);
+}
+
 /** Of a strategy or module, whose options are all ours: a name that is none was misspelt. */
-export function checkOptionNames(options: object, where: string): void {
-  const known = [...PLACES, ...Object.keys(SHARED_CHECKS), ...Object.keys(HANDLER_CHECKS)];
+export function checkOptionNames(
+  options: object, where: string, more: readonly string[] = [],
+): void {
+  const shared = [...Object.keys(SHARED_CHECKS), ...Object.keys(HANDLER_CHECKS)];
+  checkNames(options, where, [...PLACES, ...shared, ...more]);
+}
+
+function checkNames(options: object, where: string, known: readonly string[]): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue;
     throw invalid(`${where}: there is no option ${name}; those that exist: ${known.join(', ')}`);
@@ -106,6 +159,22 @@ function whole(min: number, max: number): Check {
 function hasMethods(value: unknown, names: readonly string[]): boolean {
   return names.every(
     (name) => typeof (value as Record<string, unknown> | null)?.[name] === 'function',
+  );
+}
+
+function isSubscribeOptions(value: unknown): boolean {
+  if (RECORD(value) !== undefined) return false;
+  return Object.entries(value as object).every(([name, one]) => {
+    const expected = (SUBSCRIBE_CHECKS as Readonly<Record<string, Check | undefined>>)[name];
+    return one === undefined || (expected !== undefined && expected(one) === undefined);
+  });
+}
+
+function isUserProperties(value: unknown): boolean {
+  if (RECORD(value) !== undefined) return false;
+  const isText = (one: unknown): boolean => typeof one === 'string';
+  return Object.values(value as object).every(
+    (one) => isText(one) || (Array.isArray(one) && one.every(isText)),
   );
 }
 

@@ -4,7 +4,7 @@ import { Controller, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
 import { firstValueFrom } from 'rxjs';
-import { NidoClient, NidoNestError, NidoStrategy } from '../../lib/nest/index.js';
+import { NidoClient, NidoModule, NidoNestError, NidoStrategy } from '../../lib/nest/index.js';
 import type { JoinOptions } from '../../lib/nest/index.js';
 import { LogBook, closeAll, connectDevice, onClose, openBroker, startBare, until, urlOf }
   from './kit.js';
@@ -86,10 +86,47 @@ describe('a wrong option', () => {
     [{ replyPrefix: 'a/#' }, /replyPrefix is "a\/#"/],
     [{ onError: { retry: { attempts: 0 } } }, /onError is \{"retry".*allowed: 'reason-code'/],
     [{ onError: { deadLetter: '' } }, /onError is/],
+    [{ subscribeOptions: { qos: 7 } }, /subscribeOptions is \{"qos":7\}; allowed: \{ qos: 0 to 2/],
+    [{ subscribeOptions: { quos: 1 } }, /subscribeOptions is \{"quos":1\}/],
+    [{ host: true }, /broker default: host is true; allowed: an object/],
+    [{ host: { inClusterWorker: 'maybe' } }, /host: inClusterWorker is "maybe"; allowed: "refuse"/],
   ])('of a strategy is refused: %j', (options, message) => {
     const make = (): unknown => new NidoStrategy({ host: {}, ...options } as never);
     expect(make).toThrow(message);
     expect(make).toThrow(NidoNestError);
+  });
+
+  it.each([
+    [{ maxConnectionAttempts: 'x' }, /join: maxConnectionAttempts is "x"; allowed: whole numbers/],
+    [{ userProperties: { a: 3 } }, /join: userProperties is \{"a":3\}; allowed: an object whose/],
+    [{ share: 'a/b' }, /share is "a\/b"; allowed: a name/],
+    [{ subscribeOptions: [] }, /subscribeOptions is \[\]/],
+  ])('of join is refused, of a strategy and of a client: %j', (options, message) => {
+    expect(() => new NidoStrategy({ join: options } as never)).toThrow(message);
+    expect(() => new NidoClient({ join: options } as never)).toThrow(message);
+    expect(() => new NidoClient(options as never)).toThrow(message);
+  });
+
+  it.each([
+    [{ join: {}, typo: 1 }, /NidoClient, broker default: there is no option typo/],
+    [{ prefix: 5 }, /NidoClient, broker default: prefix is 5; allowed: a topic/],
+  ])('of a client is refused: %j', (options, message) => {
+    expect(() => new NidoClient(options as never)).toThrow(message);
+  });
+
+  it.each([
+    [{ name: 'A', prefx: 'a/' }, /forFeature, client A: there is no option prefx; those that exist/],
+    [{ prefix: 'a/' }, /forFeature, client undefined: name is ""; allowed: a name/],
+    [{ name: 'A', prefix: 'a/+/' }, /forFeature, client A: prefix is "a\/\+\/"/],
+  ])('of a feature is refused: %j', (feature, message) => {
+    expect(() => NidoModule.forFeature([feature as never])).toThrow(message);
+  });
+
+  it('is what a factory returns that returns nothing', async () => {
+    @Module({ imports: [NidoModule.forRootAsync({ useFactory: () => undefined as never })] })
+    class Forgetful {}
+    const starting = NestFactory.create(Forgetful, { logger: false, abortOnError: false });
+    await expect(starting).rejects.toThrow(/NidoModule, broker default: give either host .*neither/);
   });
 
   it.each([

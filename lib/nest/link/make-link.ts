@@ -1,7 +1,7 @@
 /** A strategy or client without a module makes its own link. */
 import { Broker } from '../../broker/broker.js';
 import type { BrokerOptions } from '../../broker/broker-options.js';
-import { NidoNestError } from '../errors.js';
+import { checkPlace } from '../option-checks.js';
 import type { HostOptions, NidoOptions } from '../options.js';
 import { DEFAULT_NAME } from '../options.js';
 import { HostLink, NestBrokerLogger } from './host-link.js';
@@ -16,14 +16,8 @@ export function makeBroker(options: HostOptions): Broker {
 
 export function makeLink(options: NidoOptions): Link {
   const { host, join, name = DEFAULT_NAME } = options;
-  if ((host === undefined) === (join === undefined)) {
-    throw new NidoNestError(
-      'NIDO_NEST_OPTION_INVALID',
-      `broker ${name}: give either host (this application hosts the broker) or join (it connects ` +
-        `to one); ${host === undefined ? 'neither is there' : 'both are there'}`,
-    );
-  }
-  if (host === undefined) return new JoinLink(join, { name });
+  checkPlace(options, `broker ${name}`);
+  if (host === undefined) return new JoinLink(join!, { name });
   const { inClusterWorker = 'refuse' } = host;
   return new HostLink(makeBroker(host), { name, inClusterWorker });
 }
