@@ -68,6 +68,7 @@ export function resolveMember(group: u32, member: u32): bool {
   const session = sessionAt(subscription.session);
   if (session.owner != routedOwner) return false;
   if (session.mount != 0 && !isSeen(session)) return false;
+  if (!isWanted(subscription.identifier)) return false;
   toSession = subscription.session;
   // [MQTT-4.8.2-3]
   toQos = min<u32>(subscription.options & OPTION_QOS, routedQos);

@@ -14,6 +14,7 @@ import { limitOf } from '../session/limits';
 import { sessionAt } from '../session/session';
 import { isAtBound } from '../session/withholding';
 import { spend } from './budget';
+import { isWanted } from './routed';
 
 const RANK_OFFLINE: u32 = 1;
 const RANK_FULL: u32 = 2;
@@ -41,10 +42,21 @@ function firstIndex(group: Group, topic: u32, publisher: u32): u32 {
   return group.cursor % members;
 }
 
-/** The Subscription of the chosen member; 0 when the group has none. */
+/**
+ * Client role: the server sends a copy to each group, and this one may be for another. Asked before
+ * a member is chosen, or copies for others would have their turns.
+ */
+function isWantedByGroup(group: Group): bool {
+  for (let i: u32 = 0; i < group.memberCount; i++) {
+    if (isWanted(changetype<Subscription>(memberOf(group, i)).identifier)) return true;
+  }
+  return false;
+}
+
+/** The Subscription of the chosen member; 0 when the group has none, or the message is not its. */
 export function chooseMember(group: Group, topic: u32, publisher: u32): u32 {
   const members = group.memberCount;
-  if (members == 0) return 0;
+  if (!isWantedByGroup(group)) return 0;
   const first = firstIndex(group, topic, publisher);
   let best: u32 = 0;
   let bestRank: u32 = 0;

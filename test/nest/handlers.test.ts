@@ -179,6 +179,30 @@ describe.each(['host', 'join'] as const)('a handler, %s', (mode) => {
       ['mine', 'foreign'], ['live', 'now'], ['all', 'now', false], ['shared', 1], ['shared', 2],
     ]));
   });
+
+  it('is called once for a message that share groups and other handlers match, too', async () => {
+    @Controller()
+    class Overlapping {
+      @OnTopic('o/+', { share: 'g' })
+      one(): void { calls.push(['g', 'one']); }
+      @OnTopic('o/+', { share: 'g' })
+      other(): void { calls.push(['g', 'other']); }
+      @OnTopic('o/#', { share: 'h' })
+      shared(): void { calls.push(['h']); }
+      @OnTopic('o/#')
+      all(): void { calls.push(['all']); }
+      @OnTopic('o/a', { qos: 0 })
+      exact(): void { calls.push(['exact']); }
+    }
+    const { url } = await startBare(moduleOf([Overlapping]), mode);
+    const { client } = await connectDevice(url);
+    for (const qos of [1, 0] as const) await client.publishAsync('o/a', '', { qos });
+    await until('all calls', () => calls.length >= 8);
+    await aWhile();
+    // The members of a group take turns, whatever else their connection gets.
+    expect(calls.map((call) => call.join(' ')).sort()).toEqual(
+      ['all', 'all', 'exact', 'exact', 'g one', 'g other', 'h', 'h']);
+  });
 });
 
 @Injectable()
