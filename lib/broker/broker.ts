@@ -300,6 +300,12 @@ export class Broker {
     return this.#clock.schedule(task, ms);
   }
 
+  /** @internal Waits for `work`, at most `ms` by the broker's clock. Never rejects. */
+  async settled(work: Promise<unknown>, ms: number): Promise<void> {
+    const ended = work.then(() => undefined, () => undefined);
+    await this.#until(ended, this.#clock.now() + ms);
+  }
+
   stats(): BrokerStats {
     return {
       ...this.#plane.core.stats(),

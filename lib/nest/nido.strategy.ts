@@ -9,7 +9,6 @@ import { Logger } from '@nestjs/common';
 import { Server, Transport } from '@nestjs/microservices';
 import type { MessageHandler, MsPattern, WritePacket } from '@nestjs/microservices';
 import type { Observable } from 'rxjs';
-import { within } from './deadline.js';
 import { NidoNestError } from './errors.js';
 import { HandlerRegistry } from './handler-registry.js';
 import type { HandlerEntry, PatternExtras } from './handler-registry.js';
@@ -217,11 +216,14 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
   async #drain(deadlineMs: number): Promise<void> {
     const subscriptions = this.#subscriptions.splice(0);
     if (subscriptions.length === 0) return;
-    const done = Promise.all(subscriptions.map((one) => one.drain()));
+    let outcome = 'late';
+    const done = Promise.allSettled(subscriptions.map((one) => one.drain())).then(() => {
+      outcome = 'done';
+    });
     for (const runner of this.#runners) runner.drain();
     // Before the application is bootstrapped no handler is at work: there is nothing to wait for.
     const waitMs = this.#gate.isOpen ? deadlineMs : 0;
-    const outcome = await within(waitMs, done);
+    await this.#link.settled(done, waitMs);
     for (const runner of this.#runners) runner.stop();
     if (outcome === 'done') return;
     this.#lateHandlers = 'yes';

@@ -40,6 +40,8 @@ const QUIET_TURNS = 3;
 /** The same while handlers are at work, which may just wait for the time to go by. */
 const QUIET_TURNS_AT_WORK = 100;
 const QUIET_TURNS_MAX = 10_000;
+/** Real time for work that waits for something outside, when an application closes. */
+const SOON_MS = 500;
 
 export class TestBroker extends Broker {
   readonly clock: VirtualClock;
@@ -146,6 +148,21 @@ export class TestBroker extends Broker {
     const next = new TestBroker(this.#given, { clock: this.clock, engine: this.#engine });
     await next.listen();
     return next;
+  }
+
+  /**
+   * @internal Time stands still here: what does not end by itself, such as a handler that is to run
+   * again later, gets all of its time at once.
+   */
+  override async settled(work: Promise<unknown>, ms: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const soon = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, Math.min(ms, SOON_MS));
+    });
+    const ended = work.then(() => 'ended', () => 'ended');
+    const first = await Promise.race([ended, soon]);
+    clearTimeout(timer);
+    if (first !== 'ended') await this.advance(ms);
   }
 
   /** Ends its clients, too. */

@@ -1,12 +1,12 @@
 /** The kit in a Nest test: no ports, the broker that the strategy hosts is the test's. */
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Controller, Injectable, Module } from '@nestjs/common';
-import type { INestMicroservice } from '@nestjs/common';
-import { Payload } from '@nestjs/microservices';
+import type { INestMicroservice, Type } from '@nestjs/common';
+import { Ctx, Payload } from '@nestjs/microservices';
 import { Test } from '@nestjs/testing';
 import type { TestingModuleBuilder } from '@nestjs/testing';
 import {
-  MqttAuthenticator, MqttAuthorizer, NidoClient, NidoModule, NidoStrategy, OnClientConnected,
+  MqttAuthenticator, MqttAuthorizer, NidoClient, NidoContext, NidoModule, NidoStrategy, OnClientConnected,
   OnRequest, OnTopic, TopicParam, getBrokerToken,
 } from '../../lib/nest/index.js';
 import type {
@@ -94,6 +94,53 @@ describe('an application on a test broker', () => {
     expect(broker.stats().handlersRunning).toBe(1);
     await broker.advance(2_000);
     await failed;
+  });
+});
+
+describe('an application on a test broker that closes', () => {
+  /** Far beyond the time that a hook of a test may take. */
+  const DRAIN_MS = 120_000;
+
+  async function start(controller: Type<unknown>): Promise<[INestMicroservice, TestBroker]> {
+    const broker = new TestBroker();
+    const module = await Test.createTestingModule({
+      imports: [NidoModule.forRoot({ host: {}, drainMs: DRAIN_MS })], controllers: [controller],
+    }).overrideProvider(getBrokerToken()).useValue(broker).compile();
+    const app = module.createNestMicroservice({ strategy: module.get(NidoStrategy), logger: false });
+    await app.listen();
+    return [app, broker];
+  }
+
+  it('has handlers run again that were to, without waiting for the time to go by', async () => {
+    const runs: number[] = [];
+    @Controller()
+    class Again {
+      @OnTopic('again', { onError: { retry: { attempts: 3, delayMs: 10_000 } } })
+      again(@Ctx() { attempt }: NidoContext): void {
+        runs.push(attempt);
+        if (attempt < 3) throw new Error('not yet');
+      }
+    }
+    const [app, broker] = await start(Again);
+    await broker.publish('again', '', { awaits: 'nobody' });
+    await broker.quiet();
+    expect(runs).toEqual([1]);
+    await app.close();
+    expect(runs).toEqual([1, 2, 3]);
+  });
+
+  it('waits no longer than drainMs of its clock for a handler that never ends', async () => {
+    @Controller()
+    class Never {
+      @OnTopic('never', { timeoutMs: 0 })
+      never(): Promise<never> { return new Promise(() => undefined); }
+    }
+    const [app, broker] = await start(Never);
+    await broker.publish('never', '', { awaits: 'nobody' });
+    await broker.quiet();
+    const before = broker.clock.now();
+    await app.close();
+    expect(broker.clock.now() - before).toBeGreaterThanOrEqual(DRAIN_MS);
   });
 });
 

@@ -97,6 +97,10 @@ export class HostLink implements Link {
     return this.#broker.schedule(task, ms);
   }
 
+  settled(work: Promise<unknown>, ms: number): Promise<void> {
+    return this.#broker.settled(work, ms);
+  }
+
   on(event: string, listener: (...args: never[]) => unknown): void {
     if (NO_SUCH_EVENTS.has(event)) return;
     const name = STOCK_EVENTS.get(event) ?? (event as EventName);

@@ -6,6 +6,7 @@ import { NidoClient, NidoClientError } from '../../client/index.js';
 import type { ClientEventListener, ClientEventName, ClientOptions } from '../../client/index.js';
 import { SystemClock } from '../../broker/clock.js';
 import type { ScheduledTask } from '../../broker/clock.js';
+import { within } from '../deadline.js';
 import { NidoNestError, messageOf } from '../errors.js';
 import type { JoinOptions } from './join-options.js';
 import type {
@@ -129,6 +130,10 @@ export class JoinLink implements Link {
 
   schedule(task: () => void, ms: number): ScheduledTask {
     return this.#clock.schedule(task, ms);
+  }
+
+  async settled(work: Promise<unknown>, ms: number): Promise<void> {
+    await within(ms, work);
   }
 
   on(event: string, listener: AnyListener): void {

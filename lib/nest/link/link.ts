@@ -91,6 +91,8 @@ export interface Link {
   ): Promise<void>;
   /** Runs `task` once, `ms` from now; a test's broker has a clock that the test moves. */
   schedule(task: () => void, ms: number): ScheduledTask;
+  /** Waits for `work`, at most `ms` by the clock of `schedule`. Never rejects. */
+  settled(work: Promise<unknown>, ms: number): Promise<void>;
   on(event: string, listener: (...args: never[]) => unknown): void;
   /** The Broker or the client; throws before there is one. */
   native(): unknown;
