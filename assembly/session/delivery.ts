@@ -6,9 +6,10 @@
  * before it.
  */
 import {
-  COUNT_PUBLISH_SENT, DROP_EXPIRED, DROP_NOT_AUTHORIZED, DROP_PACKET_TOO_LARGE, DROP_QUEUE_FULL,
-  DROP_REFUSED_BY_RECEIVER, LIMIT_MAXIMUM_QOS, LIMIT_RETAIN_AVAILABLE, LIMIT_SLAB_WATERMARK,
-  POLICY_ALLOW, PUBLISHED_EXPIRED, SESSION_HANDLER, SESSION_HOLDS,
+  COUNT_PUBLISH_SENT, DROP_EXPIRED, DROP_MEMORY, DROP_NOT_AUTHORIZED, DROP_PACKET_TOO_LARGE,
+  DROP_QUEUE_FULL, DROP_REFUSED_BY_RECEIVER, LIMIT_MAXIMUM_QOS, LIMIT_RETAIN_AVAILABLE,
+  LIMIT_SLAB_WATERMARK, POLICY_ALLOW, PUBLISHED_EXPIRED, PUBLISHED_NO_ROOM, SESSION_HANDLER,
+  SESSION_HOLDS,
 } from '../shared/abi';
 import { PUBLISH_DUP, PUBLISH_RETAIN } from '../shared/control-packet';
 import {
@@ -191,7 +192,7 @@ function sendNext(session: Session, connection: Connection): bool {
   }
   if (entry.qos != 0 && !hasIdentifier(session, pointer)) return waitForMemory(session);
   const at = reserveForPublish(connection, bytes);
-  if (at == 0) return waitForMemory(session);
+  if (at == 0) return waitForSlab(session, connection, pointer);
   let flags: u32 = entry.flags & FLAG_RETAIN ? PUBLISH_RETAIN : 0;
   if (entry.flags & FLAG_DUP) flags |= PUBLISH_DUP; // [MQTT-3.3.1-1] [MQTT-4.4.0-1]
   writeFrame(at, connection.version, flags, entry.qos, entry.packetIdentifier);
@@ -204,6 +205,18 @@ function sendNext(session: Session, connection: Connection): bool {
 function waitForMemory(session: Session): bool {
   starve(session);
   return false;
+}
+
+/**
+ * In the client role, when nothing is under way that could give memory back, no wait would end, and
+ * all that is behind this message would wait with it: it is done with.
+ */
+function waitForSlab(session: Session, connection: Connection, pointer: u32): bool {
+  if (!isUplink(session) || connection.txBytes != 0 || session.inflightCount != 0) {
+    return waitForMemory(session);
+  }
+  finishEntry(session, pointer, PUBLISHED_NO_ROOM, DROP_MEMORY);
+  return true;
 }
 
 /** The session of the client role towards its server. */

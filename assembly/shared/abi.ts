@@ -203,6 +203,8 @@ export const DROP_REASONS: u32 = 12;
 
 /** `published` tells this when a message expired in the queue of an uplink: MQTT has no code. */
 export const PUBLISHED_EXPIRED: u32 = 0xfe;
+/** The same: memory has no room for its packet. */
+export const PUBLISHED_NO_ROOM: u32 = 0xfd;
 
 /** Words behind a FAILED row, for people; the Reason Code is for the peer. */
 export const DETAIL_MALFORMED: u32 = 0;

@@ -2,6 +2,7 @@
  * Messages on their way to the server. They wait in the core's queue, so that nothing here is made
  * for each but the promise that somebody asked for.
  */
+import { isUint8Array } from 'node:util/types';
 import { PUBLISH_LATER } from '../core/core.js';
 import type { Core } from '../core/core.js';
 import type { MessageProperties, Qos, SessionHandle } from '../core/contract.js';
@@ -31,6 +32,8 @@ const TOPIC_UNITS_SAFE = 21_845;
 const FORBIDDEN = /[+#\0]|\p{Surrogate}/u;
 /** Told by the core when a message expired before it was sent. MQTT has no code for it. */
 const EXPIRED = 0xfe;
+/** Told by the core, and here, when memory has no room for a message. */
+const NO_ROOM = 0xfd;
 
 export class Outgoing {
   /** By token - 1; freed places are used again, last first. */
@@ -57,7 +60,7 @@ export class Outgoing {
   publish(
     topicName: string, payload: Uint8Array | string, options: PublishOptions = NO_OPTIONS,
   ): Promise<PublishResult> {
-    const problem = this.#problem(topicName, options);
+    const problem = this.#problem(topicName, payload, options);
     if (problem !== undefined) return Promise.reject(problem);
     const properties = messageProperties(options.properties);
     const now = this.#leave(topicName, payload, options, properties);
@@ -75,7 +78,7 @@ export class Outgoing {
   publishAndForget(
     topicName: string, payload: Uint8Array | string, options: PublishOptions = NO_OPTIONS,
   ): boolean {
-    if (this.#problem(topicName, options) !== undefined) return false;
+    if (this.#problem(topicName, payload, options) !== undefined) return false;
     const properties = messageProperties(options.properties);
     const now = this.#leave(topicName, payload, options, properties);
     if (now !== PUBLISH_LATER) return now === SUCCESS;
@@ -135,12 +138,18 @@ export class Outgoing {
 
   // --- one message -----------------------------------------------------------------------------
 
-  #problem(topicName: string, options: PublishOptions): NidoClientError | undefined {
+  #problem(
+    topicName: string, payload: unknown, options: PublishOptions,
+  ): NidoClientError | undefined {
     if (this.#ended !== undefined) return this.#ended;
     const wrong = topicProblem(topicName);
     if (wrong !== undefined) {
       return new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID',
         `Topic Name ${JSON.stringify(topicName)} ${wrong}`);
+    }
+    if (typeof payload !== 'string' && !isUint8Array(payload)) {
+      return new NidoClientError('NIDO_CLIENT_PUBLISH_INVALID',
+        `publish ${topicName}: the payload is neither a string nor a Uint8Array (Buffer)`);
     }
     const { qos = 0 } = options;
     if (qos !== 0 && qos !== 1 && qos !== 2) {
@@ -182,12 +191,13 @@ export class Outgoing {
       return QUOTA_EXCEEDED;
     }
     const message = { topicName, payload, qos, retain: options.retain === true, properties };
+    const sheds = this.options.queueOverflow === 'drop-oldest'
+      && payload.length <= this.options.limits.queueBytesMax; // nothing makes room for more
     let reason = this.core.publishTo(this.session, message, token);
-    while (
-      reason === QUOTA_EXCEEDED && this.options.queueOverflow === 'drop-oldest'
-      && this.core.shedOldest(this.session)
-    ) reason = this.core.publishTo(this.session, message, token);
-    return reason;
+    while (reason === QUOTA_EXCEEDED && sheds && this.core.shedOldest(this.session)) {
+      reason = this.core.publishTo(this.session, message, token);
+    }
+    return reason === QUOTA_EXCEEDED ? NO_ROOM : reason;
   }
 
   #token(waiting: Waiting): number {
@@ -204,23 +214,25 @@ export class Outgoing {
         `publish ${topicName}: the message expired before it could be sent`);
     }
     const [code, why] = this.#explain(reasonCode);
-    return new NidoClientError(code, `publish ${topicName}: ${why}`, { reasonCode });
+    return new NidoClientError(code, `publish ${topicName}: ${why}`,
+      { reasonCode: reasonCode === NO_ROOM ? QUOTA_EXCEEDED : reasonCode });
   }
 
   #explain(reasonCode: number): readonly [ClientErrorCode, string] {
-    const { queueMessagesMax, queueBytesMax } = this.options.limits;
+    const { queueMessagesMax, queueBytesMax, memoryBytes } = this.options.limits;
     if (reasonCode === PACKET_TOO_LARGE) {
       return ['NIDO_CLIENT_PUBLISH_REFUSED', 'larger than the server\'s Maximum Packet Size of '
         + `${this.uplink.server.maximumPacketSize} bytes`];
     }
     const info = this.core.sessionInfo(this.session);
-    const full = reasonCode === QUOTA_EXCEEDED && info !== undefined
+    const full = reasonCode === NO_ROOM || reasonCode === QUOTA_EXCEEDED && info !== undefined
       && (info.queuedMessages + info.gatedMessages >= queueMessagesMax
         || this.uplink.connection === 0
         || info.queuedBytes * 2 > queueBytesMax);
     return full
-      ? ['NIDO_CLIENT_QUEUE_FULL', `the queue is full (queueMessagesMax ${queueMessagesMax}, `
-        + `queueBytesMax ${queueBytesMax}, queueOverflow, queueQoSZero)`]
+      ? ['NIDO_CLIENT_QUEUE_FULL', 'the queue is full, or has no room for a message of this '
+        + `size (queueMessagesMax ${queueMessagesMax}, queueBytesMax ${queueBytesMax}, `
+        + `memoryBytes ${memoryBytes}, queueOverflow, queueQoSZero)`]
       : ['NIDO_CLIENT_PUBLISH_REFUSED', 'refused'];
   }
 }

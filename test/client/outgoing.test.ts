@@ -73,6 +73,38 @@ describe('QoS 0', () => {
   });
 });
 
+describe('a payload', () => {
+  it.each([[0], [1]] as const)('that is neither text nor bytes is refused, QoS %i', async (qos) => {
+    const client = join('mqtt://127.0.0.1', { manualConnect: true });
+    for (const payload of [undefined, null, 5, true, {}, [1], new Uint16Array(2), new ArrayBuffer(2)]) {
+      await expect(client.publish('a', payload as unknown as string, { qos })).rejects
+        .toMatchObject({ code: 'NIDO_CLIENT_PUBLISH_INVALID' });
+      expect(client.publishAndForget('a', payload as unknown as string, { qos })).toBe(false);
+    }
+  });
+});
+
+describe('a message that memory has no room to send', () => {
+  const HALF = 10 * 1024 * 1024;
+
+  it.each([['while offline', 'later'], ['while connected', 'first']] as const)(
+    'is refused, published %s, and what is behind it leaves', async (_, connects) => {
+      const { url } = await stage.ours({ limits: { packetBytesMax: 2 * HALF } });
+      const client = join(url, { manualConnect: true });
+      if (connects === 'first') {
+        client.start();
+        await client.connected();
+      }
+      const large = expect(client.publish('large', Buffer.alloc(HALF), { qos: 1 })).rejects
+        .toMatchObject({ code: 'NIDO_CLIENT_QUEUE_FULL' });
+      const small = client.publish('small', 'x', { qos: 1 });
+      client.start();
+      await within(Promise.all([large, small]), 'the answers');
+      await expect(within(client.publish('large', Buffer.alloc(HALF)), 'the answer')).rejects
+        .toMatchObject({ code: 'NIDO_CLIENT_QUEUE_FULL' });
+    });
+});
+
 describe('QoS 0 faster than the server reads', () => {
   it('waits for the server: awaited publishes never fill the queue', async () => {
     const { url, broker } = await stage.ours();
@@ -115,6 +147,16 @@ describe('a queue that is full while offline', () => {
     await Promise.all(kept);
     await until(() => got.length >= 3, 'the messages that were kept');
     expect(got).toEqual(['1', '2', '3']);
+  });
+
+  it('drops nothing for a message that would not fit into an empty queue', async () => {
+    const { url } = await stage.ours();
+    const client = join(url, { ...offline, queueOverflow: 'drop-oldest', queueBytesMax: 4096 });
+    const kept = client.publish('a', 'x', { qos: 1 });
+    await expect(client.publish('a', Buffer.alloc(8192), { qos: 1 })).rejects
+      .toMatchObject({ code: 'NIDO_CLIENT_QUEUE_FULL' });
+    client.start();
+    await kept;
   });
 
   it('does not take QoS 0 with queueQoSZero false', async () => {
