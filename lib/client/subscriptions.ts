@@ -260,6 +260,11 @@ export class Subscriptions {
   }
 
   #ask(connection: ConnectionHandle, entry: FilterEntry): void {
+    const cannot = this.#reasonOfServer(entry.parsed); // it was asked before the server was known
+    if (cannot !== undefined) {
+      this.#refused({ entry, waiters: entry.waiters.splice(0) }, cannot, {});
+      return;
+    }
     const packetIdentifier = this.core.reserveIdentifier(this.session);
     const waiters = entry.waiters;
     entry.waiters = [];
@@ -302,16 +307,20 @@ export class Subscriptions {
 
   /** What the server has said that it cannot do is not asked for. */
   #checkServer(topicFilter: string, parsed: ParsedFilter): void {
-    const { server } = this.uplink;
-    let reasonCode: number | undefined;
-    if (parsed.shareName !== undefined && !server.sharedSubscriptions) {
-      reasonCode = SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
-    } else if (hasWildcard(parsed.filter) && !server.wildcardSubscriptions) {
-      reasonCode = WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
-    }
+    const reasonCode = this.#reasonOfServer(parsed);
     if (reasonCode === undefined) return;
     throw new NidoClientError('NIDO_CLIENT_SUBSCRIBE_REFUSED',
       `${this.uplink.serverName} cannot serve the subscription ${topicFilter}`, { reasonCode });
+  }
+  #reasonOfServer(parsed: ParsedFilter): number | undefined {
+    const { server } = this.uplink;
+    if (parsed.shareName !== undefined && !server.sharedSubscriptions) { // 5.0, 3.2.2.3.13
+      return SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
+    }
+    if (hasWildcard(parsed.filter) && !server.wildcardSubscriptions) { // 5.0, 3.2.2.3.11
+      return WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
+    }
+    return undefined;
   }
 
   #entryFor(topicFilter: string, parsed: ParsedFilter, options: SubscribeOptions): FilterEntry {

@@ -2,6 +2,9 @@
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { connect } from '../../lib/client/index.js';
 import type { ClientOptions, HandlerFailedEvent, NidoClient } from '../../lib/client/index.js';
+import { ClientKit, within } from '../conformance/client/client-kit.js';
+import type { Sent } from '../conformance/client/client-reader.js';
+import { serverProperty, suback } from '../conformance/client/server-packets.js';
 import { Stage, until } from './support/servers.js';
 
 jest.setTimeout(180_000);
@@ -124,6 +127,29 @@ describe('filters that overlap', () => {
     await client.publish('end', 'x', { qos: 1 });
     await until(() => got.length === 6, 'every handler');
     expect(got.sort()).toEqual(['#', '#', 'o/#', 'o/+', 'o/a', 'o/a again']);
+  });
+});
+
+describe('a filter that the server cannot serve', () => {
+  it('is refused and never sent, also when it was asked for before the server was known', async () => {
+    const kit = new ClientKit(5);
+    await kit.listen();
+    stage.onStop(() => kit.close());
+    const client = kit.client();
+    const early = ['a/#', '+/b', '$share/g/a'].map((filter) => client.subscribe(filter, () => {}));
+    const answers = Promise.allSettled(early);
+    const plain = client.subscribe('a', () => {});
+    const { peer } = await kit.greet({
+      properties: [serverProperty.wildcardAvailable(0), serverProperty.sharedAvailable(0)],
+    });
+    const sent = await peer.expectPacket('SUBSCRIBE') as Sent;
+    expect(sent.filters).toMatchObject([{ filter: 'a' }]);
+    peer.send(suback(5, sent.packetId, [0]));
+    await within(plain, 'the subscription that it can serve');
+    const codes = (await within(answers, 'the refusals')).map((answer) =>
+      (answer as { reason?: { reasonCode?: number } }).reason?.reasonCode);
+    expect(codes).toEqual([0xa2, 0xa2, 0x9e]);
+    await expect(client.subscribe('c/#', () => {})).rejects.toMatchObject({ reasonCode: 0xa2 });
   });
 });
 

@@ -12,6 +12,7 @@ export const serverProperty = {
   maximumQos: (value: number): Buffer => cat(u8(0x24), u8(value)),
   retainAvailable: (value: number): Buffer => cat(u8(0x25), u8(value)),
   maximumPacketSize: (value: number): Buffer => cat(u8(0x27), u32(value)),
+  wildcardAvailable: (value: number): Buffer => cat(u8(0x28), u8(value)),
   sharedAvailable: (value: number): Buffer => cat(u8(0x2a), u8(value)),
 };
 
