@@ -1,5 +1,6 @@
 /** From what an application wrote to complete, checked options. */
 import { randomBytes } from 'node:crypto';
+import { isUint8Array } from 'node:util/types';
 import type { BrokerLogger } from '../broker/logger.js';
 import type { ProtocolVersion, Qos, WillMessage } from '../core/contract.js';
 import { clientLimits } from './client-limits.js';
@@ -101,7 +102,7 @@ export function resolveOptions(
       properties.sessionExpiryInterval ?? (cleanStart ? 0 : SESSION_FOR_EVER),
     keepAliveSeconds: options.keepalive ?? clientLimits.keepaliveSeconds,
     username: options.username ?? url.username ?? authUser,
-    password: typeof password === 'string' ? Buffer.from(password) : password,
+    password: bytesOf('password', password),
     willMessage: options.will === undefined ? undefined : willMessage(options.will),
     receiveMaximum: properties.receiveMaximum ?? clientLimits.receiveMaximum,
     maximumPacketSize:
@@ -154,8 +155,14 @@ function targetsOf(
   const protocol = (options.protocol ?? url.protocol ?? given.defaultProtocol) as
     ClientProtocol | undefined;
   if (options.servers !== undefined && options.servers.length > 0) {
-    return options.servers.map((server) =>
-      makeTarget({ ...server, protocol: server.protocol ?? protocol }, options));
+    return options.servers.map((server: unknown) => {
+      if (typeof server !== 'object' || server === null) {
+        throw new NidoClientError('NIDO_CLIENT_OPTION_INVALID',
+          `servers: ${String(server)} is not an object such as { host, port, protocol }`);
+      }
+      const address = server as ServerAddress;
+      return makeTarget({ ...address, protocol: address.protocol ?? protocol }, options);
+    });
   }
   const address: ServerAddress = {
     protocol: given.unixSocket === true ? 'unix' : protocol && checkProtocol(protocol),
@@ -186,15 +193,24 @@ function checkVersion(version: number, protocolId: string | undefined): void {
 
 function willMessage(will: WillOptions): WillMessage {
   const { willDelayInterval = 0, ...properties } = will.properties ?? {};
-  const payload = will.payload ?? '';
   return {
     topicName: will.topic,
-    payload: typeof payload === 'string' ? Buffer.from(payload) : payload,
+    payload: bytesOf('will.payload', will.payload) ?? NOTHING,
     qos: will.qos ?? 0,
     retain: will.retain ?? false,
     willDelayIntervalSeconds: willDelayInterval,
     properties: messageProperties(properties) ?? {},
   };
+}
+
+const NOTHING = Buffer.alloc(0);
+
+function bytesOf(name: string, given: unknown): Uint8Array | undefined {
+  if (given === undefined || given === null) return undefined;
+  if (typeof given === 'string') return Buffer.from(given);
+  if (isUint8Array(given)) return given;
+  throw new NidoClientError('NIDO_CLIENT_OPTION_INVALID',
+    `${name} is neither a string nor a Uint8Array (Buffer)`);
 }
 
 function limitsOf(options: ClientOptions): ResolvedLimits {
@@ -210,7 +226,9 @@ function limitsOf(options: ClientOptions): ResolvedLimits {
     endDeadlineMs: limit('endDeadlineMs'),
     connectTimeout: limit('connectTimeout'),
     reconnectPeriod: limit('reconnectPeriod'),
-    reconnectPeriodMax: limit('reconnectPeriodMax'),
+    // Who asks for a first pause that is longer than the default of the longest gets it.
+    reconnectPeriodMax: options.reconnectPeriodMax
+      ?? Math.max(limit('reconnectPeriodMax'), limit('reconnectPeriod')),
   };
 }
 
@@ -258,13 +276,12 @@ export function oldVersionProblem(options: ResolvedOptions): string | undefined 
 /** Nothing that is no MQTT string gets as far as a CONNECT. */
 function checkTexts(options: ResolvedOptions): void {
   const { willMessage: will } = options;
-  const topicName = will?.topicName;
   const problems: readonly (readonly [string, string | undefined])[] = [
     ['clientId', textProblem(options.clientIdentifier)], // [MQTT-3.1.3-4]
     // 3.1.1 [MQTT-3.1.3-11], 5.0 [MQTT-3.1.3-12]
     ['username', options.username === undefined ? undefined : textProblem(options.username)],
     // 3.1.1 [MQTT-3.1.3-10], 5.0 [MQTT-3.1.3-11]
-    ['will.topic', topicName === undefined ? undefined : willTopicProblem(topicName)],
+    ['will.topic', will === undefined ? undefined : willTopicProblem(will.topicName)],
     ['will.properties', propertiesProblem(will?.properties)],
     ['properties', pairsProblem(userPairs(options.properties?.userProperties))],
   ];

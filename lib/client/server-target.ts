@@ -19,6 +19,7 @@ const PORTS: Readonly<Record<string, number>> = {
   mqtt: 1883, tcp: 1883, mqtts: 8883, ssl: 8883, tls: 8883, ws: 80, wss: 443,
 };
 const HOST = 'localhost';
+const PORT_MAX = 65_535;
 
 /** What a URL says; everything else stays undefined. */
 export interface UrlParts extends Partial<ServerAddress> {
@@ -38,16 +39,26 @@ export function parseUrl(text: string): UrlParts {
   const protocol = checkProtocol(url.protocol.slice(0, -1));
   const clientId = url.searchParams.get('clientId') ?? undefined;
   url.searchParams.delete('clientId');
-  const path = decodeURIComponent(url.pathname) + url.search;
+  const path = decoded('path', url.pathname) + url.search;
   return {
     protocol,
     host: url.hostname === '' ? undefined : url.hostname.replace(/^\[|\]$/g, ''),
     port: url.port === '' ? undefined : Number(url.port),
     path: path === '' || path === '/' ? undefined : path,
-    username: url.username === '' ? undefined : decodeURIComponent(url.username),
-    password: url.password === '' ? undefined : decodeURIComponent(url.password),
+    username: url.username === '' ? undefined : decoded('user name', url.username),
+    password: url.password === '' ? undefined : decoded('password', url.password),
     clientId,
   };
+}
+
+/** What it was given is not repeated: it may be a password. */
+function decoded(part: string, text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch (cause) {
+    throw new NidoClientError('NIDO_CLIENT_OPTION_INVALID',
+      `url: the ${part} holds a % that is not written as %25`, { cause });
+  }
 }
 
 export function checkProtocol(protocol: string): ClientProtocol {
@@ -67,7 +78,7 @@ export function makeTarget(address: ServerAddress, options: ClientOptions): Serv
     return { name: `unix:${path}`, address, transport: { path, connectDeadlineMs } };
   }
   const { host = HOST } = address;
-  const port = address.port ?? PORTS[protocol];
+  const port = checkPort(address.port ?? PORTS[protocol]);
   const isWebSocket = protocol === 'ws' || protocol === 'wss';
   const { family, localAddress } = options;
   const shownHost = host.includes(':') ? `[${host}]` : host;
@@ -80,6 +91,16 @@ export function makeTarget(address: ServerAddress, options: ClientOptions): Serv
       ...isWebSocket ? { ws: webSocketOptions(address, options) } : {},
     },
   };
+}
+
+/** Digits in a string are as good, as for Node's sockets. */
+function checkPort(given: unknown): number {
+  const port = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given;
+  if (typeof port === 'number' && Number.isInteger(port) && port > 0 && port <= PORT_MAX) {
+    return port;
+  }
+  throw new NidoClientError('NIDO_CLIENT_OPTION_INVALID',
+    `port: ${String(given)} is not a whole number from 1 to ${PORT_MAX}`);
 }
 
 function webSocketOptions(
@@ -118,10 +139,12 @@ export function parseServerReference(text: string, from: ServerAddress): ServerA
     if (match === null) continue;
     const protocol = match[1]?.toLowerCase() ?? from.protocol;
     if (protocol !== undefined && !PROTOCOLS.has(protocol)) continue;
+    const port = match[3] === undefined ? undefined : Number(match[3]);
+    if (port === 0 || (port ?? 1) > PORT_MAX) continue;
     found.push({
       protocol: protocol as ClientProtocol | undefined,
       host: match[2].replace(/^\[|\]$/g, ''),
-      port: match[3] === undefined ? undefined : Number(match[3]),
+      port,
       path: from.path,
     });
   }

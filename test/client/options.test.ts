@@ -85,6 +85,30 @@ describe('the table of MQTT.js options', () => {
     }));
   });
 
+  it.each<[string, object]>([
+    ['port', { port: 70_000 }], ['port', { port: 1.5 }], ['port', { port: '18x' }],
+    ['port', { servers: [{ host: 'a', port: 0 }] }], ['servers', { servers: ['mqtt://a'] }],
+    ['password', { username: 'a', password: 5 }], ['will.topic', { will: {} }],
+    ['will.payload', { will: { topic: 'a', payload: 5 } }],
+  ])('does not take a %s that no CONNECT could use: %j', (name, options) => {
+    expect(() => make(options)).toThrow(expect.objectContaining({
+      code: 'NIDO_CLIENT_OPTION_INVALID', message: expect.stringMatching(`^${name}:? `),
+    }));
+  });
+
+  it('says what is wrong with a URL whose password holds a lone %, without the password', () => {
+    expect(() => new NidoClient('mqtt://a:100%secret@localhost')).toThrow(expect.objectContaining({
+      code: 'NIDO_CLIENT_OPTION_INVALID', message: expect.not.stringContaining('secret'),
+    }));
+  });
+
+  it('takes the digits of a port, and a first pause that is longer than the longest', async () => {
+    const { client } = make({ host: 'h', port: '1884', reconnectPeriod: 60_000 });
+    expect(client.server.name).toBe('mqtt://h:1884');
+    expect(client.options.limits.reconnectPeriodMax).toBe(60_000);
+    await client.end();
+  });
+
   it('gives MQTT.js names the meaning they have there', async () => {
     const { client } = make({
       auth: 'user:sec:ret', keyPath: 'k', certPath: 'c', caPaths: ['a', 'b'], hostname: 'h',
