@@ -78,6 +78,32 @@ describe('messages from pub to sub', () => {
       + 'from/file from a file\nfrom/words -5\nfrom/words -5\nfrom/words -5\nfrom/url (null)\n');
   });
 
+  it('go to the topic of -L, whatever it holds: it is no path', async () => {
+    const { broker, port } = await stage.ours();
+    const url = `mqtt://127.0.0.1:${port}`;
+    for (const [filter, topic] of [['url/#', 'url/x'], ['a/+/c', 'a/../c'], ['x?y', 'x?y'],
+      ['100%', '100%'], ['%41', '%41'], ['/a//b', '/a//b'], ['ñ o', 'ñ o']]) {
+      const { status, out } = await heard({
+        broker,
+        subscriber: () => nidomq(['sub', '-L', `${url}/${filter}`, '-C', '1', '-F', '%t']),
+        publish: () => nidomq(['pub', '-L', `${url}/${topic}`, '-q', '1', '-m', 'x']),
+      });
+      expect({ status, out: out.toString() }).toEqual({ status: 0, out: `${topic}\n` });
+    }
+  });
+
+  it('keep to the last of two flags, as with scripts that add to what they have', async () => {
+    const { broker, port } = await stage.ours();
+    const { out } = await heard({
+      broker,
+      subscriber: () => nidomq(['sub', '-p', '1', '-p', `${port}`, '-t', 'last', '-q', '0', '-q', '1',
+        '-C', '9', '-C', '1', '-F', '%q %p']),
+      publish: () => nidomq(['pub', '-p', '1', '-p', `${port}`, '-t', 'first', '-t', 'last',
+        '-q', '0', '-q', '1', '-m', 'x']),
+    });
+    expect(out.toString()).toBe('1 x\n');
+  });
+
   it('keep their order by the thousand with -l, at every QoS', async () => {
     const { broker, port } = await stage.ours({ limits: { queueMessagesMax: 100_000 } });
     const at = ['-p', `${port}`];
@@ -208,6 +234,11 @@ describe('exit codes', () => {
       [2, ['pub', ...at, '-t', 'a'], /no message/],
       [2, ['pub', ...at, '-m', 'b'], /no topic/],
       [2, ['pub', ...at, '-t', 'a', '-m', 'b', '-n'], /together/],
+      [2, ['pub', ...at, '-t', 'a', '-m', 'b', '-m', 'c'], /-m was given twice/],
+      [2, ['pub', ...at, '-t', 'a', '-m', 'b', '-i', 'x', '-I', 'y'], /-i and -I .*together/],
+      [2, ['sub', ...at, '-t', 'a', '-R', '--retained-only'], /-R and --retained-only .*together/],
+      [2, ['sub', ...at, '-t', 'a', '-T', '#/a'], /-T: Topic Filter/],
+      [2, ['sub', '-L', 'mqtt://a:100%@localhost/x'], /password holds a %/],
       [2, ['pub', ...at, '-t', 'a', '-m', 'b', '-q', '3'], /from 0 to 2/],
       [2, ['pub', ...at, '-t', 'a', '-m', 'b', '--bogus'], /no such flag/],
       [2, ['sub', ...at, '-t', 'a', '-F', '%z'], /%z/],

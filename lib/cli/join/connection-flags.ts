@@ -1,6 +1,7 @@
 /** The flags that pub and sub have in common: where the server is, and who asks. */
 import { readFileSync } from 'node:fs';
 import type { ClientOptions } from '../../client/index.js';
+import { parseUrl } from '../../client/server-target.js';
 import { CliError } from '../cli-error.js';
 import type { Flag, FlagValues } from './flags.js';
 import { invalid } from './flags.js';
@@ -28,7 +29,7 @@ export const CONNECTION_FLAGS: readonly Flag[] = [
   flag(['-d', '--debug'], [], 'tell what happens, on stderr'),
   flag(['--quiet'], [], 'no error messages'),
   {
-    names: ['-D', '--property'], values: ['command', 'name', 'value'], isList: true,
+    names: ['-D', '--property'], values: ['command', 'name', 'value'],
     count: wordsOfProperty,
     help: 'property of MQTT 5 for connect, publish, will, subscribe, unsubscribe or disconnect '
       + '(user-property: name, value)',
@@ -65,11 +66,8 @@ export const FOREIGN_FLAGS: ReadonlyMap<string, string> = new Map([
   ['-o', 'flags are said on the command line'],
 ]);
 
-function flag(names: readonly string[], values: readonly string[], help: string): Flag {
+export function flag(names: readonly string[], values: readonly string[], help: string): Flag {
   return { names, values, help };
-}
-export function list(names: readonly string[], values: readonly string[], help: string): Flag {
-  return { names, values, help, isList: true };
 }
 
 const VERSIONS = new Map<string, 3 | 4 | 5>([
@@ -98,6 +96,7 @@ export function connectionOf(said: FlagValues, properties: PropertySets): Connec
   if (properties.size > 0 && protocolVersion !== undefined && protocolVersion !== 5) {
     throw invalid('-D: MQTT 3.x has no properties');
   }
+  said.oneOf(['-i', '-I']);
   const prefix = said.text('-I');
   const options: ClientOptions = {
     ...where(said, url),
@@ -134,18 +133,16 @@ interface UrlParts extends Pick<ClientOptions, 'protocol' | 'host' | 'port'> {
 
 function urlParts(text: string | undefined): UrlParts {
   if (text === undefined) return {};
-  const match = /^(mqtts?|wss?):\/\//.exec(text);
-  if (match === null || !URL.canParse(text)) {
+  // The topic is not a path: `#`, `?`, `%` and `..` in it are its own.
+  const match = /^((mqtts?|wss?):\/\/[^/]*)(?:\/([\s\S]*))?$/.exec(text);
+  if (match === null || !URL.canParse(match[1])) {
     throw invalid(`-L ${text}: must be mqtt(s):// or ws(s)://[user[:password]@]host[:port]/topic`);
   }
-  const url = new URL(text);
-  const topic = decodeURIComponent(url.pathname.slice(1)) + decodeURIComponent(url.hash);
+  const [, address, protocol, topic] = match;
+  const { host, port, username, password } = parseUrl(address);
   return {
-    protocol: match[1] as ClientOptions['protocol'],
-    host: url.hostname.replace(/^\[|\]$/g, ''),
-    port: url.port === '' ? undefined : Number(url.port),
-    username: url.username === '' ? undefined : decodeURIComponent(url.username),
-    password: url.password === '' ? undefined : decodeURIComponent(url.password),
+    protocol: protocol as ClientOptions['protocol'],
+    host, port, username, password,
     topic: topic === '' ? undefined : topic,
   };
 }

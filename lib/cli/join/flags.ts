@@ -10,8 +10,6 @@ export interface Flag {
   /** What it takes, for the help; as many words as there are names here. */
   readonly values: readonly string[];
   readonly help: string;
-  /** May be said several times. */
-  readonly isList?: true;
   /** How many words follow, when that depends on them. */
   readonly count?: (words: readonly string[]) => number;
 }
@@ -28,7 +26,7 @@ export class FlagValues {
   has(name: string): boolean {
     return this.#said.has(name);
   }
-  /** The last value that was said. */
+  /** The last value that was said: a script's own flags come before those that it was given. */
   text(name: string): string | undefined {
     return this.#said.get(name)?.at(-1)?.[0];
   }
@@ -82,9 +80,6 @@ export function parseFlags(
         : `${name} of mosquitto is not there: ${instead}`);
     }
     const [first] = flag.names;
-    if (said.has(first) && flag.isList === undefined && flag.values.length > 0) {
-      throw invalid(`${name} was given twice`);
-    }
     const given = equals < 0 ? [] : [word.slice(equals + 1)];
     const wanted = flag.count?.(words.slice(at + 1)) ?? flag.values.length;
     const missing = wanted - given.length;

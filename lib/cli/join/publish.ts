@@ -51,6 +51,7 @@ export async function publishCommand(words: readonly string[], output: CliOutput
   if (topic === undefined) throw invalid('no topic: -t, or -L with a path');
   const source = said.oneOf(SOURCES);
   if (source === undefined) throw invalid(`no message: ${SOURCES.join(', ')}`);
+  if (said.all(source).length > 1) throw invalid(`${source} was given twice: there is one message`);
   const qos = said.number('-q', 0, 2) as 0 | 1 | 2 | undefined;
   const message: Message = {
     topic,

@@ -1,10 +1,11 @@
 /** What `nidomq sub` does. */
 import type { IncomingMessage, NidoClient, SubscribeOptions } from '../../client/index.js';
+import { parseTopicFilter } from '../../client/topic-filter.js';
 import { TopicMatcher } from '../../core/topic-matcher.js';
 import type { CliOutput } from '../output.js';
 import { CommandEnded } from '../cli-error.js';
 import {
-  CONNECTION_FLAGS, FOREIGN_FLAGS, TLS_FLAGS, WILL_FLAGS, connectionOf, list,
+  CONNECTION_FLAGS, FOREIGN_FLAGS, TLS_FLAGS, WILL_FLAGS, connectionOf, flag,
 } from './connection-flags.js';
 import type { Flag, FlagValues } from './flags.js';
 import { helpOf, invalid, parseFlags } from './flags.js';
@@ -13,9 +14,9 @@ import { readProperties } from './properties.js';
 import { EXIT_TIMEOUT, Session } from './session.js';
 
 const MESSAGE_FLAGS: readonly Flag[] = [
-  list(['-t', '--topic'], ['filter'], 'Topic Filter; may be repeated'),
-  list(['-T', '--filter-out'], ['filter'], 'print nothing that matches it; may be repeated'),
-  list(['-U', '--unsubscribe'], ['filter'], 'unsubscribe (a session that stayed, -c)'),
+  flag(['-t', '--topic'], ['filter'], 'Topic Filter; may be repeated'),
+  flag(['-T', '--filter-out'], ['filter'], 'print nothing that matches it; may be repeated'),
+  flag(['-U', '--unsubscribe'], ['filter'], 'unsubscribe (a session that stayed, -c)'),
   { names: ['-q', '--qos'], values: ['qos'], help: 'of the subscriptions: 0 (default), 1 or 2' },
   { names: ['-v', '--verbose'], values: [], help: 'print the topic before the payload' },
   { names: ['-F', '--format'], values: ['format'],
@@ -106,12 +107,13 @@ class Printer {
     const out = said.texts('-T');
     if (out.length > 0) {
       this.#out = new TopicMatcher();
-      for (const filter of out) this.#out.add(filter);
+      for (const filter of out) this.#out.add(checked(filter));
     }
     this.#left = said.number('-C', 1, Number.MAX_SAFE_INTEGER) ?? Infinity;
     const seconds = said.seconds('-W');
     this.#timeoutMs = seconds === undefined ? undefined : seconds * 1000;
     this.#share = (said.seconds('--random-filter') ?? 100) / 100;
+    said.oneOf(['-R', '--retained-only']);
     this.#retained = said.has('--retained-only') ? 'only' : said.has('-R') ? 'skip' : 'print';
     this.#cleans = said.has('--remove-retained');
   }
@@ -142,6 +144,15 @@ class Printer {
     if (this.#left === 0) this.over();
     if (flows) return undefined;
     return new Promise<void>((resolve) => { process.stdout.once('drain', () => resolve()); });
+  }
+}
+
+function checked(filter: string): string {
+  try {
+    parseTopicFilter(filter);
+    return filter;
+  } catch (cause) {
+    throw invalid(`-T: ${(cause as Error).message}`);
   }
 }
 
