@@ -21,7 +21,8 @@ import { reserveForPublish, slabLimit } from '../session/slab';
 import { aliasWasSent, chooseAlias } from '../session/topic-alias';
 import { isAtBound } from '../session/withholding';
 import {
-  AWAIT_HANDLERS, COUNT_PUBLISH_SENT, EXPIRY_NONE, LIMIT_SLAB_BYTES, PUBLISH_LATER,
+  AWAIT_HANDLERS, COUNT_PUBLISH_SENT, EXPIRY_NONE, LIMIT_SLAB_BYTES, PUBLISHED_NO_ROOM,
+  PUBLISH_LATER,
 } from '../shared/abi';
 import { PACKET_TOO_LARGE, QUOTA_EXCEEDED, SUCCESS } from '../shared/reason-code';
 import { closeGate, freezeEntry } from '../switch/gate';
@@ -150,7 +151,7 @@ export function shedOldest(handle: u32): bool {
   let pointer = session.pendingHead;
   while (pointer != 0 && entryAt(pointer).state != ENTRY_PENDING) pointer = entryAt(pointer).next;
   if (pointer == 0) return false;
-  removeEntry(session, pointer, QUOTA_EXCEEDED);
+  removeEntry(session, pointer, PUBLISHED_NO_ROOM);
   return true;
 }
 

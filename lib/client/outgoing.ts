@@ -224,12 +224,9 @@ export class Outgoing {
       return ['NIDO_CLIENT_PUBLISH_REFUSED', 'larger than the server\'s Maximum Packet Size of '
         + `${this.uplink.server.maximumPacketSize} bytes`];
     }
-    const info = this.core.sessionInfo(this.session);
-    const full = reasonCode === NO_ROOM || reasonCode === QUOTA_EXCEEDED && info !== undefined
-      && (info.queuedMessages + info.gatedMessages >= queueMessagesMax
-        || this.uplink.connection === 0
-        || info.queuedBytes * 2 > queueBytesMax);
-    return full
+    const isOurs = reasonCode === NO_ROOM
+      || reasonCode === QUOTA_EXCEEDED && this.uplink.connection === 0;
+    return isOurs
       ? ['NIDO_CLIENT_QUEUE_FULL', 'the queue is full, or has no room for a message of this '
         + `size (queueMessagesMax ${queueMessagesMax}, queueBytesMax ${queueBytesMax}, `
         + `memoryBytes ${memoryBytes}, queueOverflow, queueQoSZero)`]

@@ -246,6 +246,8 @@ function checkRanges(options: ResolvedOptions): void {
     ['properties.topicAliasMaximum', options.topicAliasMaximum, 0, 65_535],
     ['properties.sessionExpiryInterval', options.sessionExpiryInterval, 0, SESSION_FOR_EVER],
     ['will.qos', will, 0, 2],
+    ['will.properties.willDelayInterval', options.willMessage?.willDelayIntervalSeconds, 0,
+      SESSION_FOR_EVER],
     ['memoryBytes', limits.memoryBytes, MEMORY_BYTES_MIN, MEMORY_BYTES_MAX],
     ['packetBytesMax', limits.packetBytesMax, 64, 268_435_460],
     ['queueMessagesMax', limits.queueMessagesMax, 1, 10_000_000],

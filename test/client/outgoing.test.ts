@@ -84,6 +84,20 @@ describe('a payload', () => {
   });
 });
 
+describe('properties that no PUBLISH could carry', () => {
+  it.each<[string, unknown]>([
+    ['messageExpiryInterval', -1], ['messageExpiryInterval', 1.5],
+    ['messageExpiryInterval', 2 ** 32], ['correlationData', 'text'], ['correlationData', 5],
+    ['correlationData', Buffer.alloc(65_536)], ['responseTopic', ''],
+  ])('are refused: %s %p', async (name, value) => {
+    const client = join('mqtt://127.0.0.1', { manualConnect: true });
+    const properties = { [name]: value } as object;
+    await expect(client.publish('a', 'x', { properties })).rejects.toMatchObject({
+      code: 'NIDO_CLIENT_PUBLISH_INVALID', message: expect.stringContaining(name),
+    });
+  });
+});
+
 describe('a message that memory has no room to send', () => {
   const HALF = 10 * 1024 * 1024;
 
@@ -147,6 +161,17 @@ describe('a queue that is full while offline', () => {
     await Promise.all(kept);
     await until(() => got.length >= 3, 'the messages that were kept');
     expect(got).toEqual(['1', '2', '3']);
+  });
+
+  it('calls a message that it drops while connected its own doing, not the server\'s', async () => {
+    const kit = new ClientKit(5);
+    await kit.listen();
+    stage.onStop(() => kit.close());
+    const { client } = await kit.pair({ queueMessagesMax: 2, queueOverflow: 'drop-oldest' },
+      { properties: [serverProperty.receiveMaximum(1)] });
+    const [, second] = [0, 1, 2].map((number) => client.publish('a', `${number}`, { qos: 1 })
+      .then(() => undefined, (error: unknown) => error));
+    expect(await within(second, 'the answer')).toMatchObject({ code: 'NIDO_CLIENT_QUEUE_FULL' });
   });
 
   it('drops nothing for a message that would not fit into an empty queue', async () => {
