@@ -44,6 +44,8 @@ class Run {
   delivery!: Delivery;
   /** Of the call under way; Infinity between two calls. */
   deadline = Infinity;
+  /** Of the next call, between two of them. */
+  retry: NodeJS.Timeout | undefined;
   /** Calls that have failed. */
   failures = 0;
   /** `failing`: it has failed for good, and whatever its handler still answers is ignored. */
@@ -153,6 +155,7 @@ export class HandlerSubscription implements RunOwner {
     this.stop();
     this.#state = 'ended';
     clearTimeout(this.#timer);
+    for (const run of this.#runs) clearTimeout(run.retry); // they would keep the process
     this.host.core.endSession(this.session);
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
@@ -280,7 +283,7 @@ export class HandlerSubscription implements RunOwner {
       const delay = Math.min(delayMsMax, delayMs * 2 ** run.failures);
       run.failures += 1;
       this.#tell(run, error, 'retried');
-      setTimeout(() => this.#again(run), delay);
+      run.retry = setTimeout(() => this.#again(run), delay);
       return;
     }
     run.state = 'failing';
@@ -288,7 +291,6 @@ export class HandlerSubscription implements RunOwner {
   }
 
   #again(run: Run): void {
-    if (this.#state === 'ended') return;
     try {
       const result = this.handler(run.delivery);
       this.#limit(run);

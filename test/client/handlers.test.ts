@@ -180,6 +180,24 @@ describe('end', () => {
     await expect(worker.publish('late', '')).rejects.toMatchObject({ code: 'NIDO_CLIENT_ENDED' });
   });
 
+  it('leaves no timer of a handler that was to be tried again', async () => {
+    const timers = (): number =>
+      process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+    const before = timers();
+    const { broker, url } = await stage.ours();
+    const client = join(url);
+    let failed = false;
+    client.on('handlerFailed', () => { failed = true; });
+    await client.subscribe('job', () => { throw new Error('no'); }, {
+      qos: 1, retries: { attempts: 1, delayMs: 3_600_000, delayMsMax: 3_600_000 },
+    });
+    await client.publish('job', '', { qos: 1 });
+    await until(() => failed, 'the failure');
+    await client.end({ deadlineMs: 20 });
+    await broker.close();
+    expect(timers()).toBeLessThanOrEqual(before);
+  });
+
   it('does not wait beyond its deadline', async () => {
     const { url } = await stage.ours();
     const client = join(url);
