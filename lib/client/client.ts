@@ -88,6 +88,8 @@ export class NidoClient {
     this.#requests = new Requests({
       uplink: this.#uplink,
       requestTimeoutMs: options.limits.requestTimeoutMs,
+      asksWhere: options.properties?.requestResponseInformation === true,
+      connected: () => this.connected(),
       publish: (topicName, payload, how) => this.publish(topicName, payload, how),
       subscribe: (topicFilter, handler, how) => this.subscribe(topicFilter, handler, how),
     });

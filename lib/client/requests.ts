@@ -22,6 +22,9 @@ interface Pending {
 export interface RequestHost {
   readonly uplink: Uplink;
   readonly requestTimeoutMs: number;
+  /** CONNECT has asked for Response Information. */
+  readonly asksWhere: boolean;
+  connected(): Promise<void>;
   publish(
     topicName: string, payload: Uint8Array | string, options: PublishOptions,
   ): Promise<PublishResult>;
@@ -84,6 +87,8 @@ export class Requests {
     correlationData: Buffer,
   ): Promise<void> {
     const { uplink } = this.host;
+    // Where answers may go is what CONNACK says (5.0, 3.2.2.3.15).
+    if (this.host.asksWhere && uplink.connection === 0) await this.host.connected();
     await this.#listen();
     if (uplink.protocolVersion !== 5) {
       throw new NidoClientError('NIDO_CLIENT_REQUEST_UNSUPPORTED',

@@ -166,7 +166,8 @@ export class Uplink {
     this.#abort = abort;
     this.#why = undefined;
     try {
-      const authenticationData = await this.#auth.begin();
+      const authenticationData = await this.#inTime(
+        'enhancedAuthentication.start', this.#auth.begin());
       const transport = await this.#open(abort.signal);
       if (abort.signal.aborted) transport.destroy();
       else this.#greet(transport, authenticationData);
@@ -179,9 +180,28 @@ export class Uplink {
 
   async #open(signal: AbortSignal): Promise<Transport> {
     const { transport, address } = this.#targets.current;
-    const socket = await this.options.createSocket?.(address);
+    const made = this.options.createSocket?.(address);
+    const socket = made === undefined ? undefined
+      : await this.#inTime('createSocket', made, (late) => late.destroy());
     const connectDeadlineMs = this.options.limits.connectTimeout;
     return openTransport({ ...transport, connectDeadlineMs, signal, socket });
+  }
+
+  /** What the application has a part in is on the way to CONNACK as well. */
+  #inTime<T>(
+    name: string, work: T | Promise<T>, late: (result: T) => void = () => {},
+  ): Promise<T> {
+    const { connectTimeout } = this.options.limits;
+    return new Promise<T>((resolve, reject) => {
+      let isLate = false;
+      const timer = setTimeout(() => {
+        isLate = true;
+        reject(new NidoClientError('NIDO_CLIENT_CONNECT_FAILED',
+          `${this.serverName}: ${name} was not done within ${connectTimeout} ms`));
+      }, connectTimeout).unref();
+      Promise.resolve(work).finally(() => clearTimeout(timer))
+        .then((result) => (isLate ? late(result) : resolve(result)), reject);
+    });
   }
 
   #greet(transport: Transport, authenticationData: Uint8Array | undefined): void {
@@ -393,17 +413,21 @@ export class Uplink {
 
   /** A server that does not know MQTT 5 says so, or just closes. Nobody asked for 5, so try 4. */
   #tryOtherVersion(error: NidoClientError): boolean {
-    if (!this.options.versionIsDefault || this.#everConnected) return false;
+    if (!this.options.versionIsDefault) return false;
+    // A server that was connected to may be replaced by an older one, or fail over to it; but that
+    // it just closes says nothing then.
+    const isTold = error.reasonCode === UNSUPPORTED_PROTOCOL_VERSION;
+    if (this.#everConnected && !isTold) return false;
     if (oldVersionProblem(this.options) !== undefined) return false;
     const unanswered = this.#why === undefined && error.code === 'NIDO_CLIENT_DISCONNECTED';
-    const unknown = error.reasonCode === UNSUPPORTED_PROTOCOL_VERSION
-      || error.code === 'NIDO_CLIENT_PROTOCOL';
+    const unknown = isTold || error.code === 'NIDO_CLIENT_PROTOCOL';
     if (this.protocolVersion === 4) {
       if (unanswered) this.protocolVersion = 5;
       return false;
     }
     if (!unknown && !unanswered) return false;
     this.protocolVersion = 4;
+    this.#cleanStart = this.options.cleanStart;
     return true;
   }
 

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { connect } from '../../lib/client/index.js';
 import type { ClientOptions, NidoClient } from '../../lib/client/index.js';
 import { ClientKit, within } from '../conformance/client/client-kit.js';
+import type { Sent } from '../conformance/client/client-reader.js';
 import { connack, serverProperty } from '../conformance/client/server-packets.js';
 import { disconnect } from '../conformance/wire/packets.js';
 import { Stage, freePort, until } from './support/servers.js';
@@ -74,6 +75,25 @@ describe('Server Reference', () => {
   });
 });
 
+describe('connectTimeout', () => {
+  it.each<[string, ClientOptions]>([
+    ['createSocket', { createSocket: () => new Promise(() => {}) }],
+    ['enhancedAuthentication.start', {
+      protocolVersion: 5,
+      enhancedAuthentication: {
+        method: 'a', start: () => new Promise(() => {}), continue: () => undefined,
+      },
+    }],
+  ])('also ends an attempt whose %s never answers', async (name, options) => {
+    const client = join('mqtt://127.0.0.1:1', { ...options, connectTimeout: 50 });
+    const said: string[] = [];
+    client.on('error', ({ code, message }) => void said.push(`${code} ${message}`));
+    await until(() => said.length > 1, 'a second attempt');
+    expect(said[0]).toMatch(
+      new RegExp(`^NIDO_CLIENT_CONNECT_FAILED .*${name} was not done within 50 ms`));
+  });
+});
+
 describe('between two attempts', () => {
   it('the pauses grow to reconnectPeriodMax, and are not all alike', async () => {
     const port = await freePort();
@@ -123,6 +143,18 @@ describe('request', () => {
       answers.reply(message, `${Number(message.payload.toString()) * 2}`), { qos: 1 });
     const results = await Promise.all([1, 2, 3].map((number) => asks.request('double', `${number}`)));
     expect(results.map(({ payload }) => payload.toString())).toEqual(['2', '4', '6']);
+  });
+
+  it('made before the connection goes by the Response Information of CONNACK', async () => {
+    const kit = await scripted();
+    const client = kit.client({ properties: { requestResponseInformation: true } });
+    const answer = client.request('q', 'x', { timeoutMs: 60_000 });
+    const ended = expect(answer).rejects.toMatchObject({ code: 'NIDO_CLIENT_ENDED' });
+    const { peer } = await kit.greet({ properties: [serverProperty.responseInformation('to/me')] });
+    const { filters } = await peer.expectPacket('SUBSCRIBE') as Sent;
+    expect(filters).toMatchObject([{ filter: expect.stringMatching(/^to\/me\/[\da-f]{32}$/) }]);
+    await client.end({ deadlineMs: 0 });
+    await ended;
   });
 
   it('is given up after its time, and when it is cancelled', async () => {

@@ -98,6 +98,17 @@ describe('aedes, which speaks MQTT 3.1 and 3.1.1', () => {
     expect(client.protocolVersion).toBe(4);
     await talk(url, {});
   });
+  it('takes over from a server of MQTT 5 when nobody asked for a version', async () => {
+    const [ours, aedes] = [await stage.ours(), await stage.aedes()];
+    const servers = [ours.port, aedes.port].map((port) => ({ host: '127.0.0.1', port }));
+    const client = connect({ servers, logger: false, reconnectPeriod: 5 });
+    stage.onStop(() => client.end({ deadlineMs: 0 }));
+    await client.connected();
+    expect(client.protocolVersion).toBe(5);
+    await ours.broker.close();
+    await client.publish('a', 'x', { qos: 1 });
+    expect([client.protocolVersion, client.server.name]).toEqual([4, `mqtt://127.0.0.1:${aedes.port}`]);
+  });
   it('refuses when MQTT 5 is asked for, and says why', async () => {
     const client = join((await stage.aedes()).url, { protocolVersion: 5 });
     await expect(client.connected()).rejects.toMatchObject({

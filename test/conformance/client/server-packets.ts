@@ -8,6 +8,7 @@ export const serverProperty = {
   ...property,
   assignedClientIdentifier: (text: string): Buffer => cat(u8(0x12), str(text)),
   serverKeepAlive: (seconds: number): Buffer => cat(u8(0x13), u16(seconds)),
+  responseInformation: (text: string): Buffer => cat(u8(0x1a), str(text)),
   serverReference: (text: string): Buffer => cat(u8(0x1c), str(text)),
   maximumQos: (value: number): Buffer => cat(u8(0x24), u8(value)),
   retainAvailable: (value: number): Buffer => cat(u8(0x25), u8(value)),
