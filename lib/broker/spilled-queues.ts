@@ -45,6 +45,7 @@ interface Spill {
   /** Messages between the two. */
   messages: number;
   state: 'resting' | 'reading' | 'waiting';
+  isLookedAfter: boolean;
   /** Of other members of a group, behind `after`, but in memory. */
   readonly moved: Set<number>;
 }
@@ -99,16 +100,20 @@ export class SpilledQueues {
     const spill: Spill = {
       // Entries of the same chunk that are gated behind this one are yet to be admitted.
       session, after, last: number, messages: core.storingEntries(session.handle),
-      state: 'resting', moved: new Set(),
+      state: 'resting', isLookedAfter: false, moved: new Set(),
     };
     this.#spills.set(session.handle, spill);
+    // Memory may have nothing of it, whose end would call for more.
+    this.#owner.afterCommit(() => this.advance(session.handle));
     return spill;
   }
 
   /** At start: this part of a queue was left in the store. */
   restore(session: Session, part: { after: number; last: number; messages: number }): void {
     this.#owner.core()?.spill(session.handle);
-    this.#spills.set(session.handle, { session, ...part, state: 'resting', moved: new Set() });
+    this.#spills.set(session.handle, {
+      session, ...part, state: 'resting', isLookedAfter: false, moved: new Set(),
+    });
   }
   /** An entry of another session came to this one's memory. */
   moved(handle: SessionHandle, number: number): void {
@@ -124,17 +129,34 @@ export class SpilledQueues {
     const spill = this.#spills.get(handle);
     if (spill === undefined || spill.state !== 'resting') return;
     if (spill.session.connection === undefined) return;
-    const queued = this.#owner.core()?.queuedMessages(handle) ?? 0;
-    if (queued * 2 > this.#owner.limits.messagesMax) return;
+    if (!this.#isHalfEmpty(handle)) {
+      this.#lookLater(spill);
+      return;
+    }
     spill.state = 'reading';
     void this.#read(spill);
   }
+  #isHalfEmpty(handle: SessionHandle): boolean {
+    const { limits } = this.#owner;
+    const core = this.#owner.core();
+    return core === undefined || (core.queuedMessages(handle) * 2 <= limits.messagesMax
+      && core.queuedBytes(handle) * 2 <= limits.bytesMax);
+  }
+  /** What fills memory may be stored nowhere: nobody is told when it is done with. */
+  #lookLater(spill: Spill): void {
+    if (spill.isLookedAfter) return;
+    spill.isLookedAfter = true;
+    this.#owner.clock.schedule(() => {
+      spill.isLookedAfter = false;
+      if (this.#spills.get(spill.session.handle) === spill) this.advance(spill.session.handle);
+    }, RETRY_MS);
+  }
   async #read(spill: Spill): Promise<void> {
-    const { engine, problem } = this.#owner;
+    const { engine, problem, limits } = this.#owner;
     try {
       const slice = await engine.readQueue(spill.session.storeId, spill.after, {
-        messagesMax: Math.min(SLICE_MESSAGES, this.#owner.limits.messagesMax),
-        bytesMax: SLICE_BYTES,
+        messagesMax: Math.min(SLICE_MESSAGES, limits.messagesMax),
+        bytesMax: Math.min(SLICE_BYTES, limits.bytesMax),
       });
       if (this.#spills.get(spill.session.handle) === spill) this.#take(spill, slice);
     } catch (error) {

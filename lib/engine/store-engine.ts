@@ -18,7 +18,7 @@ import { KEY_QUEUE, describeKey, numberKey } from './keys.js';
 import { Ledger } from './ledger.js';
 import { Loader, readBodies } from './loader.js';
 import { OperationLog } from './operation-log.js';
-import { readQueueEntry, referenceOf } from './records.js';
+import { messageBytes, readQueueEntry, referenceOf } from './records.js';
 import type { OrderedStore, StoreEntry } from './store.js';
 import type { Remains } from './sweeper.js';
 import { Sweeper } from './sweeper.js';
@@ -42,6 +42,11 @@ export interface StoreEngineOptions {
   readonly witness?: Witness;
 }
 const READ_AHEAD_ENTRIES = 256;
+/** Bodies that are read before it is known how large they are. */
+const FIRST_BODIES = 16;
+/** What an entry is, beside its message. */
+const ENTRY_BYTES = 32;
+const NO_BODIES: ReadonlyMap<number, StoredMessage> = new Map();
 const LOSSES_NAMED = 5;
 /** After a load of so many records the store is opened anew. */
 const REOPEN_RECORDS = 50_000;
@@ -233,6 +238,7 @@ export class StoreEngine implements Engine {
         const entries = await cursor.next(wanted);
         end = entries.length === 0;
         for (const entry of entries) {
+          if (bytes >= limits.bytesMax) break;
           found.push(entry);
           bytes += entry[1].length;
         }
@@ -240,29 +246,45 @@ export class StoreEngine implements Engine {
     } finally {
       await cursor.close();
     }
-    const { entries, messages } = await this.#slice(found);
-    return { entries, messages, end };
+    const { entries, messages } = await this.#slice(found, limits.bytesMax);
+    return { entries, messages, end: end && entries.length === found.length };
   }
-  async #slice(found: readonly StoreEntry[]): Promise<Omit<QueueSlice, 'end'>> {
-    const opened: Buffer[] = [];
-    const wanted = new Set<number>();
-    for (const [key, value] of found) {
-      const body = this.#trusted(key, value);
-      const reference = referenceOf(key, body);
-      if (reference !== 0) wanted.add(reference);
-      opened.push(body);
-    }
-    const bodies = await readBodies(this.#store, wanted, (detail) => {
-      throw corrupt(this.#options.place, [{ kind: 'message-body', promised: true, detail }]);
-    });
+  /** Of what was found, until the bodies that stand elsewhere are too many bytes. */
+  async #slice(
+    found: readonly StoreEntry[], bytesMax: number,
+  ): Promise<Omit<QueueSlice, 'end'>> {
+    const opened = found.map(([key, value]) => this.#trusted(key, value));
+    const hasReferences = found.some(([key], i) => referenceOf(key, opened[i]) !== 0);
     const entries: QueueEntry[] = [];
     const messages: StoredMessage[] = [];
-    for (let i = 0; i < found.length; i++) {
-      const { entry, inline } = readQueueEntry(found[i][0], opened[i]);
-      entries.push(entry);
-      messages.push(inline ?? bodies.get(messageNumberOf(entry.number)) as StoredMessage);
+    let bytes = 0;
+    let before = hasReferences ? FIRST_BODIES : found.length;
+    for (let at = 0; at < found.length && bytes < bytesMax;) {
+      before = Math.min(before, found.length);
+      const bodies = hasReferences
+        ? await this.#bodiesOf(found, opened, { at, before }) : NO_BODIES;
+      for (; at < before; at++) {
+        const { entry, inline } = readQueueEntry(found[at][0], opened[at]);
+        const message = inline ?? bodies.get(messageNumberOf(entry.number)) as StoredMessage;
+        entries.push(entry);
+        messages.push(message);
+        bytes += messageBytes(message) + ENTRY_BYTES;
+      }
+      // Those to come are taken to be as large.
+      before += Math.max(1, Math.floor((bytesMax - bytes) * at / bytes));
     }
     return { entries, messages };
+  }
+  #bodiesOf(
+    found: readonly StoreEntry[], opened: readonly Buffer[],
+    { at, before }: { readonly at: number; readonly before: number },
+  ): Promise<Map<number, StoredMessage>> {
+    const wanted = new Set<number>();
+    for (let i = at; i < before; i++) wanted.add(referenceOf(found[i][0], opened[i]));
+    wanted.delete(0);
+    return readBodies(this.#store, wanted, (detail) => {
+      throw corrupt(this.#options.place, [{ kind: 'message-body', promised: true, detail }]);
+    });
   }
   #trusted(key: Buffer, value: Buffer): Buffer {
     const body = openValue(key, value);

@@ -304,6 +304,59 @@ describe('a queue that is longer than memory is given for', () => {
     expect(heard.payloads).toEqual(numbers(0, 200));
   });
 
+  it.each([
+    ['limits.queueMemoryMessagesMax', { queueMemoryMessagesMax: 50 }, 'small'],
+    ['limits.queueMemoryBytesMax', { queueMemoryBytesMax: 1_024 }, 'x'.repeat(100)],
+  ])('reaches who is there when a burst is longer than memory (%s)', async (_name, limits, payload) => {
+    const broker = await start({ limits });
+    const receiver = await connect(broker, 'receiver');
+    const heard = listen(receiver);
+    await receiver.subscribeAsync('t', { qos: 1 });
+    const sent = numbers(0, 200).map((value) => `${value} ${payload}`);
+    await Promise.all(sent.map((value) => broker.publish('t', value, { qos: 1 })));
+    await heard.until(200);
+    expect(heard.payloads).toEqual(sent);
+  });
+
+  it('is read when memory has run low, also of what is stored nowhere', async () => {
+    const topics = [{ topicFilter: 'light', durability: 'memory' as const }];
+    const broker = await start({
+      engine: { file: { path, topics } }, limits: { queueMemoryMessagesMax: 50 },
+    });
+    const receiver = await connect(broker, 'receiver');
+    await receiver.subscribeAsync(['light', 't'], { qos: 1 });
+    await leave(receiver);
+    for (const value of numbers(0, 60)) await broker.publish('light', value, { qos: 1 });
+    await fill(broker, 60, 160);
+    const again = open(broker, 'receiver');
+    const heard = listen(again);
+    await connected(again);
+    await heard.until(160);
+    expect(heard.payloads).toEqual(numbers(0, 160));
+  });
+
+  it('takes no more bytes of memory than it may while a slow client is there', async () => {
+    const broker = await start({ limits: { queueMemoryBytesMax: 64 * 1_024, inflightMax: 2 } });
+    // Two receivers: what they get is stored once.
+    for (const clientId of ['receiver', 'other']) {
+      const receiver = await connect(broker, clientId);
+      await receiver.subscribeAsync('t', { qos: 1 });
+      await leave(receiver);
+    }
+    const payload = 'x'.repeat(4_096);
+    await Promise.all(numbers(0, 300).map((value) => broker.publish('t', value + payload, { qos: 1 })));
+    const again = open(broker, 'receiver');
+    let most = 0;
+    const heard = listen(again);
+    again.on('message', () => {
+      most = Math.max(most, broker.session('receiver')!.queuedMessages);
+    });
+    await connected(again);
+    await heard.until(300);
+    expect(heard.payloads.map((text) => text.slice(0, -4_096))).toEqual(numbers(0, 300));
+    expect(most).toBeLessThanOrEqual(40);
+  });
+
   it('takes as many as the bound says when they come in bursts', async () => {
     const broker = await start({ limits: { queueMemoryMessagesMax: 50, queueMessagesMax: 1_000 } });
     await offlineReceiver(broker);
