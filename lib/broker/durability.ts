@@ -12,12 +12,14 @@ import type {
   Append, DurableEntry, DurableEvents, DurableMessage, DurableSide,
 } from '../core/durable.js';
 import type {
-  Durability as Promised, Engine, EngineBatch, EngineState, GroupCommitStats, StoredMessage,
+  Durability as Promised, Engine, EngineBatch, EngineState, GroupCommitStats, SessionRecord,
+  StoredMessage,
 } from '../engine/index.js';
-import { EngineError, GroupCommit, messageNumberOf } from '../engine/index.js';
+import { EngineError, GroupCommit, USERNAME_BYTES_MAX, messageNumberOf } from '../engine/index.js';
 import { encodeForwarded } from '../core/packet-writer.js';
 import type { Clock } from './clock.js';
 import type { DurabilityRules } from './durability-rules.js';
+import type { Identity } from './hooks.js';
 import type { Session } from './records.js';
 import { RetainedBehind } from './retained-behind.js';
 import { SpilledQueues } from './spilled-queues.js';
@@ -352,11 +354,10 @@ export class Durability implements DurableEvents, SessionStore {
   }
 
   #putSession(session: Session, detachedAt: number): void {
-    const { username, roles } = session.identity;
     this.#group.unit().putSession({
       sessionId: session.storeId,
       clientIdentifier: session.key,
-      ...(username === undefined ? {} : { username }),
+      ...storedIdentity(session.identity),
       epoch: session.epoch,
       protocolVersion: session.protocolVersion,
       sessionExpiryInterval: session.expirySeconds,
@@ -364,7 +365,6 @@ export class Durability implements DurableEvents, SessionStore {
       // Whatever has a number by now may have been sent.
       sentThrough: detachedAt === 0 ? 0 : this.#engine.nextNumber(),
       lastPacketIdentifier: this.#core?.lastIdentifier(session.handle) ?? 0,
-      attributes: roles === undefined ? NOTHING : Buffer.from(JSON.stringify({ roles })),
     });
   }
   #putWill(session: Session, dueAt: number): void {
@@ -384,6 +384,16 @@ export class Durability implements DurableEvents, SessionStore {
   }
 }
 
+function storedIdentity(
+  { username, roles }: Identity,
+): Pick<SessionRecord, 'username' | 'attributes'> {
+  const isLong = username !== undefined && Buffer.byteLength(username) > USERNAME_BYTES_MAX;
+  const others = { roles, ...(isLong ? { username } : {}) };
+  return {
+    ...(username === undefined || isLong ? {} : { username }),
+    attributes: roles === undefined && !isLong ? NOTHING : Buffer.from(JSON.stringify(others)),
+  };
+}
 /** Kind, handle or gate, and Packet Identifier in 50 bits: exact in a number. */
 function token(kind: number, handle: number, packetIdentifier = 0): number {
   return kind + TOKEN_KINDS * (handle * IDENTIFIERS + packetIdentifier);

@@ -178,15 +178,15 @@ interface Restored {
 
 /** Field by field: there may be very many, and a spread costs more than all else of a session. */
 function identityOf({ mountPoint, clientId }: SessionOwner, record: SessionRecord): Identity {
-  const { username } = record;
-  const roles = rolesOf(record.attributes);
+  const { attributes } = record;
+  const { roles, username = record.username } = attributes.length === 0
+    ? NO_ATTRIBUTES : JSON.parse(bufferOf(attributes).toString()) as Attributes;
   return mountPoint === UNMOUNTED ? { clientId, username, roles }
     : { clientId, mountPoint, username, roles };
 }
-function rolesOf(attributes: Uint8Array): readonly string[] | undefined {
-  if (attributes.length === 0) return undefined;
-  return (JSON.parse(bufferOf(attributes).toString()) as { roles?: readonly string[] }).roles;
-}
+/** `username`: one that is too long for its field. */
+type Attributes = Pick<Identity, 'username' | 'roles'>;
+const NO_ATTRIBUTES: Attributes = {};
 function willOf(record: WillRecord): WillMessage {
   const { topicName, payload, properties, qos, retain, expiresAt } = record.message;
   const others: MessageProperties = properties.length === 0

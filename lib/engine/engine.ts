@@ -64,6 +64,8 @@ export interface QueueEntry {
    */
   readonly group: Uint8Array;
 }
+/** Of `SessionRecord.username`; a longer one has to stand in the attributes. */
+export const USERNAME_BYTES_MAX = 0xfffe;
 export interface SessionRecord {
   readonly sessionId: number;
   /** Names the session: two records never have the same. */

@@ -9,7 +9,7 @@ export type { FileEngineOptions } from './file-engine.js';
 export type { GroupCommitEvents, GroupCommitOptions, GroupCommitStats } from './group-commit.js';
 export type { MemoryEngineOptions } from './memory-engine.js';
 export type { EngineBatch } from './batch.js';
-export { NUMBER_STEP, messageNumberOf } from './engine.js';
+export { NUMBER_STEP, USERNAME_BYTES_MAX, messageNumberOf } from './engine.js';
 export { EngineError } from './errors.js';
 export {
   checkDirectory, createFileEngine, restoreSnapshot, snapshotDirectory,

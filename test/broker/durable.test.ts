@@ -34,11 +34,11 @@ async function start(options: BrokerOptions = {}): Promise<Broker> {
   return broker;
 }
 /** As after kill -9: the directory as it is now, taken over by another broker. */
-async function startAfterKill(): Promise<Broker> {
+async function startAfterKill(options: BrokerOptions = {}): Promise<Broker> {
   const copy = join(root, `copy-${brokers.length}`);
   await cp(path, copy, { recursive: true });
   path = copy;
-  return start();
+  return start(options);
 }
 function open(broker: Broker, clientId: string, options: IClientOptions = {}): MqttClient {
   const client = mqtt.connect({
@@ -145,6 +145,27 @@ describe('a broker with the file engine', () => {
     await reader.subscribeAsync('#', { qos: 1 });
     await heard.until(3);
     expect(heard.payloads).toEqual(['new', 'new', 'new']);
+  });
+
+  it('starts again whatever the length of a User Name, and knows it still', async () => {
+    const lengths = [65_534, 65_535];
+    const broker = await start({ limits: { unauthenticatedBytesMax: 200_000 } });
+    for (const bytes of lengths) {
+      await connect(broker, `${bytes}`, {
+        username: 'u'.repeat(bytes), will: { topic: 'gone', payload: Buffer.from(''), qos: 1, retain: false },
+      });
+    }
+    const asked: (number | undefined)[] = [];
+    await startAfterKill({
+      authorization: [{
+        canPublish: ({ username }) => {
+          asked.push(username?.length);
+          return true;
+        },
+        canSubscribe: () => true,
+      }],
+    });
+    expect(asked).toEqual(lengths);
   });
 
   it('sends SUBACK, which waits for the disk, before the retained messages', async () => {
