@@ -66,7 +66,9 @@ export class Restorer implements LoadVisitor {
     session.epoch = record.epoch;
     session.protocolVersion = record.protocolVersion as Session['protocolVersion'];
     session.expirySeconds = record.sessionExpiryInterval;
-    session.offlineAt = record.detachedAt === 0 ? this.#now : this.#monotonic(record.detachedAt);
+    // A clock that was set back meanwhile prolongs nothing: no connection ended later than now.
+    session.offlineAt = record.detachedAt === 0
+      ? this.#now : Math.min(this.#now, this.#monotonic(record.detachedAt));
     durable.keep(session.handle);
     const { detachedAt, sentThrough, lastPacketIdentifier: lastIdentifier } = record;
     this.#sessions.push({ session, detachedAt, sentThrough, lastIdentifier, entries: 0 });
@@ -94,9 +96,9 @@ export class Restorer implements LoadVisitor {
   will(record: WillRecord): void {
     const { session } = this.#of(record.sessionId);
     session.will = willOf(record);
+    const latest = this.#now + record.willDelayIntervalSeconds * MS_PER_SECOND;
     session.willDue = record.dueAt === 0
-      ? this.#now + record.willDelayIntervalSeconds * MS_PER_SECOND
-      : this.#monotonic(record.dueAt);
+      ? latest : Math.min(latest, this.#monotonic(record.dueAt));
   }
 
   inbound(sessionId: number, packetIdentifier: number): void {

@@ -207,6 +207,32 @@ describe('time that passes while the broker is down', () => {
     expect((await publishOf(watcher)).topic).toBe('will/end');
   });
 
+  it('is not prolonged by a clock that is set back', async () => {
+    const broker = await start();
+    await offlineSubscriber(broker, 'watcher', 'will/#', 1);
+    const dying = await raw(broker, 'dying', {
+      properties: { sessionExpiryInterval: 2 },
+      will: {
+        topic: 'will/dying', payload: Buffer.from('gone'), qos: 1, retain: false,
+        properties: { willDelayInterval: 1 },
+      },
+    });
+    dying.cut();
+    await condition(() => broker.clients().length === 0);
+    await broker.close();
+    const dayMs = 86_400_000;
+    const { now } = Date;
+    const clock = jest.spyOn(Date, 'now').mockImplementation(() => now() - dayMs);
+    try {
+      const next = await start();
+      const watcher = await raw(next, 'watcher');
+      expect((await publishOf(watcher)).topic).toBe('will/dying');
+      await condition(() => next.session('dying') === undefined);
+    } finally {
+      clock.mockRestore();
+    }
+  });
+
   it('brings a will that was being decided about, with an identifier of its own', async () => {
     const decisions: string[] = [];
     const broker = await start({
