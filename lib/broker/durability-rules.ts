@@ -9,6 +9,10 @@ import type { ResolvedBrokerOptions, TopicDurability } from './broker-options.js
 
 const STRICTNESS: readonly Durability[] = ['memory', 'os', 'disk'];
 
+export function stricterOf(one: Durability, other: Durability): Durability {
+  return STRICTNESS.indexOf(one) < STRICTNESS.indexOf(other) ? other : one;
+}
+
 export class DurabilityRules {
   /** The strictest that anything asks for: what sessions and subscriptions are kept with. */
   readonly strictest: Durability;

@@ -18,6 +18,7 @@ import type {
 import { EngineError, GroupCommit, USERNAME_BYTES_MAX, messageNumberOf } from '../engine/index.js';
 import { encodeForwarded } from '../core/packet-writer.js';
 import type { Clock } from './clock.js';
+import { stricterOf } from './durability-rules.js';
 import type { DurabilityRules } from './durability-rules.js';
 import type { Identity } from './hooks.js';
 import type { Session } from './records.js';
@@ -34,7 +35,7 @@ const TOKEN_KINDS = 4;
 const IDENTIFIERS = 65_536;
 const TOKENS_PER_TURN = 1_024;
 const NOTHING = new Uint8Array(0);
-const DOLLAR = 0x24;
+const SYS = Buffer.from('$SYS/');
 const LONG_AGO = 0.001;
 const RETAIN_HANDLING_SHIFT = 4;
 
@@ -145,10 +146,10 @@ export class Durability implements DurableEvents, SessionStore {
     const { rules } = this.#owner;
     if (message === undefined) return this.#engine.durability;
     const door = this.#owner.sessionByHandle(publisher)?.connection?.door;
-    const durability = rules.of(message.topicName, door?.durability);
-    if (durability !== 'memory') return durability;
-    const isRetained = retained !== 'unchanged' && rules.of(message.topicName) !== 'memory';
-    return isRetained || entries.some(({ qos }) => qos === 2) ? 'os' : 'memory';
+    const byRule = rules.of(message.topicName, door?.durability);
+    const durability = retained === 'unchanged'
+      ? byRule : stricterOf(byRule, rules.of(message.topicName));
+    return durability === 'memory' && entries.some(({ qos }) => qos === 2) ? 'os' : durability;
   }
   #writeMessage(
     batch: EngineBatch, append: Append, entries: readonly DurableEntry[], number: number,
@@ -208,7 +209,7 @@ export class Durability implements DurableEvents, SessionStore {
   }
 
   retained(topicName: Buffer, message: DurableMessage | undefined): void {
-    if (topicName[0] === DOLLAR) return; // $SYS tells of this process
+    if (isOfThisProcess(topicName)) return;
     const durability = this.#owner.rules.of(topicName);
     if (durability === 'memory' || this.#behind.takes(topicName)) return;
     this.#writeRetained(topicName, message);
@@ -384,6 +385,10 @@ export class Durability implements DurableEvents, SessionStore {
   }
 }
 
+/** $SYS tells of this process; other topics that begin with $ are those of applications. */
+function isOfThisProcess(topicName: Buffer): boolean {
+  return topicName[0] === SYS[0] && SYS.equals(topicName.subarray(0, SYS.length));
+}
 function storedIdentity(
   { username, roles }: Identity,
 ): Pick<SessionRecord, 'username' | 'attributes'> {

@@ -79,6 +79,24 @@ async function received(broker: Broker, count: number): Promise<string[]> {
   return heard;
 }
 
+/** What its batches asked for. */
+function askedEngine(): { asked: Durability[]; engine: Engine } {
+  const asked: Durability[] = [];
+  const engine = new Proxy(createMemoryEngine({ durability: 'disk' }), {
+    get(target, name) {
+      if (name === 'commit') {
+        return (batch: EngineBatch) => {
+          asked.push(batch.durability);
+          return target.commit(batch);
+        };
+      }
+      const value = Reflect.get(target, name) as unknown;
+      return typeof value === 'function' ? value.bind(target) as unknown : value;
+    },
+  });
+  return { asked, engine };
+}
+
 describe('durability of a topic', () => {
   it('memory: delivered as ever, and gone with the process; the rest stays', async () => {
     const broker = await start();
@@ -125,20 +143,7 @@ describe('durability of a topic', () => {
   });
 
   it('asks the disk for no more than the rule says', async () => {
-    const asked: Durability[] = [];
-    const inner = createMemoryEngine({ durability: 'disk' });
-    const engine = new Proxy(inner, {
-      get(target, name) {
-        if (name === 'commit') {
-          return (batch: EngineBatch) => {
-            asked.push(batch.durability);
-            return target.commit(batch);
-          };
-        }
-        const value = Reflect.get(target, name) as unknown;
-        return typeof value === 'function' ? value.bind(target) as unknown : value;
-      },
-    });
+    const { asked, engine } = askedEngine();
     const broker = await start({}, engine);
     await offlineReceiver(broker, 1);
     for (const [topic, expected] of [
@@ -179,6 +184,19 @@ describe('durability of a listener', () => {
     const after = await startAfterKill({ listeners });
     expect(await received(after, 3)).toEqual(['log', 'retained', 'kept']);
     expect(after.stats().retainedMessages).toBe(1);
+  });
+});
+
+describe('durability of a listener, and retained messages', () => {
+  it.each(['os', 'memory'] as const)('follow their topic behind one of %s', async (durability) => {
+    const { asked, engine } = askedEngine();
+    const broker = await start({ listeners: [{ port: 0 }, { port: 0, durability }] }, engine);
+    const sender = await connect(broker, 'sender', { door: 1 });
+    for (const [topic, expected] of [['log/x', ['os']], ['telemetry/x', []], ['x', ['disk']]] as const) {
+      asked.length = 0;
+      await sender.publishAsync(topic, 'x', { qos: 1, retain: true });
+      expect(asked).toEqual(expected);
+    }
   });
 });
 

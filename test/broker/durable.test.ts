@@ -147,6 +147,20 @@ describe('a broker with the file engine', () => {
     expect(heard.payloads).toEqual(['new', 'new', 'new']);
   });
 
+  it('keeps retained messages under names that begin with $, but not $SYS', async () => {
+    const broker = await start();
+    await broker.publish('$app/x', 'old', { qos: 1, retain: true });
+    await broker.publish('$app/x', 'new', { qos: 0, retain: true });
+    await broker.publish('marker', '', { qos: 1, retain: true });
+    const next = await startAfterKill({ sys: { intervalSeconds: 0 } });
+    expect(next.stats().retainedMessages).toBe(1);
+    const reader = await connect(next, 'reader');
+    const heard = listen(reader);
+    await reader.subscribeAsync('$app/#', { qos: 1 });
+    await heard.until(1);
+    expect(heard.payloads).toEqual(['new']);
+  });
+
   it('starts again whatever the length of a User Name, and knows it still', async () => {
     const lengths = [65_534, 65_535];
     const broker = await start({ limits: { unauthenticatedBytesMax: 200_000 } });
