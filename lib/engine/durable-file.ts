@@ -1,6 +1,6 @@
 /** Files that survive power loss. */
-import { open, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { mkdir, open, readdir, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 
 /**
  * Beside the files of the store (witness.ts): written when a store has been opened for the first
@@ -30,4 +30,25 @@ export async function syncDirectory(path: string): Promise<void> {
   } finally {
     await directory.close();
   }
+}
+
+/** A directory, with those above it that are missing. */
+export async function makeDurably(path: string): Promise<void> {
+  const made = await mkdir(path, { recursive: true });
+  if (made === undefined) return;
+  // Without this the power could take the directory with all that is synced in it.
+  for (let at = path; at.length >= made.length; at = dirname(at)) await syncDirectory(dirname(at));
+}
+
+/** What others wrote into a directory of files: their content and their names. */
+export async function syncFiles(path: string): Promise<void> {
+  for (const name of await readdir(path)) {
+    const file = await open(join(path, name), 'r+');
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  }
+  await syncDirectory(path);
 }

@@ -9,7 +9,7 @@ import { EngineError } from './errors.js';
 import { refuseNewer, readIdentity } from './identity.js';
 import { Ledger } from './ledger.js';
 import { LevelStore, WRITE_BUFFER_BYTES, namesIn } from './level-store.js';
-import { writeSnapshot } from './snapshot.js';
+import { refuseWithin, writeSnapshot } from './snapshot.js';
 import { StoreEngine } from './store-engine.js';
 import { FileWitness, compareWith } from './witness.js';
 
@@ -50,7 +50,10 @@ export function createFileEngine(options: FileEngineOptions): Engine {
     place: path,
     windowBytes: LOGS * writeBufferBytes,
     onLoss: options.onLoss ?? 'refuse',
-    snapshot: writeSnapshot,
+    snapshot: async (store, directory) => {
+      await refuseWithin(path, directory);
+      return writeSnapshot(store, directory);
+    },
     witness: new FileWitness(join(path, WITNESS_FILE)),
   });
 }

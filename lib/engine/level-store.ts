@@ -2,10 +2,10 @@
  * LevelDB by way of classic-level, which is loaded only when a directory is opened. It is an
  * optional dependency: where it has no binary, `open` says so, and nothing silently degrades.
  */
-import { mkdir, readdir, realpath, rm, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readdir, realpath, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { ChainedBatch, ClassicLevel, Iterator as LevelIterator } from 'classic-level';
-import { WITNESS_FILE, syncDirectory } from './durable-file.js';
+import { WITNESS_FILE, makeDurably } from './durable-file.js';
 import { EngineError, codeOf, wordsOf } from './errors.js';
 import type { KeyRange } from './keys.js';
 import type { OperationLog, OperationSink } from './operation-log.js';
@@ -27,6 +27,8 @@ export const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
 const CACHE_BYTES = 8 * 1024 * 1024;
 /** Bytes that one cursor reads ahead. */
 const CURSOR_BYTES = 1024 * 1024;
+/** How often is looked whether the directory is still there. */
+const LOOK_MS = 100;
 const LEVEL_FILE = /^(LOCK|LOG|LOG\.old|CURRENT|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp))$/;
 /** What else may stand there. */
 const OTHER_FILE = /^(lost\+found|nidomq-store\.json(\.new)?|nidomq\.sock)$/;
@@ -104,14 +106,36 @@ class BatchSink implements OperationSink {
   }
 }
 
+/** Where the store was when it was opened. */
+interface Place {
+  /** Which file its LOCK is. */
+  readonly lock: number | undefined;
+  /** When it was last seen there. */
+  lookedAt: number;
+}
+async function lockOf(path: string): Promise<number | undefined> {
+  return (await stat(join(path, 'LOCK')).catch(() => undefined))?.ino;
+}
+function goneError(path: string): EngineError {
+  return new EngineError('NIDO_ENGINE_IO', `${path} is not where it was opened: it was removed or `
+    + 'renamed. What is written now nobody would find; put it back, or stop the broker.');
+}
+/** LevelDB would make a directory, and an empty store in it. */
+async function refuseGone(path: string): Promise<void> {
+  if (!(await namesIn(path)).includes('CURRENT')) throw goneError(path);
+}
+
 export class LevelStore implements OrderedStore {
   #level: Level | undefined;
   #directory: string | undefined;
+  #place: Place | undefined;
   constructor(readonly options: LevelStoreOptions) {}
 
   async open(): Promise<void> {
     const { path } = this.options;
-    if (this.options.createIfMissing === 'yes') {
+    if (this.#place !== undefined) {
+      await refuseGone(path);
+    } else if (this.options.createIfMissing === 'yes') {
       await refuseForeign(path);
       await makeDirectory(path);
     }
@@ -119,6 +143,7 @@ export class LevelStore implements OrderedStore {
     await this.#enter();
     try {
       this.#level = await this.#openLevel(constructor);
+      this.#place = { lock: await lockOf(path), lookedAt: 0 };
     } catch (error) {
       this.#leave();
       throw error;
@@ -169,9 +194,17 @@ export class LevelStore implements OrderedStore {
       const sink = new BatchSink(batch);
       for (const log of operations) log.replay(sink);
       await batch.write({ sync: options.sync === 'yes' });
+      await this.#look();
     } catch (error) {
       throw translate(error, this.options.path);
     }
+  }
+  /** The files that are open can be written to when nobody will ever find them again. */
+  async #look(): Promise<void> {
+    const place = this.#place;
+    if (place === undefined || performance.now() - place.lookedAt < LOOK_MS) return;
+    if (await lockOf(this.options.path) !== place.lock) throw goneError(this.options.path);
+    place.lookedAt = performance.now();
   }
   async getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
     try {
@@ -260,9 +293,7 @@ async function removeBeginning(path: string): Promise<void> {
 /** Before it is locked, so that its real path is known. */
 async function makeDirectory(path: string): Promise<void> {
   try {
-    const made = await mkdir(path, { recursive: true });
-    // Without this the power could take the directory with all that is synced in it.
-    if (made !== undefined) await syncDirectory(dirname(made));
+    await makeDurably(path);
   } catch (error) {
     throw new EngineError('NIDO_ENGINE_IO',
       `${path} cannot be made: ${wordsOf(error)}`, { cause: error });

@@ -3,10 +3,10 @@
  * the copy is not complete and nobody restores it. A broker that runs goes on running while its
  * snapshot is made.
  */
-import { cp, mkdir, readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { cp, readFile, realpath, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { openValue } from './checksum.js';
-import { writeDurably } from './durable-file.js';
+import { makeDurably, syncDirectory, syncFiles, writeDurably } from './durable-file.js';
 import type { SnapshotReport } from './engine.js';
 import { EngineError, wordsOf } from './errors.js';
 import { readIdentity, refuseNewer } from './identity.js';
@@ -36,6 +36,18 @@ export async function refuseOccupied(directory: string, verb: string): Promise<v
   if (names.length === 0) return;
   throw new EngineError('NIDO_ENGINE_TARGET_NOT_EMPTY', `${directory} is not empty (it holds `
     + `'${names[0]}'): nothing was ${verb}. Name a directory that is empty or does not exist.`);
+}
+
+/** A store with something else in its directory is not opened again. */
+export async function refuseWithin(store: string, directory: string): Promise<void> {
+  const [outer, inner] = await Promise.all([realOf(store), realOf(resolve(directory))]);
+  if (!`${inner}${sep}`.startsWith(`${outer}${sep}`)) return;
+  throw new EngineError('NIDO_ENGINE_TARGET_NOT_EMPTY', `${directory} stands in ${store}, which is `
+    + 'for the store alone: nothing was written. Name a directory outside of it.');
+}
+async function realOf(path: string): Promise<string> {
+  if (dirname(path) === path) return path;
+  return realpath(path).catch(async () => join(await realOf(dirname(path)), basename(path)));
 }
 
 interface Tally {
@@ -80,7 +92,7 @@ export async function writeSnapshot(
   const view = store.freeze();
   const target = new LevelStore({ path: join(directory, STORE), createIfMissing: 'yes' });
   try {
-    await mkdir(directory, { recursive: true });
+    await makeDurably(resolve(directory));
     await target.open();
     const log = new OperationLog();
     const flush = async () => {
@@ -122,13 +134,15 @@ async function readManifest(directory: string): Promise<Manifest> {
  * Copies a snapshot into an empty directory and verifies every value of the copy before anybody
  * uses it.
  */
-export async function restoreSnapshot(from: string, to: string): Promise<SnapshotReport> {
+export async function restoreSnapshot(from: string, target: string): Promise<SnapshotReport> {
   const begun = performance.now();
+  const to = resolve(target);
   const manifest = await readManifest(from);
   refuseNewer(manifest.formatVersion);
   await refuseOccupied(to, 'restored');
   const staged = `${to}.restoring`;
   await rm(staged, { recursive: true, force: true });
+  await makeDurably(dirname(to));
   await cp(join(from, STORE), staged, { recursive: true });
   const store = new LevelStore({ path: staged, createIfMissing: 'no' });
   try {
@@ -140,8 +154,10 @@ export async function restoreSnapshot(from: string, to: string): Promise<Snapsho
         + `written, ${tally.records} were found, or they differ. Nothing was restored.`);
     }
     await store.close();
+    await syncFiles(staged); // a broker that goes on from here takes all of it for stored
     await rm(to, { recursive: true, force: true });
     await rename(staged, to);
+    await syncDirectory(dirname(to));
     return {
       directory: to, records: tally.records, bytes: tally.bytes,
       milliseconds: performance.now() - begun,

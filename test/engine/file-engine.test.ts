@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -433,5 +433,72 @@ describe('file engine: snapshots', () => {
     const target = join(root, 'restored');
     await expect(restoreSnapshot(copy, target)).rejects.toMatchObject({ code: 'NIDO_ENGINE_CORRUPT' });
     expect((await readdir(root)).sort()).toEqual(['data', 'snapshot']);
+  });
+
+  it('restores to a name that ends with a separator', async () => {
+    const engine = await startLoaded();
+    await fill(engine, 4);
+    const copy = join(root, 'snapshot');
+    await engine.snapshot(copy);
+    path = join(root, 'restored');
+    await mkdir(path);
+    await restoreSnapshot(copy, `${path}/`);
+    expect((await loaded(await start())).sessions.size).toBe(4);
+    expect((await readdir(root)).sort()).toEqual(['data', 'restored', 'snapshot']);
+  });
+
+  it('is not written into the directory of the store, which could not be opened again', async () => {
+    const engine = await startLoaded();
+    for (const inside of [join(path, 'copy'), join(path, 'a', 'b'), path]) {
+      await expect(engine.snapshot(inside)).rejects.toMatchObject({
+        code: 'NIDO_ENGINE_TARGET_NOT_EMPTY', message: expect.stringContaining(path),
+      });
+    }
+    await engine.close();
+    await startLoaded();
+  });
+});
+
+describe('file engine: a directory that goes away', () => {
+  it.each([
+    ['removed', () => rm(path, { recursive: true })],
+    ['renamed', () => rename(path, `${path}-away`)],
+  ])('stops acknowledgements when it was %s, and goes on when it is back', async (how, goes) => {
+    const engine = await startLoaded();
+    const states: string[] = [];
+    const acknowledged: number[] = [];
+    const group = new GroupCommit(engine, {
+      committed: (tokens) => acknowledged.push(...tokens),
+      state: (state) => states.push(state),
+      fault() {},
+    }, { retryMs: 5, retryMsMax: 5 });
+    let last = 0;
+    const until = async (holds: () => boolean): Promise<void> => {
+      for (const limit = Date.now() + 10_000; !holds();) {
+        if (Date.now() > limit) throw new Error(`${states.join()} ${acknowledged.length} of ${last}`);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+      }
+    };
+    const write = (): void => {
+      group.unit().putSession(session(engine.nextNumber()));
+      group.wait(++last);
+    };
+    write();
+    await until(() => acknowledged.length === 1);
+    await goes();
+    await until(() => {
+      if (states.length === 0) write();
+      return states.length > 0;
+    });
+    expect(states).toEqual(['stalled']);
+    const before = acknowledged.length;
+    expect(before).toBeLessThan(last);
+    await expect(readdir(path)).rejects.toThrow('ENOENT');
+    if (how === 'removed') return;
+    await rename(`${path}-away`, path);
+    await until(() => acknowledged.length === last);
+    expect(states).toEqual(['stalled', 'ok']);
+    await engine.close();
+    expect((await loaded(await start())).sessions.size).toBe(last);
   });
 });
