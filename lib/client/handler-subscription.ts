@@ -10,6 +10,7 @@ import { clientLimits } from './client-limits.js';
 import { NidoClientError, messageOf } from './errors.js';
 import type { PublishOptions, SubscribeOptions } from './options.js';
 import { SUCCESS, pubackFailure } from './reason-names.js';
+import { mqttText } from './wire-text.js';
 
 /** A message as a handler gets it. It is the handler's to keep. */
 export interface IncomingMessage {
@@ -75,6 +76,8 @@ const TAKEN_MAX = 1_024;
 const NO_TURN = -1;
 /** A free run keeps no message alive. */
 const NO_DELIVERY = undefined as unknown as Delivery;
+/** What a dead letter says of its error; it must not be too long for what a server takes. */
+const ERROR_UNITS_MAX = 1024;
 const RETRY_DELAY_MS = 100;
 const RETRY_DELAY_MS_MAX = 10_000;
 
@@ -331,7 +334,7 @@ export class HandlerSubscription implements RunOwner {
           ...properties.userProperties ?? [],
           ['nido-dead-letter-topic', delivery.topicName],
           ['nido-dead-letter-filter', this.topicFilter],
-          ['nido-dead-letter-error', messageOf(error)],
+          ['nido-dead-letter-error', mqttText(messageOf(error), ERROR_UNITS_MAX)],
         ],
       },
     });

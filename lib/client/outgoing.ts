@@ -244,7 +244,8 @@ function isPlainName(topicName: string): boolean {
   return true;
 }
 
-function topicProblem(topicName: unknown): string | undefined {
+/** Why this is no Topic Name; undefined when it is one. */
+export function topicProblem(topicName: unknown): string | undefined {
   if (typeof topicName !== 'string') return 'is not a string';
   if (topicName === '') return 'is empty';
   if (isPlainName(topicName)) return undefined;

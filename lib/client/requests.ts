@@ -6,11 +6,13 @@ import { randomBytes } from 'node:crypto';
 import { NidoClientError } from './errors.js';
 import type { IncomingMessage } from './handler-subscription.js';
 import type { PublishOptions, PublishResult, RequestOptions } from './options.js';
+import { checkNumber } from './resolve-options.js';
 import type { Subscription } from './subscriptions.js';
 import type { Uplink } from './uplink.js';
 
 const REPLY_PREFIX = 'nidomq/reply';
 const CORRELATION_BYTES = 8;
+const TIMER_MS_MAX = 0x7fff_ffff;
 /** Answers are taken as they come: nothing waits for their handler. */
 const REPLY_CONCURRENCY = 1024;
 
@@ -46,6 +48,7 @@ export class Requests {
   async request(
     topicName: string, payload: Uint8Array | string, options: RequestOptions = {},
   ): Promise<IncomingMessage> {
+    checkNumber('timeoutMs', options.timeoutMs, 1, TIMER_MS_MAX);
     if (options.signal?.aborted === true) throw aborted(topicName, options.signal);
     const correlationData = Buffer.alloc(CORRELATION_BYTES);
     correlationData.writeBigUInt64BE(this.#next);

@@ -21,9 +21,9 @@ import {
   FAILURE, PACKET_TOO_LARGE, SHARED_SUBSCRIPTIONS_NOT_SUPPORTED, UNSPECIFIED_ERROR,
   WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED,
 } from './reason-names.js';
-import { checkNumber } from './resolve-options.js';
 import type { ResolvedOptions } from './resolve-options.js';
 import type { SessionAtServer } from './server-features.js';
+import { checkOptions } from './subscribe-options.js';
 import { hasWildcard, identifierFor, parseTopicFilter } from './topic-filter.js';
 import type { ParsedFilter } from './topic-filter.js';
 import type { Uplink } from './uplink.js';
@@ -471,27 +471,4 @@ function newEntry(
     topicFilter, parsed, identifier, options,
     handlers: new Set(), state: 'wanted', grantedQos: 0, waiters: [],
   };
-}
-
-const TIMER_MS_MAX = 0x7fff_ffff;
-const SUBSCRIPTION_IDENTIFIER_MAX = 268_435_455;
-
-function checkOptions(
-  topicFilter: string, parsed: ParsedFilter, handler: MessageHandler, options: SubscribeOptions,
-): void {
-  if (typeof handler !== 'function') {
-    throw new NidoClientError('NIDO_CLIENT_SUBSCRIBE_INVALID',
-      `subscribe ${topicFilter}: the handler is not a function`);
-  }
-  if (options.nl === true && parsed.shareName !== undefined) { // 5.0 [MQTT-3.8.3-4]
-    throw new NidoClientError('NIDO_CLIENT_SUBSCRIBE_INVALID',
-      `subscribe ${topicFilter}: nl cannot be shared`);
-  }
-  checkNumber('qos', options.qos, 0, 2);
-  checkNumber('rh', options.rh, 0, 2);
-  checkNumber('properties.subscriptionIdentifier',
-    options.properties?.subscriptionIdentifier, 1, SUBSCRIPTION_IDENTIFIER_MAX);
-  checkNumber('concurrency', options.concurrency, 1, 65_535);
-  checkNumber('handlerTimeoutMs', options.handlerTimeoutMs, 0, TIMER_MS_MAX);
-  checkNumber('retries.attempts', options.retries?.attempts, 0, 1_000_000);
 }

@@ -14,3 +14,8 @@ export function textProblem(text: unknown): string | undefined {
   }
   return undefined;
 }
+
+/** Any text as one that MQTT allows: what it does not is replaced, and the end is cut off. */
+export function mqttText(text: string, unitsMax: number): string {
+  return text.slice(0, unitsMax).replaceAll(/\0|\p{Surrogate}/gu, '\ufffd');
+}

@@ -1,5 +1,6 @@
 /** What a failed handler means for its message. */
 import type { Logger } from '@nestjs/common';
+import { mqttText } from '../client/wire-text.js';
 import type { MessageProperties, UserProperties } from '../core/contract.js';
 import { messageOf } from './errors.js';
 import type { IncomingMessage, Link } from './link/link.js';
@@ -79,7 +80,7 @@ async function publishDeadLetter(failure: FailureContext, topicName: string): Pr
     ['nido-topic', message.topicName],
     ['nido-pattern', pattern],
     ['nido-attempts', String(attempt)],
-    ['nido-error', messageOf(error).slice(0, REASON_CHARACTERS_MAX)],
+    ['nido-error', mqttText(messageOf(error), REASON_CHARACTERS_MAX)],
   ];
   // A dead letter is no request: nobody is to answer it.
   const kept: { -readonly [Name in keyof MessageProperties]: MessageProperties[Name] } = {

@@ -76,6 +76,33 @@ describe('a handler that fails', () => {
     }
   });
 
+  it.each<[string, () => unknown, string]>([
+    ['U+0000, as of JSON.parse', () => JSON.parse('\0'), '\ufffd'],
+    ['half a character', () => { throw new Error('a\ud800'); }, 'a\ufffd'],
+    ['very much text', () => { throw new Error('ñ'.repeat(70_000)); }, 'ñ'.repeat(1000)],
+  ])('with an error that holds %s makes a dead letter all the same', async (_, fails, said) => {
+    const { url } = await stage.ours();
+    const client = join(url);
+    const told: string[] = [];
+    await client.subscribe('dead', ({ properties }) => {
+      told.push(new Map(properties.userProperties).get('nido-dead-letter-error') ?? '');
+    });
+    await client.subscribe('job', fails, { qos: 1, deadLetterTopic: 'dead' });
+    await client.publish('job', 'x', { qos: 1 });
+    await until(() => told.length > 0, 'the dead letter');
+    expect(told[0]).toContain(said);
+  });
+
+  it.each<[string, object]>([
+    ['deadLetterTopic', { deadLetterTopic: 'a/#' }], ['deadLetterTopic', { deadLetterTopic: '' }],
+    ['retries.delayMs', { retries: { attempts: 1, delayMs: NaN } }],
+    ['retries.delayMsMax', { retries: { attempts: 1, delayMsMax: -1 } }],
+  ])('has a %s that can be used, which is known when it subscribes: %j', async (name, options) => {
+    const client = join('mqtt://127.0.0.1', { manualConnect: true });
+    await expect(client.subscribe('a', () => {}, options)).rejects
+      .toMatchObject({ message: expect.stringContaining(name) });
+  });
+
   it('that succeeds the second time is no failure', async () => {
     const { url } = await stage.ours();
     const client = join(url);

@@ -145,6 +145,13 @@ describe('request', () => {
     expect(results.map(({ payload }) => payload.toString())).toEqual(['2', '4', '6']);
   });
 
+  it.each([[0], [Infinity], [2 ** 31]])('has no timeoutMs of %p: no timer has', async (timeoutMs) => {
+    const client = join('mqtt://127.0.0.1', { manualConnect: true });
+    await expect(client.request('q', '', { timeoutMs })).rejects.toMatchObject({
+      code: 'NIDO_CLIENT_OPTION_INVALID', message: expect.stringContaining('timeoutMs'),
+    });
+  });
+
   it('made before the connection goes by the Response Information of CONNACK', async () => {
     const kit = await scripted();
     const client = kit.client({ properties: { requestResponseInformation: true } });

@@ -68,6 +68,19 @@ describe.each(MODES)('a handler that fails, %s', (mode) => {
     });
   });
 
+  it('sends it there too when the error holds what no string of MQTT may', async () => {
+    const { url } = await startBare(moduleOf(handling(() => {
+      throw new MqttReasonException(0x80, `\0 ${'x'.repeat(253)}\u{1f321}`); // cut in the middle
+    }, { onError: { deadLetter: 'dead/t' } })), mode);
+    const { client, received } = await connectDevice(url);
+    await client.subscribeAsync('dead/#', { qos: 1 });
+    await client.publishAsync('t/1', 'x', { qos: 1 });
+    await until('the dead letter', () => received.length === 1);
+    expect(received[0].properties?.userProperties).toMatchObject({
+      'nido-error': `\ufffd ${'x'.repeat(253)}\ufffd`,
+    });
+  });
+
   it('may be ignored: the message is acknowledged and the log says so', async () => {
     const { url, log } = await startBare(moduleOf(handling(() => {
       throw new Error('never mind');
