@@ -39,8 +39,8 @@ export class Restorer implements LoadVisitor {
   /** What memory had no room for. It stays in the store. */
   unrestored = 0;
   /**
-   * Topics of retained messages from a time when they were promised more: newer ones were not
-   * stored.
+   * Topics of retained messages that have expired, or are from a time when they were promised more:
+   * newer ones were not stored.
    */
   readonly outdated: Uint8Array[] = [];
   readonly #parts: RestoreParts;
@@ -110,7 +110,9 @@ export class Restorer implements LoadVisitor {
     this.#count(this.#parts.durable.restoreReleased(handle, packetIdentifier, number));
   }
   retained(message: StoredMessage): void {
-    if (this.#parts.rules.of(bufferOf(message.topicName)) === 'memory') {
+    const { expiresAt } = message;
+    const isOver = expiresAt !== 0 && expiresAt <= this.#wallNow;
+    if (isOver || this.#parts.rules.of(bufferOf(message.topicName)) === 'memory') {
       this.outdated.push(message.topicName);
       return;
     }

@@ -12,7 +12,7 @@ import mqttPacket from 'mqtt-packet';
 import type { IConnectPacket, IPublishPacket, ISubscribePacket, Packet } from 'mqtt-packet';
 import { Broker } from 'nidomq';
 import type { BrokerOptions } from 'nidomq';
-import { createFileEngine } from '../../lib/engine/index.js';
+import { checkDirectory, createFileEngine } from '../../lib/engine/index.js';
 import { Recorder } from '../engine/contract.js';
 
 const DEADLINE_MS = 20_000;
@@ -267,6 +267,19 @@ describe('time that passes while the broker is down', () => {
       messageId: first.messageId, dup: true,
     });
     expect(new Set(came.map(({ messageId }) => messageId)).size).toBe(3);
+  });
+
+  it('takes retained messages that have expired out of the store', async () => {
+    const broker = await start();
+    for (const [topicName, messageExpiryInterval] of [['short', 1], ['long', 1_000]] as const) {
+      await broker.publish(topicName, 'x', { qos: 1, retain: true, properties: { messageExpiryInterval } });
+    }
+    await broker.close();
+    await passes(1_100);
+    const next = await start({ sys: { intervalSeconds: 0 } });
+    expect(next.stats().retainedMessages).toBe(1);
+    await next.close();
+    expect((await checkDirectory(path)).records).toMatchObject({ 'retained message': 1 });
   });
 
   it('counts against Message Expiry, queued and retained', async () => {
