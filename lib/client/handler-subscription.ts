@@ -404,3 +404,13 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null
     && typeof (value as { then?: unknown }).then === 'function';
 }
+
+/** One SUBSCRIBE for all handlers: rather a message too many than one that never comes. */
+export function wantedByAll(
+  latest: SubscribeOptions, handlers: Iterable<HandlerSubscription>,
+): SubscribeOptions {
+  const all = [...handlers].map((handler) => handler.options);
+  const nl = all.every((one) => one.nl === true);
+  const rap = all.some((one) => one.rap === true);
+  return { ...latest, nl, rap, rh: Math.min(2, ...all.map(({ rh = 0 }) => rh)) as 0 | 1 | 2 };
+}

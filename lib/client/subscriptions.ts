@@ -13,7 +13,7 @@ import type {
   ConnectionHandle, Delivery, Qos, ReasonFields, SessionHandle, UserProperties,
 } from '../core/contract.js';
 import { NidoClientError, messageOf } from './errors.js';
-import { HandlerSubscription } from './handler-subscription.js';
+import { HandlerSubscription, wantedByAll } from './handler-subscription.js';
 import type { HandlerHost, MessageHandler } from './handler-subscription.js';
 import { pairsProblem, userPairs } from './message-properties.js';
 import type { SubscribeOptions, UnsubscribeOptions } from './options.js';
@@ -270,7 +270,7 @@ export class Subscriptions {
     entry.waiters = [];
     if (entry.state !== 'granted') entry.state = 'asked';
     this.#requests.set(packetIdentifier, { entry, waiters });
-    const { options } = entry;
+    const options = wantedByAll(entry.options, entry.handlers);
     const { maximumPacketSize, subscriptionIdentifiers } = this.uplink.server;
     const outcome = this.core.sendSubscribe(connection, packetIdentifier, [{
       topicFilter: entry.topicFilter,

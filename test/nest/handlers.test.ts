@@ -180,6 +180,27 @@ describe.each(['host', 'join'] as const)('a handler, %s', (mode) => {
     ]));
   });
 
+  it('misses nothing that another one of the same filter does not want', async () => {
+    @Controller()
+    class Beside {
+      @OnTopic('b/:x')
+      all(@Payload() data: unknown): void { calls.push(['all', data]); }
+      @OnTopic('b/:x', { noLocal: true, retainHandling: 2 })
+      live(@Payload() data: unknown): void { calls.push(['foreign', data]); }
+      @EventPattern('publish')
+      async publish(@Ctx() context: NidoContext): Promise<void> {
+        await context.client.publish('b/x', 'own');
+      }
+    }
+    const { url } = await startBare(moduleOf([Beside]), mode);
+    const { client } = await connectDevice(url);
+    await client.publishAsync('publish', '', { qos: 1 });
+    await client.publishAsync('b/x', 'device', { qos: 1 });
+    await until('the calls', () => calls.length >= 3);
+    expect(calls).toEqual(expect.arrayContaining(
+      [['all', 'own'], ['all', 'device'], ['foreign', 'device']]));
+  });
+
   it('is called once for a message that share groups and other handlers match, too', async () => {
     @Controller()
     class Overlapping {
