@@ -16,6 +16,10 @@ export interface NestAddOptions {
 const PACKAGE = 'nidomq/nest';
 const MICROSERVICES = '@nestjs/microservices';
 const MQTT_PORT = 1_883;
+/** An application without HTTP has its strategy from the beginning. */
+const ONLY_HANDLERS = 'createMicroservice';
+const START_ALL = /^([ \t]*)(?:await\s+)?(\w+)\.startAllMicroservices\(/m;
+const LISTEN = /^([ \t]*)(?:await\s+)?(\w+)\.listen\(/m;
 
 export function nestAdd(options: NestAddOptions): Rule {
   return (tree, context) => {
@@ -58,18 +62,30 @@ function addStrategy(tree: Tree, context: SchematicContext, path: string): void 
     context.logger.info(`${path} has NidoStrategy already`);
     return;
   }
-  const listen = text === undefined ? null : /^([ \t]*)(?:await\s+)?(\w+)\.listen\(/m.exec(text);
-  if (text === undefined || listen === null) {
+  if (text?.includes(ONLY_HANDLERS)) {
+    context.logger.warn(
+      `${path} has an application without HTTP: give ${ONLY_HANDLERS} the strategy yourself\n` +
+        '{ inject: [NidoStrategy], useFactory: (strategy: NidoStrategy) => ({ strategy }) }',
+    );
+    return;
+  }
+  const place = text === undefined ? null : placeOf(text);
+  if (text === undefined || place === null) {
     context.logger.warn(
       `${path} has no app.listen(): connect the strategy before the application starts:\n` +
         strategyLines('app', '').join('\n'),
     );
     return;
   }
-  const [, indent, app] = listen;
+  const [, indent, app] = place;
   const lines = strategyLines(app, text).map((line) => `${indent}${line}\n`).join('');
-  const edited = text.slice(0, listen.index) + lines + text.slice(listen.index);
+  const edited = text.slice(0, place.index) + lines + text.slice(place.index);
   tree.overwrite(path, addImport(edited, 'NidoStrategy', PACKAGE));
+}
+
+/** The line before which the strategy has to be connected: later it would never be started. */
+function placeOf(text: string): RegExpExecArray | null {
+  return (text.includes('startAllMicroservices(') ? START_ALL : LISTEN).exec(text);
 }
 
 function strategyLines(app: string, before: string): string[] {

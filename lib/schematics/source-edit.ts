@@ -3,12 +3,15 @@
  * no parser here, only a scanner that knows strings, comments and brackets.
  */
 
+/** With or without a semicolon. */
+const IMPORT = /^import\b(?!\s*[(.])[^'";]*['"][^'"\n]*['"][^\n]*\n/gm;
+
 /** Adds an import after the last one; leaves the text alone when the name is imported already. */
 export function addImport(text: string, name: string, from: string): string {
-  if (new RegExp(`import[^;]*\\b${name}\\b[^;]*from`).test(text)) return text;
+  if (new RegExp(`^import\\b[^'";]*\\b${name}\\b[^'";]*from`, 'm').test(text)) return text;
   const line = `import { ${name} } from '${from}';\n`;
   let end = 0;
-  for (const found of text.matchAll(/^import\b[^;]*;[^\n]*\n/gm)) {
+  for (const found of text.matchAll(IMPORT)) {
     end = found.index + found[0].length;
   }
   return text.slice(0, end) + line + text.slice(end);

@@ -125,6 +125,38 @@ describe('nest add nidomq', () => {
     ]);
   }, RUN_DEADLINE_MS);
 
+  it('connects its strategy before those that are there are started', async () => {
+    const main = STARTER['src/main.ts'].replace(
+      '  await app.listen',
+      '  app.connectMicroservice({ strategy: other });\n  await app.startAllMicroservices();\n' +
+        '  await app.listen');
+    const { files } = await run('nest-add', {}, { ...STARTER, 'src/main.ts': main });
+    const edited = files['src/main.ts'];
+    expect(edited.match(/startAllMicroservices/g)).toHaveLength(1);
+    expect(edited.indexOf('app.get(NidoStrategy)')).toBeLessThan(edited.indexOf('startAll'));
+    expectTypeScript(edited);
+  }, RUN_DEADLINE_MS);
+
+  it('edits a project that does without semicolons', async () => {
+    const bare = Object.fromEntries(
+      Object.entries(STARTER).map(([path, text]) => [path, text.replaceAll(';\n', '\n')]));
+    const { files } = await run('nest-add', {}, bare);
+    expect(files['src/main.ts']).toContain(
+      'from \'./app.module.js\'\nimport { NidoStrategy } from \'nidomq/nest\';\n');
+    expect(files['src/app.module.ts']).toContain(
+      'from \'./app.service.js\'\nimport { NidoModule } from \'nidomq/nest\';\n');
+    expectTypeScript(files['src/main.ts']);
+  }, RUN_DEADLINE_MS);
+
+  it('leaves an application without HTTP to a person, and says how', async () => {
+    const main = 'const app = await NestFactory.createMicroservice(AppModule, {});\n' +
+      'await app.listen();\n';
+    const { files, log } = await run('nest-add', {}, { ...STARTER, 'src/main.ts': main });
+    expect(files['src/main.ts']).toBe(main);
+    expect(log.join('\n')).toContain(
+      'inject: [NidoStrategy], useFactory: (strategy: NidoStrategy) => ({ strategy })');
+  }, RUN_DEADLINE_MS);
+
   it('says what to do by hand where it finds no place', async () => {
     const { files, log } = await run('nest-add', {}, {
       'package.json': STARTER['package.json'], 'src/main.ts': 'start();\n',
