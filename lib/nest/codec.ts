@@ -36,7 +36,13 @@ function textOf(payload: Buffer): string | undefined {
 }
 
 function jsonText(value: unknown, codec: string): string {
-  const text = JSON.stringify(value) as string | undefined;
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value) as string | undefined;
+  } catch (error) {
+    // A BigInt, a circle, a toJSON that throws.
+    throw new CodecError(codec, (error as Error).message, { cause: error });
+  }
   if (text !== undefined) return text;
   if (value === undefined) return '';
   throw new CodecError(codec, `a ${typeof value} has no JSON form`);

@@ -16,7 +16,7 @@ import type { IncomingMessage, Link, LinkPublishOptions } from './link/link.js';
 import type { JoinOptions } from './link/join-options.js';
 import { makeLink } from './link/make-link.js';
 import { Observations } from './observations.js';
-import { checkClientOptions } from './option-checks.js';
+import { checkClientOptions, checkTimeout } from './option-checks.js';
 import { DEFAULT_NAME, resolveSettings } from './options.js';
 import type { HostOptions, NidoOptions, Settings, SharedOptions } from './options.js';
 import { fromPacketProperties, toUserProperties } from './packet.js';
@@ -155,6 +155,8 @@ export class NidoClient extends ClientProxy {
     data: unknown,
     options: RequestOptions = {},
   ): Promise<Reply> {
+    const { timeout: timeoutMs = this.#settings.requestTimeoutMs } = options;
+    checkTimeout(timeoutMs, `request to ${JSON.stringify(topicName)}`);
     await this.connect();
     const codec = await this.#codec(options.codec);
     return new Promise((resolve, reject) => {
@@ -169,7 +171,7 @@ export class NidoClient extends ClientProxy {
           payload: codec.encode(data),
           options: this.#linkOptions(options),
           codec,
-          timeoutMs: options.timeout ?? this.#settings.requestTimeoutMs,
+          timeoutMs,
         },
         ({ err, response }) => {
           settle(() => (err === undefined ? resolve(response as Reply) : reject(asError(err))));

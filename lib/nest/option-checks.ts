@@ -101,6 +101,11 @@ export function checkClientOptions(options: { readonly join?: object }, where: s
   if (options.join !== undefined) checkOptionNames(options, where, Object.keys(CLIENT_CHECKS));
 }
 
+/** Milliseconds that one request may take. */
+export function checkTimeout(timeout: number, where: string): void {
+  check({ timeout: MILLISECONDS }, { timeout }, where);
+}
+
 export function checkFeature(feature: object): void {
   const { name } = feature as { readonly name?: unknown };
   const where = `NidoModule.forFeature, client ${String(name)}`;

@@ -115,6 +115,21 @@ describe.each(['host', 'join'] as const)('requests, %s', (mode) => {
     });
   });
 
+  it('are refused with a time or an expiry that is none', async () => {
+    const { url } = await startBare(moduleOf(Handlers), mode);
+    const client = await clientOf({ url });
+    for (const timeout of [-1, NaN, 'soon' as unknown as number]) {
+      await expect(client.request('never', 1, { timeout })).rejects.toMatchObject({
+        code: 'NIDO_NEST_OPTION_INVALID',
+        message: expect.stringContaining('request to "never": timeout is ') as unknown,
+      });
+    }
+    for (const expiry of [-1, 1.5, 2 ** 32]) {
+      await expect(client.publish('t', 1, { expiry })).rejects.toThrow(
+        /messageExpiryInterval .* from 0 to 4294967295/);
+    }
+  });
+
   it('do not tell the words of an unexpected error', async () => {
     const { url } = await startBare(moduleOf(Handlers), mode);
     const client = await clientOf({ url });
@@ -229,6 +244,8 @@ describe('a codec', () => {
     expect(() => json().decode(Buffer.from([0xff]))).toThrow(CodecError);
     expect(() => text().decode(Buffer.from([0xff]))).toThrow(/text: the payload is not UTF-8/);
     expect(() => buffer().encode({})).toThrow(/buffer: a object is not bytes/);
+    expect(() => json().encode({ n: 10n })).toThrow(/json: .*BigInt/);
+    expect(() => json().encode({ n: 10n })).toThrow(CodecError);
     expect(() => msgpack(MARKED).decode(Buffer.from([0]))).toThrow(/msgpack: the first byte/);
   });
 });
