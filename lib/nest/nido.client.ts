@@ -120,6 +120,11 @@ export class NidoClient extends ClientProxy {
     }
   }
 
+  /** @internal The application closes: completes what is observed. */
+  async endObserved(): Promise<void> {
+    await within(GOODBYE_MS, this.#observations.close());
+  }
+
   override on(event: string, callback: AnyListener): void {
     this.#listeners.push([event, callback]);
     this.#link.on(event, callback);

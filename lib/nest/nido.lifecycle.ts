@@ -33,7 +33,7 @@ export interface LifecycleParts {
   readonly link: Link;
   readonly gate: ReadinessGate;
   readonly strategy: NidoStrategy;
-  readonly client: NidoClient;
+  readonly clients: ReadonlySet<NidoClient>;
   readonly NidoModule: unknown;
 }
 
@@ -73,13 +73,16 @@ export class NidoLifecycle
     for (const call of this.#early.splice(0)) call();
   }
 
-  onModuleDestroy(): Promise<void> {
-    return this.#parts.strategy.drain();
+  /** What is observed ends here: an HTTP server that streams it waits for that to close. */
+  async onModuleDestroy(): Promise<void> {
+    const { strategy, clients } = this.#parts;
+    await strategy.drain();
+    await Promise.all([...clients].map((client) => client.endObserved()));
   }
 
   async onApplicationShutdown(): Promise<void> {
-    const { client, link, strategy } = this.#parts;
-    await client.close();
+    const { clients, link, strategy } = this.#parts;
+    await Promise.all([...clients].map((client) => client.close()));
     await link.close({ deadlineMs: strategy.closeDeadlineMs });
   }
 

@@ -29,6 +29,7 @@ import { ReadinessGate } from './readiness.js';
 import {
   getBrokerToken,
   getClientToken,
+  getClientsToken,
   getGateToken,
   getGuardsToken,
   getLifecycleToken,
@@ -95,6 +96,7 @@ function rootModule(name: string, options: Provider): DynamicModule {
     guardsProvider(name),
     brokerProvider(name),
     linkProvider(name),
+    { provide: getClientsToken(name), useFactory: () => new Set<NidoClient>() },
     strategyProvider(name),
     clientProvider({ name, broker: name }),
   ];
@@ -174,9 +176,12 @@ function clientProvider(feature: NidoFeature): Provider {
   const { name, broker = DEFAULT_NAME, ...own } = feature;
   return {
     provide: getClientToken(name),
-    inject: [getOptionsToken(broker), getLinkToken(broker)],
-    useFactory: (options: NidoOptions, link: Link) =>
-      new NidoClient(clientOptions(options, own), { link }),
+    inject: [getOptionsToken(broker), getLinkToken(broker), getClientsToken(broker)],
+    useFactory: (options: NidoOptions, link: Link, clients: Set<NidoClient>) => {
+      const client = new NidoClient(clientOptions(options, own), { link });
+      clients.add(client);
+      return client;
+    },
   };
 }
 
@@ -198,7 +203,7 @@ function lifecycleProvider(name: string): Provider {
       getLinkToken(name),
       getGateToken(name),
       getStrategyToken(name),
-      getClientToken(name),
+      getClientsToken(name),
     ],
     useFactory: (
       modules: ModulesContainer,
@@ -207,10 +212,10 @@ function lifecycleProvider(name: string): Provider {
       link: Link,
       gate: ReadinessGate,
       strategy: NidoStrategy,
-      client: NidoClient,
+      clients: ReadonlySet<NidoClient>,
     ) =>
       new NidoLifecycle({
-        modules, name, guards, broker, link, gate, strategy, client, NidoModule,
+        modules, name, guards, broker, link, gate, strategy, clients, NidoModule,
       }),
   };
 }

@@ -37,3 +37,7 @@ export function getLifecycleToken(name: string = DEFAULT_NAME): symbol {
 export function getGateToken(name: string = DEFAULT_NAME): symbol {
   return Symbol.for(`nidomq:gate:${name}`);
 }
+/** All clients on the link of a broker. */
+export function getClientsToken(name: string = DEFAULT_NAME): symbol {
+  return Symbol.for(`nidomq:clients:${name}`);
+}

@@ -1,11 +1,13 @@
 /** The end of an application: what is at work, what waits, what goes on by itself. */
 import { afterEach, describe, expect, it } from '@jest/globals';
-import { Controller, Module } from '@nestjs/common';
+import { Controller, Module, Sse } from '@nestjs/common';
 import type { DynamicModule, Type } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { EventPattern, MessagePattern, Payload } from '@nestjs/microservices';
-import { Observable, finalize, interval, lastValueFrom, take, toArray } from 'rxjs';
-import { NidoClient, NidoModule, NidoStrategy, OnRequest, OnTopic } from '../../lib/nest/index.js';
+import { Observable, finalize, interval, lastValueFrom, map, take, toArray } from 'rxjs';
+import {
+  NidoClient, NidoModule, NidoStrategy, OnRequest, OnTopic, getClientToken,
+} from '../../lib/nest/index.js';
 import type { HandlerOptions, NidoOptions } from '../../lib/nest/index.js';
 import {
   HOSTED, LogBook, aWhile, closeAll, connectDevice, onClose, openBroker, startBare, until, urlOf,
@@ -127,19 +129,44 @@ describe.each(MODES)('when the application closes, %s', (mode) => {
     expect(state).toBe('let go');
   });
 
-  it('what the application observes completes', async () => {
+  it('what the application observes completes, and a request is told, of every client', async () => {
     const broker = mode === 'join' ? await openBroker() : undefined;
     const options = broker === undefined ? HOSTED : { join: { url: urlOf(broker) } };
+    const feature = NidoModule.forFeature([{ name: 'X', prefix: 'x/' }]);
     const app = await NestFactory.create(
-      appModule([NidoModule.forRoot(options)]), { logger: new LogBook() });
+      appModule([NidoModule.forRoot(options), feature]), { logger: new LogBook() });
     app.connectMicroservice({ strategy: app.get(NidoStrategy) });
     await app.startAllMicroservices();
     await app.init();
-    let state = 'open';
-    app.get(NidoClient).observe('x/#').subscribe({ complete: () => { state = 'complete'; } });
+    const clients = [app.get(NidoClient), app.get<NidoClient>(getClientToken('X'))];
+    let completed = 0;
+    for (const client of clients) client.observe('#').subscribe({ complete: () => completed += 1 });
+    const asked = clients.map((client) => client.request('nobody', 1, { timeout: 0 }));
+    const told = Promise.all(asked.map((one) => expect(one).rejects.toThrow('Connection closed')));
     await aWhile(20);
     await app.close();
-    expect(state).toBe('complete');
+    expect(completed).toBe(2);
+    await told;
+  });
+
+  it('an HTTP response that streams what is observed does not keep it', async () => {
+    @Controller()
+    class Live {
+      constructor(private readonly client: NidoClient) {}
+      @Sse('live')
+      live(): Observable<object> { return this.client.observe('x').pipe(map((data) => ({ data }))); }
+    }
+    const broker = mode === 'join' ? await openBroker() : undefined;
+    const options = broker === undefined ? HOSTED : { join: { url: urlOf(broker) } };
+    const app = await NestFactory.create(
+      appModule([NidoModule.forRoot(options)], [Live]), { logger: new LogBook() });
+    app.connectMicroservice({ strategy: app.get(NidoStrategy) });
+    await app.startAllMicroservices();
+    await app.listen(0, '127.0.0.1');
+    const response = await fetch(`${await app.getUrl()}/live`);
+    const body = response.text();
+    await app.close();
+    await body;
   });
 
   it('before it was bootstrapped, messages that wait for that are not waited for', async () => {
