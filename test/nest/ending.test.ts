@@ -1,4 +1,7 @@
 /** The end of an application: what is at work, what waits, what goes on by itself. */
+import { once } from 'node:events';
+import { get } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { Controller, Module, Sse } from '@nestjs/common';
 import type { DynamicModule, Type } from '@nestjs/common';
@@ -163,10 +166,12 @@ describe.each(MODES)('when the application closes, %s', (mode) => {
     app.connectMicroservice({ strategy: app.get(NidoStrategy) });
     await app.startAllMicroservices();
     await app.listen(0, '127.0.0.1');
-    const response = await fetch(`${await app.getUrl()}/live`);
-    const body = response.text();
+    // Without an agent, whose connection would stay open for a while.
+    const asking = get(`${await app.getUrl()}/live`, { agent: false });
+    const [response] = await once(asking, 'response') as [IncomingMessage];
+    const ended = once(response.resume(), 'end');
     await app.close();
-    await body;
+    await ended;
   });
 
   it('before it was bootstrapped, messages that wait for that are not waited for', async () => {
