@@ -10,6 +10,7 @@ const FIRST_BYTES = 16 * 1024;
 /** A log that grew beyond this gives its memory back when it is reset. */
 const KEPT_BYTES_MAX = 4 * 1024 * 1024;
 const DELETE = -1;
+const UINT16_MAX = 0xffff;
 /** Words of `#marks` for each operation: where its key, its value (or DELETE) and its end are. */
 const MARK_WORDS = 3;
 
@@ -73,7 +74,9 @@ export class OperationLog {
     this.#bytes[this.#at] = value;
     this.#at += 1;
   }
+  /** The lengths of fields: one that does not fit would make another record of it. */
   uint16(value: number): void {
+    if (value > UINT16_MAX) throw new RangeError(`${value} does not fit into 16 bits`);
     this.#room(2);
     writeUint16(this.#bytes, this.#at, value);
     this.#at += 2;

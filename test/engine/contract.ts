@@ -253,6 +253,20 @@ function queues(engine: () => Engine, restarted: Restart): void {
     expect([...found.entries[1].subscriptionIdentifiers]).toEqual([0x0b, 7]);
   });
 
+  it('refuses a field that is longer than its length can say, and keeps the rest', async () => {
+    await loaded(engine());
+    const batch = engine().createBatch();
+    batch.putSession(session(1));
+    batch.putMessage(message(nth(4)), 1);
+    const tooLong = new Uint8Array(65_536);
+    expect(() => batch.putQueueEntry(entry(1, nth(4), { subscriptionIdentifiers: tooLong })))
+      .toThrow('65536 does not fit into 16 bits');
+    batch.putMessage(message(nth(5)), 1);
+    batch.putQueueEntry(entry(1, nth(5)));
+    await engine().commit(batch);
+    expect((await restarted()).payloadsOf(1)).toEqual(['payload 5']);
+  });
+
   it('tells what memory is given for, and reads the rest from where it is asked to', async () => {
     await loaded(engine());
     const batch = engine().createBatch();
