@@ -374,6 +374,8 @@ describe('with the tools of mosquitto (skipped where they are not installed)', (
       const given = ['-V', '5', '-p', new URL(proxy.url).port, ...words];
       const { status } = who === 'nidomq'
         ? await nidomq([tool, ...given]) : await run(`mosquitto_${tool}`, given);
+      // The end of a process is told sooner than what it wrote last is read.
+      await until(() => proxy.open === 0, 'the end of its connection');
       const packets = recording.of('me').flatMap(({ from, packet }) =>
         from === 'client' && (packet.cmd === 'unsubscribe' || packet.cmd === 'disconnect')
           ? [[packet.cmd, packet.properties]] : []);
