@@ -365,7 +365,7 @@ describe('with the tools of mosquitto (skipped where they are not installed)', (
     _, tool, words,
   ) => {
     const { port } = await stage.mosquitto();
-    const said: unknown[] = [];
+    const said: { readonly status: number | null; readonly packets: unknown[] }[] = [];
     for (const who of ['mosquitto', 'nidomq']) {
       // There is something to unsubscribe.
       await run('mosquitto_sub', ['-p', `${port}`, '-V', '5', '-c', '-i', 'me', '-t', 'z', '-E']);
@@ -388,7 +388,11 @@ describe('with the tools of mosquitto (skipped where they are not installed)', (
     const packets = words.includes('-U')
       ? [['unsubscribe', { userProperties: { k: 'v' } }], bye] : [bye];
     const status = words.includes('-W') ? 27 : 0;
-    expect(said).toEqual([{ status, packets }, { status, packets }]);
+    const [theirs, ours] = said;
+    expect(ours).toEqual({ status, packets });
+    // Having unsubscribed as well, mosquitto_sub -E now and then leaves without DISCONNECT.
+    const isCutShort = words.includes('-U') && theirs.packets.length === 1;
+    expect(theirs).toEqual({ status, packets: isCutShort ? packets.slice(0, 1) : packets });
   });
 
   withTools('pub sends what mosquitto_pub sends, to mosquitto', async () => {
