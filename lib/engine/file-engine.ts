@@ -2,7 +2,7 @@
  * The engine on a directory, and what can be done with the directory while no broker has it open.
  */
 import { join, resolve } from 'node:path';
-import { examine } from './check.js';
+import { examine, lossesBelow } from './check.js';
 import { WITNESS_FILE } from './durable-file.js';
 import type { CheckReport, Durability, Engine, SnapshotReport } from './engine.js';
 import { EngineError } from './errors.js';
@@ -80,20 +80,32 @@ export async function checkDirectory(path: string): Promise<CheckReport> {
     if (!(error instanceof EngineError) || error.code !== 'NIDO_ENGINE_CORRUPT') throw error;
     return unreadable(error);
   }
+  let damage: readonly string[] = [];
   try {
-    const identity = await readIdentity(store);
-    if (identity === undefined) {
-      throw new EngineError('NIDO_ENGINE_FOREIGN', `${path} was not written by nidomq`);
-    }
-    refuseNewer(identity.formatVersion);
-    const ledger = new Ledger(LOGS * WRITE_BUFFER_BYTES);
-    const report = await examine(store, ledger, await store.damage());
-    const before = await new FileWitness(join(path, WITNESS_FILE)).read();
-    const losses = [...report.losses, ...compareWith(before, identity, report.lastBatch)];
-    return { ...report, losses };
+    damage = await store.damage();
+    return await checkOpened(path, store, damage);
+  } catch (error) {
+    // What has no end cannot be read past it; that it is so is known.
+    if (damage.length === 0 || !(error instanceof EngineError)) throw error;
+    const report = unreadable(error);
+    return { ...report, losses: [...lossesBelow(damage), ...report.losses] };
   } finally {
     await store.close();
   }
+}
+async function checkOpened(
+  path: string, store: LevelStore, damage: readonly string[],
+): Promise<CheckReport> {
+  const identity = await readIdentity(store);
+  if (identity === undefined) {
+    throw new EngineError('NIDO_ENGINE_FOREIGN', `${path} was not written by nidomq`);
+  }
+  refuseNewer(identity.formatVersion);
+  const ledger = new Ledger(LOGS * WRITE_BUFFER_BYTES);
+  const report = await examine(store, ledger, damage);
+  const before = await new FileWitness(join(path, WITNESS_FILE)).read();
+  const losses = [...report.losses, ...compareWith(before, identity, report.lastBatch)];
+  return { ...report, losses };
 }
 
 async function refuseAbsent(path: string): Promise<void> {

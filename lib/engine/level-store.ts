@@ -10,7 +10,7 @@ import { EngineError, codeOf, wordsOf } from './errors.js';
 import type { KeyRange } from './keys.js';
 import type { OperationLog, OperationSink } from './operation-log.js';
 import type { OrderedStore, StoreCursor, StoreEntry, StoreView } from './store.js';
-import { damageOfTables } from './table-check.js';
+import { damageOfTables, fileNumber } from './table-check.js';
 
 type Level = ClassicLevel<Buffer, Buffer>;
 type Batch = ChainedBatch<Level, Buffer, Buffer>;
@@ -110,8 +110,14 @@ class BatchSink implements OperationSink {
 interface Place {
   /** Which file its LOCK is. */
   readonly lock: number | undefined;
+  /** The number of the log that was begun then: LevelDB had finished every table below it. */
+  readonly log: number;
   /** When it was last seen there. */
   lookedAt: number;
+}
+async function newestLog(path: string): Promise<number> {
+  const logs = (await namesIn(path)).filter((name) => LEVEL_LOG.test(name));
+  return Math.max(0, ...logs.map(fileNumber));
 }
 async function lockOf(path: string): Promise<number | undefined> {
   return (await stat(join(path, 'LOCK')).catch(() => undefined))?.ino;
@@ -143,7 +149,7 @@ export class LevelStore implements OrderedStore {
     await this.#enter();
     try {
       this.#level = await this.#openLevel(constructor);
-      this.#place = { lock: await lockOf(path), lookedAt: 0 };
+      this.#place = { lock: await lockOf(path), log: await newestLog(path), lookedAt: 0 };
     } catch (error) {
       this.#leave();
       throw error;
@@ -220,7 +226,7 @@ export class LevelStore implements OrderedStore {
   }
   async damage(): Promise<readonly string[]> {
     const { path } = this.options;
-    return damageOfTables(path, await namesIn(path));
+    return damageOfTables(path, await namesIn(path), this.#place?.log ?? 0);
   }
   freeze(): StoreView {
     const level = this.#opened();

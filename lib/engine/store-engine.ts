@@ -84,9 +84,10 @@ export class StoreEngine implements Engine {
     this.#sweeper = new Sweeper(this.#store);
     try {
       const before = await this.#options.witness?.read();
+      this.#losses = lossesBelow(await this.#store.damage());
+      this.#refuseLosses(); // before a migration writes to what is damaged
       const identity = await establishIdentity(this.#store);
       this.#ledger = new Ledger(this.#options.windowBytes);
-      this.#losses = lossesBelow(await this.#store.damage());
       this.#losses.push(...await this.#ledger.read(this.#store));
       this.#losses.push(...compareWith(before, identity, this.#ledger.lastBatch));
       this.#refuseLosses();

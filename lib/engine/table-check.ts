@@ -36,24 +36,37 @@ interface Handle {
   readonly length: number;
 }
 
-/** What is damaged in the tables of a directory, in words; its store is open. */
+/** The number in the name of a file of LevelDB; it gives each file a higher one than the last. */
+export function fileNumber(name: string): number {
+  return Number.parseInt(name, 10);
+}
+
+/**
+ * What is damaged in the tables of a directory, in words; its store is open. Tables with numbers
+ * below `finishedBefore` were finished when it was opened; others may be being written.
+ */
 export async function damageOfTables(
-  path: string, names: readonly string[],
+  path: string, names: readonly string[], finishedBefore: number,
 ): Promise<readonly string[]> {
   const found: string[] = [];
   for (const name of names) {
     if (!TABLE_FILE.test(name)) continue;
     // One that goes meanwhile was no longer needed.
     const table = await readFile(join(path, name)).catch(() => undefined);
-    if (table !== undefined) found.push(...damageOf(name, table));
+    if (table === undefined) continue;
+    if (hasEnd(table)) found.push(...damageOf(name, table));
+    else if (fileNumber(name) < finishedBefore) {
+      found.push(`table ${name} has no end: ${table.length} bytes are left of it`);
+    }
   }
   return found;
 }
 
-/** One without its end is being written, or LevelDB itself finds that it has none. */
+function hasEnd(table: Buffer): boolean {
+  return table.length >= FOOTER_BYTES && table.readBigUInt64LE(table.length - 8) === MAGIC;
+}
 function damageOf(name: string, table: Buffer): string[] {
   const footerAt = table.length - FOOTER_BYTES;
-  if (footerAt < 0 || table.readBigUInt64LE(table.length - 8) !== MAGIC) return [];
   try {
     const metaIndex = readHandle(table, footerAt);
     const index = readHandle(table, metaIndex.end);

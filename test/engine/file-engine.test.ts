@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readFile, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Engine, FileEngineOptions } from '../../lib/engine/index.js';
 import {
@@ -58,7 +58,7 @@ async function fill(engine: Engine, batches: number, durability: 'disk' | 'os' =
 /** What is said of the tables when one of them looks like this. */
 async function damageAfter(file: string, content: Buffer): Promise<readonly string[]> {
   await writeFile(file, content);
-  return damageOfTables(path, await readdir(path));
+  return damageOfTables(path, await readdir(path), Infinity);
 }
 async function until(condition: () => Promise<boolean>): Promise<void> {
   const limit = Date.now() + 15_000;
@@ -240,6 +240,22 @@ describe('file engine: damage', () => {
     }
     await writeFile(file, whole);
     expect((await loaded(await start())).sessions.size).toBe(60);
+  });
+
+  it.each([['cut', 0.5], ['emptied', 0]])('says which table was %s', async (_, share) => {
+    const engine = await startLoaded();
+    await fill(engine, 60);
+    await engine.close();
+    await (await startLoaded()).close(); // what stood in the log stands in a table now
+    const [table] = await filesEnding('.ldb');
+    const length = Math.floor((await stat(table)).size * share);
+    await truncate(table, length);
+    const named = `table ${basename(table)} has no end: ${length} bytes are left of it`;
+    await expect(start()).rejects.toMatchObject({
+      code: 'NIDO_ENGINE_CORRUPT', message: expect.stringContaining(named),
+    });
+    const { losses } = await checkDirectory(path);
+    expect(losses.map(({ detail }) => detail)).toContain(named);
   });
 
   it('notices a batch that is missing in the middle of the log', async () => {
