@@ -199,8 +199,11 @@ export class LevelStore implements OrderedStore {
       const batch: Batch = this.#opened().batch();
       const sink = new BatchSink(batch);
       for (const log of operations) log.replay(sink);
+      // Meanwhile: behind the write, one commit in forty would take as long again.
+      const looking = this.#look();
+      looking.catch(() => undefined); // thrown when the write has ended
       await batch.write({ sync: options.sync === 'yes' });
-      await this.#look();
+      await looking;
     } catch (error) {
       throw translate(error, this.options.path);
     }
