@@ -57,6 +57,18 @@ describe('messages from pub to sub', () => {
     }
   });
 
+  const onFull = existsSync('/dev/full') ? it : it.skip;
+  onFull('end sub with words where stdout takes no more (skipped without /dev/full)', async () => {
+    const { port } = await stage.ours();
+    await alone(['pub', '-p', `${port}`, '-t', 'a', '-m', 'x', '-r', '-q', '1']);
+    const words = ['sub', '-p', `${port}`, '-t', 'a', '-C', '1'];
+    const { status, err } = await run('sh', [
+      '-c', '"$@" > /dev/full', 'sh', process.execPath, COMMAND, ...words,
+    ]);
+    expect(status).toBe(1);
+    expect(err).toMatch(/^nidomq: standard output takes no more: ENOSPC.*\n$/);
+  });
+
   it('come from lines, files, arguments and nothing', async () => {
     const { broker, port } = await stage.ours();
     const at = ['-p', `${port}`, '-q', '1'];
