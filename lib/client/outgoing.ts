@@ -3,7 +3,7 @@
  * for each but the promise that somebody asked for.
  */
 import { isUint8Array } from 'node:util/types';
-import { PUBLISH_LATER } from '../core/core.js';
+import { PUBLISHED_EXPIRED, PUBLISHED_NO_ROOM, PUBLISH_LATER } from '../core/core.js';
 import type { Core } from '../core/core.js';
 import type { MessageProperties, Qos, SessionHandle } from '../core/contract.js';
 import type { ClientErrorCode } from './errors.js';
@@ -30,10 +30,6 @@ const TOPIC_BYTES_MAX = 65_535;
 /** Below this many UTF-16 units a string cannot be longer than that many bytes. */
 const TOPIC_UNITS_SAFE = 21_845;
 const FORBIDDEN = /[+#\0]|\p{Surrogate}/u;
-/** Told by the core when a message expired before it was sent. MQTT has no code for it. */
-const EXPIRED = 0xfe;
-/** Told by the core, and here, when memory has no room for a message. */
-const NO_ROOM = 0xfd;
 
 export class Outgoing {
   /** By token - 1; freed places are used again, last first. */
@@ -197,7 +193,7 @@ export class Outgoing {
     while (reason === QUOTA_EXCEEDED && sheds && this.core.shedOldest(this.session)) {
       reason = this.core.publishTo(this.session, message, token);
     }
-    return reason === QUOTA_EXCEEDED ? NO_ROOM : reason;
+    return reason === QUOTA_EXCEEDED ? PUBLISHED_NO_ROOM : reason;
   }
 
   #token(waiting: Waiting): number {
@@ -209,13 +205,13 @@ export class Outgoing {
   }
 
   #error(topicName: string, reasonCode: number): NidoClientError {
-    if (reasonCode === EXPIRED) {
+    if (reasonCode === PUBLISHED_EXPIRED) {
       return new NidoClientError('NIDO_CLIENT_MESSAGE_EXPIRED',
         `publish ${topicName}: the message expired before it could be sent`);
     }
     const [code, why] = this.#explain(reasonCode);
     return new NidoClientError(code, `publish ${topicName}: ${why}`,
-      { reasonCode: reasonCode === NO_ROOM ? QUOTA_EXCEEDED : reasonCode });
+      { reasonCode: reasonCode === PUBLISHED_NO_ROOM ? QUOTA_EXCEEDED : reasonCode });
   }
 
   #explain(reasonCode: number): readonly [ClientErrorCode, string] {
@@ -224,7 +220,7 @@ export class Outgoing {
       return ['NIDO_CLIENT_PUBLISH_REFUSED', 'larger than the server\'s Maximum Packet Size of '
         + `${this.uplink.server.maximumPacketSize} bytes`];
     }
-    const isOurs = reasonCode === NO_ROOM
+    const isOurs = reasonCode === PUBLISHED_NO_ROOM
       || reasonCode === QUOTA_EXCEEDED && this.uplink.connection === 0;
     return isOurs
       ? ['NIDO_CLIENT_QUEUE_FULL', 'the queue is full, or has no room for a message of this '

@@ -4,7 +4,8 @@
 import {
   AWAIT_HANDLERS, AWAIT_NOBODY, COUNT_BYTES_RECEIVED, COUNT_BYTES_SENT, COUNT_CONNECTIONS,
   COUNT_DROPPED, COUNT_PUBLISH_RECEIVED, COUNT_PUBLISH_SENT, COUNT_QUEUED, COUNT_SESSIONS,
-  LIMIT_MAXIMUM_QOS, LIMIT_RETAIN_AVAILABLE, PUBLISH_LATER as LATER, SESSION_HANDLER,
+  LIMIT_MAXIMUM_QOS, LIMIT_RETAIN_AVAILABLE, PUBLISHED_EXPIRED as EXPIRED,
+  PUBLISHED_NO_ROOM as NO_ROOM, PUBLISH_LATER as LATER, SESSION_HANDLER,
   SESSION_HOLDS, SESSION_SOCKET,
 } from '../../assembly/shared/abi.js';
 import type {
@@ -24,6 +25,10 @@ export type { CoreHost, Now } from './core-runtime.js';
 
 /** What `publishNow` answers beside Reason Codes: the message has to wait. */
 export const PUBLISH_LATER: number = LATER;
+/** What `published` tells beside Reason Codes: the message expired before it was sent. */
+export const PUBLISHED_EXPIRED: number = EXPIRED;
+/** The same: memory has no room for it. */
+export const PUBLISHED_NO_ROOM: number = NO_ROOM;
 
 const QUOTA_EXCEEDED = 0x97;
 /** Of one UTF-16 unit, at most. */
