@@ -320,10 +320,6 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     this.#receive.asked(session, topicName, { serial, rules });
   }
 
-  deliver(session: SessionHandle, delivery: Delivery): void {
-    this.handlers.deliver(session, delivery);
-  }
-
   published(token: number, reasonCode: number): void {
     this.publisher.published(token, reasonCode);
   }

@@ -1,5 +1,7 @@
 /** A subscription of this process, and the runs of its handler. */
-import type { MessageProperties, Qos, SessionHandle } from '../core/contract.js';
+import type {
+  Delivery, DeliverySink, MessageProperties, Qos, SessionHandle,
+} from '../core/contract.js';
 import type { StagedHandler } from '../core/staged-handler.js';
 import type { Handlers } from './handlers.js';
 import type { Identity } from './hooks.js';
@@ -67,12 +69,13 @@ export interface Subscription {
 }
 
 /** `timerDue` is the earliest time at which one of its runs may have had its time. */
-export class HandlerSubscription extends TimerEntry implements Subscription {
+export class HandlerSubscription extends TimerEntry implements DeliverySink, Subscription {
   session: SessionHandle = 0;
   running = 0;
   ending: 'no' | 'draining' | 'ended' = 'no';
   readonly whenEnded: (() => void)[] = [];
   readonly staged: StagedHandler<ReceivedMessage>;
+  readonly reads: 'text' | 'bytes';
   /** `yes`: it has places of QoS 0 messages to give back by the end of the turn. */
   isOwing: 'yes' | 'no' = 'no';
   owed = 0;
@@ -90,6 +93,11 @@ export class HandlerSubscription extends TimerEntry implements Subscription {
   ) {
     super();
     this.staged = handler;
+    this.reads = this.staged.reads ?? 'bytes';
+  }
+
+  deliver(delivery: Delivery): void {
+    this.owner.deliver(this, delivery);
   }
 
   close(): Promise<void> {

@@ -4,8 +4,8 @@
  * at work at the same time; the rest waits there.
  */
 import type { Delivery, SessionHandle } from '../core/contract.js';
+import { workOf } from '../core/staged-handler.js';
 import type { BrokerContext } from './context.js';
-import { isLater } from './decision.js';
 import { BrokerError, messageOf } from './errors.js';
 import { HandlerRun, HandlerSubscription } from './handler-subscription.js';
 import type {
@@ -98,7 +98,7 @@ export class Handlers {
       concurrency,
       acknowledgeAfterSettle: options.ack === 'on-receipt' ? 'no' : 'yes',
       queueMessagesMax: options.queueMessagesMax,
-    });
+    }, subscription);
     subscription.session = session;
     this.#bySession.set(session, subscription);
     try {
@@ -116,10 +116,8 @@ export class Handlers {
     }
   }
 
-  /** A message of the core for one of our sessions. */
-  deliver(session: SessionHandle, delivery: Delivery): void {
-    const subscription = this.#bySession.get(session);
-    if (subscription === undefined) return;
+  /** A message of the core for one of our subscriptions. */
+  deliver(subscription: HandlerSubscription, delivery: Delivery): void {
     if (subscription.options.noLocal === true && delivery.publisherSession === 0) {
       this.#settle(subscription, delivery.token, SUCCESS);
       this.#endWhenDrained(subscription);
@@ -134,29 +132,31 @@ export class Handlers {
     this.#running += 1;
     subscription.running += 1;
     let result: unknown;
+    let work: Promise<unknown> | undefined;
     try {
       result = handler(message);
+      work = workOf(result);
     } catch (error) {
       if (staged.failed === undefined) this.#failed(subscription, message, token, error);
       else this.#conclude(this.#run(subscription, message, token), staged.failed(error, message));
       return;
     }
-    if (isLater(result)) {
+    if (work !== undefined) {
       const run = this.#run(subscription, message, token);
-      result.then(run.fulfilled, run.rejected);
+      work.then(run.fulfilled, run.rejected);
       return;
     }
-    const more = staged.answered?.(result, message);
-    if (isLater(more)) this.#conclude(this.#run(subscription, message, token), more);
-    else this.#finished(subscription, token, SUCCESS);
+    const more = workOf(staged.answered?.(result, message));
+    if (more === undefined) this.#finished(subscription, token, SUCCESS);
+    else this.#conclude(this.#run(subscription, message, token), more);
   }
 
   /** The handler's own promise, and what a stage after it has to say. */
   fulfilled(run: HandlerRun, value: unknown): void {
     if (run.state !== 'working') return;
-    const more = run.subscription.staged.answered?.(value, run.message);
-    if (isLater(more)) this.#conclude(run, more);
-    else this.concluded(run);
+    const more = workOf(run.subscription.staged.answered?.(value, run.message));
+    if (more === undefined) this.concluded(run);
+    else this.#conclude(run, more);
   }
 
   rejected(run: HandlerRun, error: unknown): void {

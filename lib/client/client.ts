@@ -4,8 +4,8 @@
  */
 import { Core } from '../core/core.js';
 import type {
-  AuthPacket, ConnackFields, ConnectionHandle, CoreEvents, Delivery, DisconnectPacket, DropReason,
-  Qos, ReasonFields, SessionHandle,
+  AuthPacket, ConnackFields, ConnectionHandle, CoreEvents, DisconnectPacket, DropReason, Qos,
+  ReasonFields, SessionHandle,
 } from '../core/contract.js';
 import { ClientEmitter } from './client-emitter.js';
 import { ClientStore, storeError } from './client-store.js';
@@ -327,8 +327,6 @@ export class NidoClient {
       unsuback: (
         _: ConnectionHandle, identifier: number, codes: Uint8Array, fields: ReasonFields,
       ) => this.#subscriptions.unsuback(identifier, codes, fields),
-      deliver: (session: SessionHandle, delivery: Delivery) =>
-        this.#subscriptions.deliver(session, delivery),
       published: (token: number, reasonCode: number) => this.#outgoing.published(token, reasonCode),
       dropped: (_: SessionHandle, topicName: string, qos: Qos, reason: DropReason) => {
         // What is stored goes on in the next process.

@@ -3,7 +3,10 @@
  * message in the core when it is done with.
  */
 import type { Core } from '../core/core.js';
-import type { Delivery, MessageProperties, Qos, SessionHandle } from '../core/contract.js';
+import type {
+  Delivery, DeliverySink, MessageProperties, Qos, SessionHandle,
+} from '../core/contract.js';
+import { workOf } from '../core/staged-handler.js';
 import type { StagedHandler } from '../core/staged-handler.js';
 import type { ClientEmitter, HandlerFailedEvent } from './client-emitter.js';
 import { clientLimits } from './client-limits.js';
@@ -81,8 +84,9 @@ const ERROR_UNITS_MAX = 1024;
 const RETRY_DELAY_MS = 100;
 const RETRY_DELAY_MS_MAX = 10_000;
 
-export class HandlerSubscription implements RunOwner {
+export class HandlerSubscription implements DeliverySink, RunOwner {
   readonly session: SessionHandle;
+  readonly reads: 'text' | 'bytes';
   /** Every run that was ever needed at the same time, and those of them that are free. */
   #runs: Run[] = [];
   readonly #idle: Run[] = [];
@@ -112,13 +116,14 @@ export class HandlerSubscription implements RunOwner {
     this.#concurrency = options.concurrency ?? host.handlerConcurrency;
     this.#timeoutMs = options.handlerTimeoutMs ?? host.handlerTimeoutMs;
     this.#staged = handler;
+    this.reads = this.#staged.reads ?? 'bytes';
     this.#answered = this.#staged.answered;
     const credit = Math.max(this.#concurrency, clientLimits.handlerPrefetch);
     this.#owedMax = credit >> 1;
     this.session = host.core.createHandlerSession({
       concurrency: credit,
       acknowledgeAfterSettle: options.ack === 'on-receipt' ? 'no' : 'yes',
-    }, uplinkSession);
+    }, this, uplinkSession);
   }
 
   /** Messages at work now. */
@@ -126,17 +131,8 @@ export class HandlerSubscription implements RunOwner {
     return this.#running;
   }
 
-  /** A message of the core: begun at once, or in its turn. */
-  deliver(delivery: Delivery): void {
-    if (this.#running < this.#concurrency && this.#backlogAt === this.#backlog.length
-      && this.#state === 'open') this.begin(delivery);
-    else this.#postpone(delivery);
-  }
-
   #postpone(delivery: Delivery): void {
     if (this.#state !== 'open') return; // not acknowledged: the server keeps it
-    // Asked for now, the text is made without a copy of the bytes.
-    if (this.#staged.reads === 'text') void delivery.text;
     this.#backlog.push(delivery);
   }
 
@@ -169,28 +165,42 @@ export class HandlerSubscription implements RunOwner {
 
   // --- one message -----------------------------------------------------------------------------
 
-  /** The handler gets it now. */
-  begin(delivery: Delivery): void {
+  /**
+   * A message of the core: begun at once, or in its turn. One function, as that which calls it (see
+   * RowReader): every message comes through here.
+   */
+  deliver(delivery: Delivery, comes: 'new' | 'in-turn' = 'new'): void {
+    if (comes === 'new' && (this.#running >= this.#concurrency
+      || this.#backlogAt !== this.#backlog.length || this.#state !== 'open')) {
+      this.#postpone(delivery);
+      return;
+    }
     let result: unknown;
+    let work: Promise<unknown> | undefined;
     try {
       result = this.handler(delivery);
+      work = workOf(result);
     } catch (error) {
       this.rejected(this.#run(delivery), error);
       return;
     }
-    if (isThenable(result)) {
+    if (work !== undefined) {
       const run = this.#run(delivery);
-      result.then(run.fulfilled, run.rejected);
+      work.then(run.fulfilled, run.rejected);
       return;
     }
     if (this.#answered !== undefined) {
-      const more = this.#staged.answered!(result, delivery);
-      if (isThenable(more)) {
+      const more = workOf(this.#staged.answered!(result, delivery));
+      if (more !== undefined) {
         this.#conclude(this.#run(delivery), more);
         return;
       }
     }
-    this.#settle(delivery, SUCCESS);
+    if (delivery.token !== 0) this.#settle(delivery, SUCCESS);
+    else {
+      this.#owed += 1;
+      if (this.#owed > this.#owedMax || this.#turnStartedAt === NO_TURN) this.#owe();
+    }
   }
 
   #run(delivery: Delivery): Run {
@@ -220,9 +230,9 @@ export class HandlerSubscription implements RunOwner {
   /** The handler's own promise, and what a stage after it has to say. */
   fulfilled(run: Run, value: unknown): void {
     if (run.state !== 'at-work') return;
-    const more = this.#staged.answered?.(value, run.delivery);
-    if (isThenable(more)) this.#conclude(run, more);
-    else this.concluded(run);
+    const more = workOf(this.#staged.answered?.(value, run.delivery));
+    if (more === undefined) this.concluded(run);
+    else this.#conclude(run, more);
   }
 
   rejected(run: Run, error: unknown): void {
@@ -295,9 +305,9 @@ export class HandlerSubscription implements RunOwner {
 
   #again(run: Run): void {
     try {
-      const result = this.handler(run.delivery);
+      const work = workOf(this.handler(run.delivery));
       this.#limit(run);
-      if (isThenable(result)) result.then(run.fulfilled, run.rejected);
+      if (work !== undefined) work.then(run.fulfilled, run.rejected);
       else this.#done(run, SUCCESS);
     } catch (error) {
       this.#failed(run, error);
@@ -362,7 +372,7 @@ export class HandlerSubscription implements RunOwner {
     }
     if (reasonCode !== undefined) this.#settle(delivery, reasonCode);
     while (this.#backlogAt < this.#backlog.length && this.#running < this.#concurrency) {
-      this.begin(this.#takeNext());
+      this.deliver(this.#takeNext(), 'in-turn');
     }
     if (this.#isIdle) for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
@@ -387,8 +397,13 @@ export class HandlerSubscription implements RunOwner {
       return;
     }
     this.#owed += 1;
+    this.#owe();
+  }
+
+  /** A place of a QoS 0 message is owed: given back with others, soon. */
+  #owe(): void {
     if (this.#owed > this.#owedMax) this.#grant();
-    else if (this.#turnStartedAt === NO_TURN) this.#turn();
+    else this.#turn();
   }
 
   /** Places of QoS 0 messages go back together. */
@@ -398,11 +413,6 @@ export class HandlerSubscription implements RunOwner {
     this.#owed = 0;
     this.host.core.grant(this.session, owed);
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null
-    && typeof (value as { then?: unknown }).then === 'function';
 }
 
 /** One SUBSCRIBE for all handlers: rather a message too many than one that never comes. */

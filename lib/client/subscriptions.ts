@@ -10,7 +10,7 @@
  */
 import type { Core } from '../core/core.js';
 import type {
-  ConnectionHandle, Delivery, Qos, ReasonFields, SessionHandle, UserProperties,
+  ConnectionHandle, Qos, ReasonFields, SessionHandle, UserProperties,
 } from '../core/contract.js';
 import { NidoClientError, messageOf } from './errors.js';
 import { HandlerSubscription, wantedByAll } from './handler-subscription.js';
@@ -77,8 +77,6 @@ export class Subscriptions {
   readonly #entries = new Map<string, FilterEntry>();
   readonly #identifiers = new Map<number, FilterEntry>();
   readonly #bySession = new Map<SessionHandle, HandlerSubscription>();
-  /** Who got the last message; many follow each other to the same. */
-  #latest: HandlerSubscription | undefined;
   readonly #requests = new Map<number, Request>();
   /** Filters that a lasting session may still have and nobody wants. */
   readonly #unwanted = new Map<string, Request['unsubscribed']>();
@@ -147,11 +145,6 @@ export class Subscriptions {
       if (connection !== 0) this.#askToForget(connection, topicFilter, undefined, done);
       else this.#unwanted.set(topicFilter, done);
     });
-  }
-
-  deliver(session: SessionHandle, delivery: Delivery): void {
-    if (this.#latest?.session !== session) this.#latest = this.#bySession.get(session);
-    this.#latest?.deliver(delivery);
   }
 
   // --- with the server --------------------------------------------------------------------------

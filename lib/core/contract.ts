@@ -202,11 +202,7 @@ export interface CoreEvents {
    * `answerReceive`, naming `serial` and `rules`.
    */
   authorizeReceive?(session: SessionHandle, topicName: string, serial: number, rules: number): void;
-  /** A message for a session of `createHandlerSession`. */
-  deliver(session: SessionHandle, delivery: Delivery): void;
-  /**
-   * The exchange of a message given to `publish` (client role) or `publishWithToken` is complete.
-   */
+  /** The exchange of a message given to `publish` with a token is complete. */
   published(token: number, reasonCode: number): void;
   /**
    * The peer broke the protocol or a limit. The core has already written the DISCONNECT or CONNACK
@@ -268,6 +264,12 @@ export interface OutgoingMessage {
   readonly publisher?: SessionHandle;
   /** QoS 1 and 2: whether `published` waits for handlers, besides the store. Default `handlers`. */
   readonly awaits?: 'handlers' | 'nobody';
+}
+/** Who takes the messages of a session of `createHandlerSession`. */
+export interface DeliverySink {
+  /** What is made of a payload in linear memory; the other is made of that when asked for. */
+  readonly reads: 'text' | 'bytes';
+  deliver(delivery: Delivery): void;
 }
 export interface HandlerSessionOptions {
   /** Deliveries handed over and not yet settled or granted back. */
@@ -379,7 +381,7 @@ export interface CoreControl {
 
   /** Of a client that sees all topics, or, with a mount point, those below it. */
   createSession(mountPoint?: string): SessionHandle;
-  createHandlerSession(options: HandlerSessionOptions): SessionHandle;
+  createHandlerSession(options: HandlerSessionOptions, sink: DeliverySink): SessionHandle;
   /**
    * Ends Session State: subscriptions, queue, exchanges. Incremental; the handle is void at once.
    */

@@ -36,7 +36,7 @@ const FLUSH_MS_MAX = 8;
 /** Event rows that are read before their places are used again. */
 const ROWS_READ_MAX = 4096;
 /** Event rows that are read between two looks at the clock. */
-const ROWS_PER_CLOCK = 64;
+const ROWS_PER_CLOCK = 256;
 
 /** Monotonic milliseconds. */
 export type Now = () => number;
@@ -60,7 +60,7 @@ export abstract class CoreRuntime implements PortOwner {
   private readonly memory: ArrayBufferLike;
   protected readonly counters: Float64Array;
   private readonly flushRows: Uint32Array;
-  private readonly rows: RowReader;
+  protected readonly rows: RowReader;
   protected readonly ports: (Port | undefined)[] = [];
   private readonly rxWindow: number;
   protected readonly now: Now;

@@ -9,7 +9,7 @@ import {
   SESSION_HOLDS, SESSION_SOCKET,
 } from '../../assembly/shared/abi.js';
 import type {
-  ConnectionHandle, CoreControl, CoreEvents, CoreOptions, CoreStats, DropReason,
+  ConnectionHandle, CoreControl, CoreEvents, CoreOptions, CoreStats, DeliverySink, DropReason,
   HandlerSessionOptions, MessageProperties, OutgoingMessage, Qos, SessionHandle, SessionInfo,
   SubscribeOptions,
 } from './contract.js';
@@ -60,9 +60,14 @@ export class Core extends ControlPackets implements CoreControl {
     const length = this.filters.put(mountPoint);
     return someSession(this.x.openMountedSession(SESSION_SOCKET, length));
   }
-  createHandlerSession(options: HandlerSessionOptions, uplink: SessionHandle = 0): SessionHandle {
+  createHandlerSession(
+    options: HandlerSessionOptions, sink: DeliverySink, uplink: SessionHandle = 0,
+  ): SessionHandle {
     const kind = SESSION_HANDLER | (options.acknowledgeAfterSettle === 'yes' ? SESSION_HOLDS : 0);
-    return this.newSession(kind, options.concurrency, options.queueMessagesMax ?? 0, uplink);
+    const { concurrency, queueMessagesMax = 0 } = options;
+    const session = this.newSession(kind, concurrency, queueMessagesMax, uplink);
+    this.rows.addSink(session, sink);
+    return session;
   }
   /**
    * Client role: the session towards a server. `published` tells how each of its messages ended.
@@ -77,6 +82,7 @@ export class Core extends ControlPackets implements CoreControl {
   }
 
   endSession(session: SessionHandle): void {
+    this.rows.dropSink(session);
     this.x.closeSession(session, this.now());
     this.afterwards();
     if (!this.flushScheduled) this.scheduleFlush(); // the rest of the work is done a piece per turn

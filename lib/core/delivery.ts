@@ -1,7 +1,7 @@
 /**
- * A message on its way to a handler: what the row said, copied out; strings and properties are made
- * when asked for. A receiver that asks for the text at once, while the payload is still in linear
- * memory, saves the copy of the bytes: they are made of the text again when they are wanted.
+ * A message on its way to a handler: what the row said, copied out; properties are parsed when
+ * asked for. Its payload comes as bytes or as text, whichever the receiver reads, and the other is
+ * made of that when it is wanted: a receiver of text saves the copy of the bytes.
  */
 import { isUtf8 } from 'node:buffer';
 import { DELIVER_ALIAS_SHIFT, EXPIRY_NONE } from '../../assembly/shared/abi.js';
@@ -11,13 +11,8 @@ import { readMessageProperties } from './packet-reader.js';
 const NONE: MessageProperties = Object.freeze({});
 const NO_IDENTIFIERS: readonly number[] = Object.freeze([]);
 const PACKET_IDENTIFIER_MASK = 0xffff;
-const REPLACEMENT = '\ufffd';
-
-/** Where the payload of the row that is being told can be read. */
-export interface PayloadSource {
-  payloadText(): string;
-  payloadBytes(): Buffer;
-}
+/** What a decoder puts where bytes are not UTF-8. */
+export const REPLACEMENT = '\ufffd';
 
 /** What few messages have. */
 export interface DeliveryExtras {
@@ -37,34 +32,34 @@ export class HandlerDelivery implements Delivery {
   declare readonly token: number;
   declare attachment: unknown;
   declare publisher: unknown;
-  private declare source: PayloadSource | undefined;
   private declare readonly flags: number;
   private declare readonly identifier: number;
   /** Properties that were asked for, or what they are read from; undefined when there are none. */
   private declare extras: DeliveryExtras | { readonly parsed: MessageProperties } | undefined;
+  /** One of the two is there from the beginning. */
   private declare bytes: Buffer | undefined;
   /** The payload as text; null when it is none, undefined when nobody has looked. */
   private declare decoded: string | null | undefined;
 
   constructor(
-    topicName: string, source: PayloadSource, flags: number, identifier: number,
-    publisherSession: SessionHandle, token: number, extras: DeliveryExtras | undefined,
+    topicName: string, bytes: Buffer | undefined, text: string | undefined, flags: number,
+    identifier: number, publisherSession: SessionHandle, token: number,
+    extras: DeliveryExtras | undefined,
   ) {
     this.topicName = topicName;
     this.publisherSession = publisherSession;
     this.token = token;
     this.attachment = undefined;
     this.publisher = undefined;
-    this.source = source;
     this.flags = flags;
     this.identifier = identifier;
     this.extras = extras;
-    this.bytes = undefined;
-    this.decoded = undefined;
+    this.bytes = bytes;
+    this.decoded = text;
   }
 
   get payload(): Buffer {
-    return (this.bytes ??= this.source?.payloadBytes() ?? Buffer.from(this.decoded!));
+    return (this.bytes ??= Buffer.from(this.decoded!));
   }
   get text(): string | undefined {
     if (this.decoded === undefined) this.decoded = this.decode();
@@ -97,15 +92,8 @@ export class HandlerDelivery implements Delivery {
     return parsed;
   }
 
-  /** The row is over: what nobody asked for yet is copied. */
-  leaveRow(): void {
-    if (typeof this.decoded !== 'string') this.bytes ??= this.source!.payloadBytes();
-    this.source = undefined;
-  }
-
   private decode(): string | null {
-    const text = this.source?.payloadText() ?? this.bytes!.toString();
-    // Only a decoder's replacement character can hide broken bytes: the check is seldom needed.
+    const text = this.payload.toString();
     return !text.includes(REPLACEMENT) || isUtf8(this.payload) ? text : null;
   }
 }

@@ -10,10 +10,13 @@ import {
 import {
   AUTH, CONNACK, CONNECT, DISCONNECT, SUBACK, SUBSCRIBE, UNSUBACK, UNSUBSCRIBE,
 } from '../../assembly/shared/control-packet.js';
-import type { ConnectionHandle, CoreEvents, ProtocolVersion, Qos } from './contract.js';
+import { isUtf8 } from 'node:buffer';
+import type {
+  ConnectionHandle, CoreEvents, DeliverySink, ProtocolVersion, Qos, SessionHandle,
+} from './contract.js';
 import { ChunkCopy, TopicNames } from './copies.js';
-import { HandlerDelivery } from './delivery.js';
-import type { DeliveryExtras, PayloadSource } from './delivery.js';
+import { HandlerDelivery, REPLACEMENT } from './delivery.js';
+import type { DeliveryExtras } from './delivery.js';
 import type { DurableSide } from './durable.js';
 import type { CoreExports } from './instance.js';
 import { DROP_REASONS } from './limits.js';
@@ -21,6 +24,7 @@ import {
   readAuth, readConnack, readConnect, readDisconnect, readReasonCodes, readSubscribe,
   readUnsubscribe,
 } from './packet-reader.js';
+import { viewOf } from './views.js';
 
 /** What a FAILED row says, in words; the order is that of DETAIL_* in assembly/shared/abi.ts. */
 const DETAILS = [
@@ -45,16 +49,17 @@ interface Utf8Slices {
   utf8Slice?(at: number, end: number): string;
 }
 
-export class RowReader implements PayloadSource {
+export class RowReader {
   /** The row that is told next. */
   next = 0;
   /** Rows of the durable gate are its. */
   durable: DurableSide | undefined;
+  /** Of the handler sessions, and that of the last message: many follow each other to the same. */
+  private readonly sinks = new Map<SessionHandle, DeliverySink>();
+  private latestSession: SessionHandle = 0;
+  private latestSink: DeliverySink | undefined;
   private readonly topicNames: TopicNames;
   private readonly chunk: ChunkCopy;
-  /** Of the delivery that is being told. */
-  private payloadAt = 0;
-  private payloadLength = 0;
 
   constructor(
     private readonly x: CoreExports,
@@ -67,54 +72,84 @@ export class RowReader implements PayloadSource {
     this.chunk = new ChunkCopy(heap);
   }
 
+  addSink(session: SessionHandle, sink: DeliverySink): void {
+    this.sinks.set(session, sink);
+  }
+  /** The session has ended: rows of it that were not told yet are nobody's. */
+  dropSink(session: SessionHandle): void {
+    this.sinks.delete(session);
+    if (this.latestSession !== session) return;
+    this.latestSession = 0;
+    this.latestSink = undefined;
+  }
+
   /** The chunk that the next rows point into. */
   arrived(at: number, length: number): void {
     this.chunk.arrived(at, length);
   }
 
   /**
-   * Tells rows from `next` on, up to `end`. One function does all that a delivery needs, because
-   * there is one for every message, and each function of its own would be compiled once more: when
-   * what it calls throws, `next` is the row behind it.
+   * Tells rows from `next` on, up to `end`: when what it calls throws, `next` is the row behind it.
+   * One function does all that a delivery needs, because there is one for every message, and each
+   * function of its own would be compiled once more, by itself and as a part of all its callers.
    */
   tellUntil(end: number): void {
-    const { words, events } = this;
+    const { words, chunk } = this;
     while (this.next < end) {
       const row = this.next * ROW_WORDS;
       this.next += 1;
-      const kind = words[row + ROW_KIND];
-      if (kind !== ROW_DELIVER && kind !== ROW_INTERCEPT) {
-        this.tellOther(row, words[row + ROW_HANDLE]);
+      const handle = words[row + ROW_HANDLE];
+      if (words[row + ROW_KIND] !== ROW_DELIVER) {
+        this.tellOther(row, handle);
         continue;
       }
-      this.payloadAt = words[row + DELIVER_PAYLOAD_AT];
-      this.payloadLength = words[row + DELIVER_PAYLOAD_LENGTH];
-      const hasExtras = words[row + DELIVER_PROPERTIES_LENGTH] !== 0
-        || words[row + DELIVER_EXPIRY] !== EXPIRY_NONE;
-      const delivery = new HandlerDelivery(
+      if (this.latestSession !== handle) {
+        this.latestSession = handle;
+        this.latestSink = this.sinks.get(handle);
+      }
+      const sink = this.latestSink;
+      if (sink === undefined) continue;
+      const at = words[row + DELIVER_PAYLOAD_AT];
+      const length = words[row + DELIVER_PAYLOAD_LENGTH];
+      const text = sink.reads === 'text' ? this.payloadText(at, length) : undefined;
+      sink.deliver(new HandlerDelivery(
         this.topicNames.read(
           words[row + DELIVER_TOPIC_AT], words[row + DELIVER_TOPIC_LENGTH],
           words[row + DELIVER_TOPIC_SERIAL],
         ),
-        this,
+        text === undefined ? chunk.copy(at, length) : undefined,
+        text,
         words[row + DELIVER_FLAGS],
         words[row + DELIVER_IDENTIFIER],
         words[row + DELIVER_PUBLISHER],
         words[row + DELIVER_TOKEN],
-        hasExtras ? this.readExtras(row) : undefined,
-      );
-      try {
-        if (kind === ROW_DELIVER) events.deliver(words[row + ROW_HANDLE], delivery);
-        else events.intercept?.(words[row + ROW_HANDLE], delivery);
-      } finally {
-        delivery.leaveRow();
-      }
+        words[row + DELIVER_PROPERTIES_LENGTH] === 0 && words[row + DELIVER_EXPIRY] === EXPIRY_NONE
+          ? undefined : this.readExtras(row),
+      ));
     }
+  }
+
+  private tellIntercept(row: number, handle: number): void {
+    const { words, topicNames } = this;
+    this.events.intercept?.(handle, new HandlerDelivery(
+      topicNames.read(
+        words[row + DELIVER_TOPIC_AT], words[row + DELIVER_TOPIC_LENGTH],
+        words[row + DELIVER_TOPIC_SERIAL],
+      ),
+      this.chunk.copy(words[row + DELIVER_PAYLOAD_AT], words[row + DELIVER_PAYLOAD_LENGTH]),
+      undefined,
+      words[row + DELIVER_FLAGS],
+      words[row + DELIVER_IDENTIFIER],
+      words[row + DELIVER_PUBLISHER],
+      words[row + DELIVER_TOKEN],
+      this.readExtras(row),
+    ));
   }
 
   private tellOther(row: number, handle: number): void {
     const { words } = this;
     switch (words[row + ROW_KIND]) {
+      case ROW_INTERCEPT: this.tellIntercept(row, handle); break;
       case ROW_PUBLISHED: this.events.published(words[row + 2], words[row + 3]); break;
       case ROW_PACKET: case ROW_NOTICE: this.tellPacket(row, handle); break;
       case ROW_AUTHORIZE:
@@ -149,22 +184,25 @@ export class RowReader implements PayloadSource {
   private text(at: number, length: number): string {
     return this.heap.toString('utf8', at, at + length);
   }
-  private readExtras(row: number): DeliveryExtras {
+  private readExtras(row: number): DeliveryExtras | undefined {
     const { words } = this;
     const length = words[row + DELIVER_PROPERTIES_LENGTH];
+    const expirySeconds = words[row + DELIVER_EXPIRY];
+    if (length === 0 && expirySeconds === EXPIRY_NONE) return undefined;
     return {
       encoded: length === 0
         ? undefined : this.chunk.copy(words[row + DELIVER_PROPERTIES_AT], length),
-      expirySeconds: words[row + DELIVER_EXPIRY],
+      expirySeconds,
     };
   }
-  payloadText(): string {
-    const end = this.payloadAt + this.payloadLength;
-    const heap = this.heap as Utf8Slices;
-    return heap.utf8Slice?.(this.payloadAt, end) ?? this.heap.toString('utf8', this.payloadAt, end);
-  }
-  payloadBytes(): Buffer {
-    return this.chunk.copy(this.payloadAt, this.payloadLength);
+  /** Undefined when it is not UTF-8. */
+  private payloadText(at: number, length: number): string | undefined {
+    const { heap } = this;
+    const slices = heap as Utf8Slices;
+    const text = slices.utf8Slice?.(at, at + length) ?? heap.toString('utf8', at, at + length);
+    // Only a decoder's replacement character can hide broken bytes: the check is seldom needed.
+    return !text.includes(REPLACEMENT) || isUtf8(viewOf(heap.buffer, at, length))
+      ? text : undefined;
   }
 
   private tellPacket(row: number, connection: ConnectionHandle): void {

@@ -8,7 +8,7 @@ function handlers() {
     const subscription = control.handlers.subscribe('casa/+/luz', handler, options);
     const session = [...core.sessions.keys()].at(-1)!;
     const deliver = (token: number, publisher = 0) =>
-      core.events.deliver(session, {
+      core.sinks.get(session)!.deliver({
         topicName: 'casa/sala/luz',
         payload: Buffer.from('on'),
         text: 'on',
@@ -86,6 +86,22 @@ describe('a handler in this process', () => {
       ),
     );
     expect(failures).toEqual([0x80, 0x87, 0x80, 0x80, 0x97]);
+  });
+
+  it('fails when what it returned throws instead of being a promise, and the next one goes on', async () => {
+    const { core, subscribe } = handlers();
+    const broken: object[] = [
+      { then: () => { throw new Error('then'); } },
+      Object.defineProperty({}, 'then', { get: () => { throw new Error('get then'); } }),
+      { then: (_: unknown, reject: (error: Error) => void) => reject(new Error('rejects')) },
+      { then: 'no function' },
+    ];
+    const { deliver } = subscribe(() => broken.shift());
+    for (const token of [1, 2, 3, 4]) deliver(token);
+    await turn();
+    expect([...core.calls].sort()).toEqual([
+      'settle 1 80', 'settle 2 80', 'settle 3 80', 'settle 4 00',
+    ]);
   });
 
   it('fails when it takes longer than it may, and what it answers later is ignored', async () => {

@@ -103,6 +103,22 @@ describe('a handler that fails', () => {
       .toMatchObject({ message: expect.stringContaining(name) });
   });
 
+  it.each<[string, object]>([
+    ['is a promise that throws', { then: () => { throw new Error('broken'); } }],
+    ['cannot be looked at',
+      Object.defineProperty({}, 'then', { get: () => { throw new Error('broken'); } })],
+  ])('because what it returned %s has failed', async (_, returned) => {
+    const { url } = await stage.ours();
+    const client = join(url);
+    const outcomes: string[] = [];
+    client.on('handlerFailed', ({ outcome, error }) =>
+      outcomes.push(`${outcome} ${(error as Error).message}`));
+    await client.subscribe('a', () => returned, { qos: 1 });
+    await client.publish('a', 'x', { qos: 1 });
+    await until(() => outcomes.length > 0, 'the failure');
+    expect(outcomes).toEqual(['refused broken']);
+  });
+
   it('that succeeds the second time is no failure', async () => {
     const { url } = await stage.ours();
     const client = join(url);

@@ -152,8 +152,10 @@ export class Lab {
     topicFilter: string, heard: (delivery: Delivery) => void,
     acknowledgeAfterSettle: 'yes' | 'no' = 'yes',
   ): SessionHandle {
-    const session = this.core.createHandlerSession({ concurrency: 10, acknowledgeAfterSettle });
-    this.hub.handlers.set(session, heard);
+    const session = this.core.createHandlerSession(
+      { concurrency: 10, acknowledgeAfterSettle },
+      { reads: 'bytes', deliver: heard },
+    );
     this.core.subscribe(session, topicFilter, { qos: 2 });
     return session;
   }

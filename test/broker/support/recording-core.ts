@@ -6,6 +6,7 @@ import type {
   CoreControl,
   CoreEvents,
   CoreStats,
+  DeliverySink,
   HandlerSessionOptions,
   OutgoingMessage,
   ReasonFields,
@@ -21,6 +22,7 @@ export class RecordingCore implements CoreControl {
   readonly accepted = new Map<ConnectionHandle, AcceptOptions>();
   readonly publishedMessages: OutgoingMessage[] = [];
   readonly sessions = new Map<SessionHandle, { subscriptions: Map<string, SubscribeOptions> }>();
+  readonly sinks = new Map<SessionHandle, DeliverySink>();
   readonly received = new Map<ConnectionHandle, number>();
   readonly #servedBy = new Map<ConnectionHandle, SessionHandle>();
   #last = 0;
@@ -106,8 +108,10 @@ export class RecordingCore implements CoreControl {
   createSession(): SessionHandle {
     return this.#session();
   }
-  createHandlerSession(_options: HandlerSessionOptions): SessionHandle {
-    return this.#session();
+  createHandlerSession(_options: HandlerSessionOptions, sink: DeliverySink): SessionHandle {
+    const session = this.#session();
+    this.sinks.set(session, sink);
+    return session;
   }
   endSession(session: SessionHandle): void {
     this.sessions.delete(session);

@@ -4,7 +4,7 @@
  */
 import { Core } from '../../../lib/core/core.js';
 import type {
-  ConnectionHandle, ConnectPacket, CoreEvents, CoreOptions, Delivery, DropReason, SessionHandle,
+  ConnectionHandle, ConnectPacket, CoreEvents, CoreOptions, DropReason, SessionHandle,
 } from '../../../lib/core/contract.js';
 import type { Schedule, Wire } from './network.js';
 import { SimulatedStore } from './store.js';
@@ -29,7 +29,6 @@ export class Hub implements CoreEvents {
   readonly tokens = new Map<number, number>();
   private readonly newest = new Map<string, ConnectionHandle>();
   readonly failures: string[] = [];
-  readonly handlers = new Map<SessionHandle, (delivery: Delivery) => void>();
   broken: unknown;
   /** How likely an answer comes at a later time. */
   lateness = 0;
@@ -171,9 +170,6 @@ export class Hub implements CoreEvents {
     session: SessionHandle, _topicName: string, serial: number, rules: number,
   ): void {
     this.answer(() => this.core.answerReceive(session, { serial, rules }, 'allowed'));
-  }
-  deliver(session: SessionHandle, delivery: Delivery): void {
-    this.handlers.get(session)?.(delivery);
   }
   published(token: number): void {
     this.tokens.set(token, (this.tokens.get(token) ?? 0) + 1);

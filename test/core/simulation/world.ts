@@ -113,27 +113,32 @@ export class World {
     }, schedule, this.hub, this.ledger);
   }
 
+  private handle(session: SessionHandle, delivery: Delivery): void {
+    const { core } = this.hub;
+    const { payload } = delivery;
+    const settle = () => {
+      const refuses = this.schedule.chance(0.05);
+      if (delivery.token === 0) core.grant(session);
+      else core.settle(session, delivery.token, refuses ? 0x83 : 0);
+      if (refuses) this.ledger.refusedByHandler(payload);
+      if (this.isWild && this.schedule.chance(0.05)) this.publishFromHost();
+    };
+    if (this.schedule.chance(0.3)) settle();
+    else this.schedule.after(this.schedule.below(400), settle);
+  }
+
   /** A subscriber in this process that takes its time. */
   private makeHandler(): void {
     const { core } = this.hub;
-    const session = core.createHandlerSession({
+    const session: SessionHandle = core.createHandlerSession({
       concurrency: 1 + this.schedule.below(4),
       acknowledgeAfterSettle: this.schedule.chance(0.5) ? 'yes' : 'no',
       queueMessagesMax: 1 + this.schedule.below(20),
+    }, {
+      reads: 'bytes',
+      deliver: (delivery) => this.handle(session, delivery),
     });
     this.handlers.push(session);
-    this.hub.handlers.set(session, (delivery: Delivery) => {
-      const { payload } = delivery;
-      const settle = () => {
-        const refuses = this.schedule.chance(0.05);
-        if (delivery.token === 0) core.grant(session);
-        else core.settle(session, delivery.token, refuses ? 0x83 : 0);
-        if (refuses) this.ledger.refusedByHandler(payload);
-        if (this.isWild && this.schedule.chance(0.05)) this.publishFromHost();
-      };
-      if (this.schedule.chance(0.3)) settle();
-      else this.schedule.after(this.schedule.below(400), settle);
-    });
     core.subscribe(session, this.schedule.pick(['t/+', '#', 'u']), {
       qos: this.schedule.pick([0, 1, 2]), retainHandling: this.schedule.pick([0, 2]),
     });
