@@ -7,12 +7,17 @@
 //   lib/core/x.ts        '../../assembly/shared/abi.js'
 //   dist/core/x.js       '../assembly/shared/abi.js'
 // Only lib/core/*.ts may use that specifier (an architecture test holds it to that).
+//
+// Then esbuild makes a few files of the many: what an entry point needs is one file and what it
+// shares with others, because Node takes about a millisecond for every module that it loads. The
+// declarations stay as tsc wrote them. Nothing is renamed or minified, so stack traces can be read.
 import './require-node.mjs';
 import {
   chmodSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync,
   utimesSync, writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { build as bundle } from 'esbuild';
 import { ROOT, isFresh, runNode, toolPath } from './toolbox.mjs';
 
 const INPUTS = ['lib', 'assembly/shared', 'tsconfig.json', 'tsconfig.build.json'];
@@ -23,10 +28,19 @@ const PACKAGE_SPECIFIER = '../assembly/shared/';
 const COMMAND = 'cli/nidomq.js';
 const SHEBANG = '#!/usr/bin/env node\n';
 const SWAP_ATTEMPTS_MAX = 5;
+/** What `exports` and `bin` name, and what our own tests and benches load besides. */
+const ENTRY_POINTS = [
+  'index', 'client/index', 'nest/index', 'nest/terminus/index', 'testing/index', 'cli/nidomq',
+  'cli/program', 'cli/signals', 'engine/index',
+];
+/** The schematics' runner loads single files of CommonJS or ESM by the paths in collection.json. */
+const UNBUNDLED = 'schematics';
 
-if (!(process.argv.includes('--if-stale') && isFresh([STAMP, 'dist/index.js'], INPUTS))) build();
+if (!(process.argv.includes('--if-stale') && isFresh([STAMP, 'dist/index.js'], INPUTS))) {
+  await build();
+}
 
-function build() {
+async function build() {
   // Named after the process: two builds at once (an editor's and a test's) do not write into each
   // other's folder.
   const stage = join(ROOT, 'build', `tsc-${process.pid}`);
@@ -39,6 +53,7 @@ function build() {
   const tables = join(stage, 'assembly', 'shared');
   if (existsSync(tables)) cpSync(tables, join(next, 'assembly', 'shared'), { recursive: true });
   rewriteSpecifiers(join(next, 'core'));
+  await joinModules(next, join(stage, 'joined'));
   copyDescriptions(join(next, 'schematics'));
   makeExecutable(join(next, COMMAND));
   swap(next, join(ROOT, 'dist'));
@@ -55,6 +70,27 @@ function rewriteSpecifiers(folder) {
     const rewritten = text.replaceAll(SOURCE_SPECIFIER, PACKAGE_SPECIFIER);
     if (rewritten !== text) writeFileSync(path, rewritten);
   }
+}
+
+/** Puts few modules in the place of many; entry points keep their paths. */
+async function joinModules(folder, joined) {
+  await bundle({
+    entryPoints: ENTRY_POINTS.map((entry) => join(folder, `${entry}.js`)),
+    outbase: folder,
+    outdir: joined,
+    bundle: true,
+    splitting: true,
+    chunkNames: 'shared/[name]-[hash]',
+    packages: 'external',
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    logLevel: 'warning',
+  });
+  for (const name of readdirSync(folder, { recursive: true })) {
+    if (name.endsWith('.js') && !name.startsWith(UNBUNDLED)) rmSync(join(folder, name));
+  }
+  cpSync(joined, folder, { recursive: true });
 }
 
 /** What the schematics' runner reads beside their code. */
