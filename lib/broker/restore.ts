@@ -9,7 +9,7 @@ import { CoreError } from '../core/errors.js';
 import { readMessageProperties } from '../core/packet-reader.js';
 import { bufferOf } from '../core/views.js';
 import type {
-  FoundSubscription, LoadVisitor, QueueEntry, SessionRecord, SpilledPart, StoredMessage, WillRecord,
+  FoundMessage, FoundSubscription, LoadVisitor, QueueEntry, SessionRecord, SpilledPart, WillRecord,
 } from '../engine/index.js';
 import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
@@ -109,7 +109,7 @@ export class Restorer implements LoadVisitor {
     const { handle } = this.#of(sessionId).session;
     this.#count(this.#parts.durable.restoreReleased(handle, packetIdentifier, number));
   }
-  retained(message: StoredMessage): void {
+  retained(message: FoundMessage): void {
     const { expiresAt } = message;
     const isOver = expiresAt !== 0 && expiresAt <= this.#wallNow;
     if (isOver || this.#parts.rules.of(bufferOf(message.topicName)) === 'memory') {
@@ -120,7 +120,7 @@ export class Restorer implements LoadVisitor {
     this.#count(block !== 0 && this.#parts.durable.restoreRetained(block));
   }
 
-  message(message: StoredMessage): void {
+  message(message: FoundMessage): void {
     this.#blocks.set(message.number, this.#block(message));
   }
   queueEntry(entry: QueueEntry): void {
@@ -131,11 +131,10 @@ export class Restorer implements LoadVisitor {
     const { detachedAt, sentThrough } = restored;
     const wasSent = restored.entries <= this.#parts.inflightMax
       && (detachedAt === 0 || entry.number <= sentThrough);
-    const { qos, retain, packetIdentifier, subscriptionIdentifiers, group } = entry;
-    this.#count(block !== 0 && this.#parts.durable.restoreEntry(restored.session.handle, block, {
-      qos, retain, packetIdentifier, group, subscriptionIdentifiers,
-      copy: entry.number - messageNumberOf(entry.number), state: wasSent ? 'maybe-sent' : 'pending',
-    }));
+    this.#count(block !== 0 && this.#parts.durable.restoreEntry(
+      restored.session.handle, block, entry, entry.number - messageNumberOf(entry.number),
+      wasSent ? 'maybe-sent' : 'pending',
+    ));
   }
   spilled(sessionId: number, part: SpilledPart): void {
     const { session } = this.#of(sessionId);
@@ -159,13 +158,11 @@ export class Restorer implements LoadVisitor {
     }
   }
 
-  #block(message: StoredMessage): number {
-    const { durable } = this.#parts;
-    const { topicName, properties, payload, qos, retain, expiresAt } = message;
-    return durable.restoreMessage({
-      topicName, properties, payload, qos, retain,
-      expiresAt: expiresAt === 0 ? 0 : Math.max(LONG_AGO, this.#monotonic(expiresAt)),
-    }, message.number);
+  #block(message: FoundMessage): number {
+    const { expiresAt } = message;
+    return this.#parts.durable.restoreMessage(
+      message, expiresAt === 0 ? 0 : Math.max(LONG_AGO, this.#monotonic(expiresAt)),
+    );
   }
   #count(isRestored: unknown): void {
     if (isRestored !== true) this.unrestored++;

@@ -9,7 +9,6 @@
 import type { SessionHandle } from '../core/contract.js';
 import type { DurableSide } from '../core/durable.js';
 import type { Engine, QueueSlice } from '../engine/index.js';
-import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
 import type { Session } from './records.js';
 
@@ -196,17 +195,11 @@ export class SpilledQueues {
       spill.after = entry.number;
       return true;
     }
-    const { topicName, properties, payload, qos, retain, expiresAt } = slice.messages[at];
-    const messageNumber = messageNumberOf(entry.number);
-    const block = core.restoreMessage({
-      topicName, properties, payload, qos, retain, expiresAt: this.#owner.coreTime(expiresAt),
-    }, messageNumber);
+    const message = slice.messages[at];
+    const block = core.restoreMessage(message, this.#owner.coreTime(message.expiresAt));
     if (block === 0) return false;
-    const isTaken = core.restoreEntry(spill.session.handle, block, {
-      qos: entry.qos, retain: entry.retain, packetIdentifier: entry.packetIdentifier,
-      subscriptionIdentifiers: entry.subscriptionIdentifiers, group: entry.group,
-      copy: entry.number - messageNumber, state: 'pending',
-    });
+    const copy = entry.number - message.number;
+    const isTaken = core.restoreEntry(spill.session.handle, block, entry, copy, 'pending');
     core.letGo(block);
     if (!isTaken) return false;
     spill.after = entry.number;

@@ -3,7 +3,7 @@ import type { SessionHandle } from '../core/contract.js';
 import type { DurableSide } from '../core/durable.js';
 import { bufferOf } from '../core/views.js';
 import type {
-  LoadVisitor, QueueEntry, SessionRecord, StoredMessage,
+  FoundMessage, LoadVisitor, QueueEntry, SessionRecord,
 } from '../engine/index.js';
 import { clientLimits } from './client-limits.js';
 import { NidoClientError } from './errors.js';
@@ -76,26 +76,21 @@ export class ClientStoreReader implements LoadVisitor {
   released(_sessionId: number, number: number, packetIdentifier: number): void {
     this.#count(this.durable.restoreReleased(this.uplink, packetIdentifier, number));
   }
-  message(message: StoredMessage): void {
-    const { topicName, properties, payload, qos, retain, expiresAt, number } = message;
+  message(message: FoundMessage): void {
+    const { expiresAt } = message;
     const { core, wall } = this.#now;
     this.#letGo();
-    this.#block = this.durable.restoreMessage({
-      topicName: bufferOf(topicName), properties: bufferOf(properties), payload: bufferOf(payload),
-      qos, retain,
-      expiresAt: expiresAt === 0 ? 0 : Math.max(LONG_AGO, core + (expiresAt - wall)),
-    }, number);
+    this.#block = this.durable.restoreMessage(
+      message, expiresAt === 0 ? 0 : Math.max(LONG_AGO, core + (expiresAt - wall)),
+    );
   }
   queueEntry(entry: QueueEntry): void {
-    const { qos, retain, packetIdentifier } = entry;
     this.#entries += 1;
-    this.#lastIdentifier = packetIdentifier;
+    this.#lastIdentifier = entry.packetIdentifier;
     // Messages leave in their order: what is further behind was never sent.
     const state = this.#entries <= this.#inflightMax ? 'maybe-sent' : 'pending';
-    this.#count(this.#block !== 0 && this.durable.restoreEntry(this.uplink, this.#block, {
-      qos, retain, packetIdentifier, state, copy: 0, subscriptionIdentifiers: NOTHING,
-      group: NOTHING,
-    }));
+    this.#count(this.#block !== 0
+      && this.durable.restoreEntry(this.uplink, this.#block, entry, 0, state));
   }
   /** Never: everything is told. */
   spilled(): void {}
@@ -134,7 +129,6 @@ export class ClientStoreReader implements LoadVisitor {
     if (isRestored !== true) this.#unrestored += 1;
   }
 }
-const NOTHING = Buffer.alloc(0);
 
 /** What is kept of a client beside what a broker keeps of a session. */
 export function attributesOf(server: ServerSession): Uint8Array {

@@ -89,18 +89,17 @@ interface GateRow {
 }
 
 /** As it was stored. */
-export interface RestoredMessage
-  extends Omit<DurableMessage, 'topicName' | 'properties' | 'payload'> {
-  readonly topicName: Uint8Array;
-  readonly properties: Uint8Array;
-  readonly payload: Uint8Array;
+export interface RestoredMessage extends Pick<DurableMessage, 'qos' | 'retain'> {
+  readonly number: number;
+  /** Topic Name, properties and payload, one behind the other. */
+  readonly body: Uint8Array;
+  readonly topicLength: number;
+  readonly propertiesLength: number;
 }
 export interface RestoredEntry
-  extends Omit<DurableEntry, 'session' | 'subscriptionIdentifiers' | 'group'> {
+  extends Pick<DurableEntry, 'qos' | 'retain' | 'packetIdentifier'> {
   readonly subscriptionIdentifiers: Uint8Array;
   readonly group: Uint8Array;
-  /** `maybe-sent` is sent with DUP. */
-  readonly state: 'pending' | 'maybe-sent';
 }
 
 export interface DurableHost {
@@ -291,30 +290,34 @@ export class DurableSide {
 
   // --- restoring -------------------------------------------------------------------------------
 
-  /** A message block that is held until `letGo`; 0 when there is no memory. */
-  restoreMessage(message: RestoredMessage, number: number): number {
-    const { topicName, properties, payload } = message;
-    const { x, heap } = this;
-    const block = x.allocateMessage(topicName.length, properties.length, payload.length) >>> 0;
+  /**
+   * A message block that is held until `letGo`; 0 when there is no memory. `expiresAt` is a time of
+   * the core's clock, 0 = never.
+   */
+  restoreMessage(message: RestoredMessage, expiresAt: number): number {
+    const { body, topicLength, propertiesLength, qos, retain, number } = message;
+    const { x } = this;
+    const payloadLength = body.length - topicLength - propertiesLength;
+    const block = x.allocateMessage(topicLength, propertiesLength, payloadLength) >>> 0;
     if (block === 0) return 0;
-    const at = x.messageBody(block) >>> 0;
-    heap.set(topicName, at);
-    if (properties.length !== 0) heap.set(properties, at + topicName.length);
-    heap.set(payload, at + topicName.length + properties.length);
-    x.restoreMessage(block, message.qos, Number(message.retain), message.expiresAt, number);
+    this.heap.set(body, x.messageBody(block) >>> 0);
+    x.restoreMessage(block, qos, Number(retain), expiresAt, number);
     return block;
   }
   letGo(block: number): void {
     this.x.freeMessage(block);
   }
-  /** False when there is no memory. */
-  restoreEntry(session: SessionHandle, block: number, entry: RestoredEntry): boolean {
+  /** False when there is no memory. `maybe-sent` is sent with DUP. */
+  restoreEntry(
+    session: SessionHandle, block: number, entry: RestoredEntry, copy: number,
+    state: 'pending' | 'maybe-sent',
+  ): boolean {
     const { subscriptionIdentifiers: identifiers, group } = entry;
     if (identifiers.length !== 0) this.heap.set(identifiers, this.#exchange);
     if (group.length !== 0) this.heap.set(group, this.#exchange + identifiers.length);
-    const facts = entry.qos | (entry.retain ? FACT_RETAIN : 0) | (entry.copy << FACT_COPY_SHIFT)
+    const facts = entry.qos | (entry.retain ? FACT_RETAIN : 0) | (copy << FACT_COPY_SHIFT)
       | (entry.packetIdentifier << FACT_IDENTIFIER_SHIFT);
-    const sent = entry.state === 'maybe-sent' ? 1 : 0;
+    const sent = state === 'maybe-sent' ? 1 : 0;
     return this.x.restoreEntry(session, block, facts, sent, identifiers.length, group.length) !== 0;
   }
   /**

@@ -94,7 +94,7 @@ export class EngineBatch {
     const isInline = this.#inline?.number === messageNumberOf(entry.number);
     const inline = isInline ? this.#inline : undefined;
     this.#inline = undefined;
-    this.#key2(KEY_QUEUE, entry.sessionId, entry.number);
+    this.log.beginNumberKey(KEY_QUEUE, entry.sessionId, entry.number);
     this.log.beginValue();
     writeQueueEntry(this.log, entry, inline);
     this.log.endPut();
@@ -118,7 +118,7 @@ export class EngineBatch {
    */
   releaseQueueEntry(sessionId: number, number: number, packetIdentifier: number): void {
     this.deleteQueueEntry(sessionId, number);
-    this.#key2(KEY_RELEASED, sessionId, number);
+    this.log.beginNumberKey(KEY_RELEASED, sessionId, number);
     this.log.beginValue();
     this.log.uint16(packetIdentifier);
     this.log.endPut();
@@ -128,13 +128,13 @@ export class EngineBatch {
    * somebody else.
    */
   deleteQueueEntry(sessionId: number, number: number): void {
-    this.#key2(KEY_QUEUE, sessionId, number);
+    this.log.beginNumberKey(KEY_QUEUE, sessionId, number);
     this.log.endDelete();
     this.#dropReference(messageNumberOf(number));
   }
   /** PUBCOMP came. */
   deleteReleased(sessionId: number, number: number): void {
-    this.#key2(KEY_RELEASED, sessionId, number);
+    this.log.beginNumberKey(KEY_RELEASED, sessionId, number);
     this.log.endDelete();
   }
 
@@ -234,10 +234,6 @@ export class EngineBatch {
   #key1(keyClass: number, first: number): void {
     this.log.beginKey(keyClass);
     this.log.number(first);
-  }
-  #key2(keyClass: number, first: number, second: number): void {
-    this.#key1(keyClass, first);
-    this.log.number(second);
   }
   #subscriptionKey(sessionId: number, topicFilter: string): void {
     this.#key1(KEY_SUBSCRIPTION, sessionId);

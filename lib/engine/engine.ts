@@ -44,6 +44,14 @@ export interface StoredMessage {
   /** `sessionId` of the publisher; 0 = the broker itself or a session that is not stored. */
   readonly publisher: number;
 }
+/** As it was found in the store: its three parts stand behind each other. */
+export interface FoundMessage extends StoredMessage {
+  /** Topic Name, properties and payload. */
+  readonly body: Uint8Array;
+  readonly bodyLength: number;
+  readonly topicLength: number;
+  readonly propertiesLength: number;
+}
 export interface QueueEntry {
   readonly sessionId: number;
   /** `messageNumberOf(number)` is the message's. */
@@ -120,9 +128,9 @@ export interface LoadVisitor {
   inbound(sessionId: number, packetIdentifier: number): void;
   /** An outgoing QoS 2 exchange that waits for PUBCOMP: PUBREL is to be sent again. */
   released(sessionId: number, number: number, packetIdentifier: number): void;
-  retained(message: StoredMessage): void;
+  retained(message: FoundMessage): void;
   /** Told once, before the first of its queue entries. */
-  message(message: StoredMessage): void;
+  message(message: FoundMessage): void;
   /** Oldest first for each session. */
   queueEntry(entry: QueueEntry): void;
   /** This part of a queue stays in the store: read it with `readQueue`. */
@@ -173,7 +181,7 @@ export interface SnapshotReport {
 }
 
 export interface QueueSlice {
-  readonly messages: readonly StoredMessage[];
+  readonly messages: readonly FoundMessage[];
   /** `entries[i]` carries `messages[i]`. */
   readonly entries: readonly QueueEntry[];
   /** Nothing of this queue stands in the store behind the last entry. */

@@ -1,8 +1,7 @@
 export type {
-  CheckReport, Durability, Engine, EngineState, FoundSubscription, LoadLimits, LoadReport,
-  LoadVisitor, Loss,
-  QueueEntry, QueueReadLimits, QueueSlice, SessionRecord, SnapshotReport, SpilledPart,
-  StoredMessage, SubscriptionRecord, WillRecord, WriteDurability,
+  CheckReport, Durability, Engine, EngineState, FoundMessage, FoundSubscription, LoadLimits,
+  LoadReport, LoadVisitor, Loss, QueueEntry, QueueReadLimits, QueueSlice, SessionRecord,
+  SnapshotReport, SpilledPart, StoredMessage, SubscriptionRecord, WillRecord, WriteDurability,
 } from './engine.js';
 export type { EngineErrorCode } from './errors.js';
 export type { FileEngineOptions } from './file-engine.js';

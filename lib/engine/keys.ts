@@ -47,28 +47,18 @@ export interface KeyRange {
 
 /*
  * The methods of Buffer look at their arguments: four times the code, compiled anew in everything
- * that reads or writes a record. Whoever reads here has checked that the record is whole, whoever
- * writes has made room.
+ * that reads a record. Whoever reads here has checked that the record is whole.
  */
-export function writeUint16(out: Buffer, at: number, value: number): void {
-  out[at] = value >>> 8;
-  out[at + 1] = value;
-}
-export function writeUint32(out: Buffer, at: number, value: number): void {
+function writeUint32(out: Buffer, at: number, value: number): void {
   out[at] = value >>> 24;
   out[at + 1] = value >>> 16;
   out[at + 2] = value >>> 8;
   out[at + 3] = value;
 }
 /** An integer up to 2^53. */
-export function writeNumber(out: Buffer, at: number, value: number): void {
+function writeNumber(out: Buffer, at: number, value: number): void {
   writeUint32(out, at, Math.floor(value / HIGH));
   writeUint32(out, at + 4, value >>> 0);
-}
-/** A time; most records have none, which is 0. */
-export function writeTime(out: Buffer, at: number, value: number): void {
-  if (value === 0) writeNumber(out, at, 0);
-  else out.writeDoubleBE(value, at);
 }
 
 export function readUint16(from: Buffer, at: number): number {
@@ -80,7 +70,7 @@ export function readUint32(from: Buffer, at: number): number {
 export function readNumber(from: Buffer, at: number): number {
   return readUint32(from, at) * HIGH + readUint32(from, at + 4);
 }
-/** As `writeTime` wrote it. */
+/** Most records have none, which is 0. */
 export function readTime(from: Buffer, at: number): number {
   return readNumber(from, at) === 0 ? 0 : from.readDoubleBE(at);
 }

@@ -1,14 +1,14 @@
 /** Reads a store at start and tells a visitor, in the order that engine.ts promises. */
 import type { BodyReferences } from './batch.js';
 import { CHECKSUM_BYTES, isIntact, openValue } from './checksum.js';
-import type { LoadLimits, LoadReport, LoadVisitor, Loss, StoredMessage } from './engine.js';
+import type { LoadLimits, LoadReport, LoadVisitor, Loss, FoundMessage } from './engine.js';
 import { messageNumberOf } from './engine.js';
 import {
   KEY_ENDED, KEY_INBOUND, KEY_MESSAGE, KEY_QUEUE, KEY_RELEASED, KEY_RETAINED, KEY_SESSION,
   KEY_SUBSCRIPTION, KEY_WILL, classRange, describeKey, numberKey, readNumber, readUint16,
 } from './keys.js';
 import {
-  messageBytes, readMessage, readQueueEntry, readSession, readSubscription, readWill, referenceOf,
+  readMessage, readQueueEntry, readSession, readSubscription, readWill, referenceOf,
 } from './records.js';
 import type { OrderedStore, StoreEntry } from './store.js';
 import { chunksOf, scanAll } from './store.js';
@@ -58,10 +58,10 @@ export class Loader {
   async run(): Promise<LoadReport> {
     const begun = performance.now();
     await this.#sessionsAndTheirs();
-    await this.#scan(KEY_RETAINED, (key, body) => {
+    await this.#scanIntact(KEY_RETAINED, (_key, value) => {
       this.#counts.retainedMessages++;
-      this.visitor.retained(readMessage(readNumber(body, 0), body, 8));
-      void key;
+      const end = value.length - CHECKSUM_BYTES;
+      this.visitor.retained(readMessage(readNumber(value, 0), value, 8, end));
     });
     await this.#queues();
     return {
@@ -75,7 +75,7 @@ export class Loader {
     await this.#scan(KEY_ENDED, (key) => {
       this.parts.ended.add(readNumber(key, 1));
     });
-    // There are very many of these two: their values are read where they stand.
+    // There are very many of these two, and of retained messages: their values are read where they stand.
     await this.#scanIntact(KEY_SESSION, (key, value) => {
       const record = readSession(key, value, value.length - CHECKSUM_BYTES);
       this.#sessions.push(record.sessionId);
@@ -153,8 +153,8 @@ export class Loader {
   }
   async #bodiesOf(
     opened: readonly { key: Buffer; body: Buffer }[],
-  ): Promise<Map<number, StoredMessage>> {
-    const bodies = new Map<number, StoredMessage>();
+  ): Promise<Map<number, FoundMessage>> {
+    const bodies = new Map<number, FoundMessage>();
     if (this.#queueBytes >= this.#bytesMax) return bodies;
     const wanted = new Set<number>();
     for (const { key, body } of opened) {
@@ -164,8 +164,8 @@ export class Loader {
     return readBodies(this.parts.store, wanted, (detail) => this.#lost('message-body', detail));
   }
 
-  #queueEntry(key: Buffer, body: Buffer, bodies: ReadonlyMap<number, StoredMessage>): void {
-    const { entry, inline } = readQueueEntry(key, body);
+  #queueEntry(key: Buffer, body: Buffer, bodies: ReadonlyMap<number, FoundMessage>): void {
+    const { entry, inline } = readQueueEntry(key, body, body.length);
     const queue = this.#queueOf(entry.sessionId);
     queue.tail = entry.number;
     const isFull = queue.spilled > 0 || queue.told >= this.#perSessionMax
@@ -180,7 +180,7 @@ export class Loader {
     if (!this.#told.has(messageNumber)) {
       if (message === undefined) return; // reported as a loss when it was looked for
       this.#told.add(messageNumber);
-      this.#queueBytes += messageBytes(message);
+      this.#queueBytes += message.bodyLength;
       this.visitor.message(message);
     }
     this.#queueBytes += ENTRY_OVERHEAD_BYTES;
@@ -205,8 +205,8 @@ export class Loader {
 /** Bodies that several queue entries refer to. What is missing or damaged is told and left out. */
 export async function readBodies(
   store: OrderedStore, numbers: ReadonlySet<number>, lost: (detail: string) => void,
-): Promise<Map<number, StoredMessage>> {
-  const bodies = new Map<number, StoredMessage>();
+): Promise<Map<number, FoundMessage>> {
+  const bodies = new Map<number, FoundMessage>();
   if (numbers.size === 0) return bodies;
   const keys = [...numbers].map((number) => numberKey(KEY_MESSAGE, number));
   const values = await store.getMany(keys);
@@ -218,7 +218,7 @@ export async function readBodies(
       continue;
     }
     const number = readNumber(keys[i], 1);
-    bodies.set(number, readMessage(number, body, 0));
+    bodies.set(number, readMessage(number, body, 0, body.length));
   }
   return bodies;
 }

@@ -4,13 +4,15 @@
  */
 import { viewOf } from '../core/views.js';
 import { CHECKSUM_BYTES, checksumOf } from './checksum.js';
-import { writeNumber, writeTime, writeUint16, writeUint32 } from './keys.js';
 
 const FIRST_BYTES = 16 * 1024;
 /** A log that grew beyond this gives its memory back when it is reset. */
 const KEPT_BYTES_MAX = 4 * 1024 * 1024;
 const DELETE = -1;
 const UINT16_MAX = 0xffff;
+/** Numbers are 8 bytes: what is above the lower 4 is divided by this, and its fraction cut. */
+const HIGH = 0x1_0000_0000;
+const NUMBER_KEY_BYTES = 17;
 /** Words of `#marks` for each operation: where its key, its value (or DELETE) and its end are. */
 const MARK_WORDS = 3;
 
@@ -22,6 +24,8 @@ export interface OperationSink {
 export class OperationLog {
   /** In memory of its own, from its first byte on. */
   #bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
+  /** The same memory: a number is one store of it, where it is eight of the other. */
+  #data = dataOf(this.#bytes);
   #at = 0;
   #keyAt = 0;
   #valueAt = DELETE;
@@ -44,13 +48,28 @@ export class OperationLog {
     this.#valueAt = DELETE;
     this.uint8(keyClass);
   }
+  /** A key of two numbers. */
+  beginNumberKey(keyClass: number, first: number, second: number): void {
+    this.#room(NUMBER_KEY_BYTES);
+    const data = this.#data;
+    const at = this.#at;
+    this.#keyAt = at;
+    this.#valueAt = DELETE;
+    data.setUint8(at, keyClass);
+    data.setUint32(at + 1, first / HIGH);
+    data.setUint32(at + 5, first);
+    data.setUint32(at + 9, second / HIGH);
+    data.setUint32(at + 13, second);
+    this.#at = at + NUMBER_KEY_BYTES;
+  }
   beginValue(): void {
     this.#valueAt = this.#at;
   }
   endPut(): void {
     const checksum = checksumOf(this.#view(this.#keyAt, this.#at));
     this.#room(CHECKSUM_BYTES);
-    this.#at = this.#bytes.writeUInt32LE(checksum, this.#at);
+    this.#data.setUint32(this.#at, checksum, true);
+    this.#at += CHECKSUM_BYTES;
     this.#mark(checksum);
   }
   endDelete(): void {
@@ -78,24 +97,25 @@ export class OperationLog {
   uint16(value: number): void {
     if (value > UINT16_MAX) throw new RangeError(`${value} does not fit into 16 bits`);
     this.#room(2);
-    writeUint16(this.#bytes, this.#at, value);
+    this.#data.setUint16(this.#at, value);
     this.#at += 2;
   }
   uint32(value: number): void {
     this.#room(4);
-    writeUint32(this.#bytes, this.#at, value);
+    this.#data.setUint32(this.#at, value);
     this.#at += 4;
   }
   /** 8 bytes big-endian: integers up to 2^53, in key order. */
   number(value: number): void {
     this.#room(8);
-    writeNumber(this.#bytes, this.#at, value);
+    this.#data.setUint32(this.#at, value / HIGH);
+    this.#data.setUint32(this.#at + 4, value);
     this.#at += 8;
   }
   /** 8 bytes: any number, for times. */
   float(value: number): void {
     this.#room(8);
-    writeTime(this.#bytes, this.#at, value);
+    this.#data.setFloat64(this.#at, value);
     this.#at += 8;
   }
   raw(value: Uint8Array): void {
@@ -126,14 +146,23 @@ export class OperationLog {
     this.#at = 0;
     this.#digest = 0;
     this.#marks.length = 0;
-    if (this.#bytes.length > KEPT_BYTES_MAX) this.#bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
+    if (this.#bytes.length > KEPT_BYTES_MAX) this.#use(Buffer.allocUnsafeSlow(FIRST_BYTES));
   }
 
   #room(length: number): void {
-    const needed = this.#at + length;
-    if (needed <= this.#bytes.length) return;
-    const larger = Buffer.allocUnsafeSlow(Math.max(needed, this.#bytes.length * 2));
-    this.#bytes.copy(larger, 0, 0, this.#at);
-    this.#bytes = larger;
+    if (this.#at + length > this.#bytes.length) this.#grow(length);
   }
+  #grow(length: number): void {
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.#at + length, this.#bytes.length * 2));
+    this.#bytes.copy(larger, 0, 0, this.#at);
+    this.#use(larger);
+  }
+  #use(bytes: Buffer<ArrayBuffer>): void {
+    this.#bytes = bytes;
+    this.#data = dataOf(bytes);
+  }
+}
+
+function dataOf(bytes: Buffer): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 }

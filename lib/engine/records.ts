@@ -1,7 +1,8 @@
 /** What stands in the values of the store, without their checksums. Keys are in keys.ts. */
 import { viewOf } from '../core/views.js';
 import type {
-  FoundSubscription, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
+  FoundMessage, FoundSubscription, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord,
+  WillRecord,
 } from './engine.js';
 import { messageNumberOf } from './engine.js';
 import type { OperationLog } from './operation-log.js';
@@ -43,24 +44,56 @@ export function writeMessage(log: OperationLog, message: StoredMessage): void {
   log.raw(message.properties);
   log.raw(message.payload);
 }
-export function readMessage(number: number, body: Buffer, at: number): StoredMessage {
-  const topicAt = at + BODY_HEADER_BYTES;
-  const propertiesAt = topicAt + readUint16(body, at + 1);
-  const payloadAt = propertiesAt + readUint32(body, at + 3);
-  const flags = body[at];
-  return {
-    number,
-    topicName: partOf(body, topicAt, propertiesAt),
-    properties: partOf(body, propertiesAt, payloadAt),
-    payload: partOf(body, payloadAt, body.length),
-    qos: flags & QOS_MASK,
-    retain: (flags & FLAG_RETAIN) !== 0,
-    expiresAt: readTime(body, at + 7),
-    publisher: readNumber(body, at + 15),
-  };
+/**
+ * There may be very many of them at a time, and mostly they are copied to where they go in one
+ * piece: what else they are is read out of the record for whoever asks.
+ */
+class RecordMessage implements FoundMessage {
+  constructor(
+    readonly number: number, private readonly record: Buffer, private readonly at: number,
+    private readonly end: number,
+  ) {}
+
+  get body(): Buffer {
+    return partOf(this.record, this.at + BODY_HEADER_BYTES, this.end);
+  }
+  get bodyLength(): number {
+    return this.end - this.at - BODY_HEADER_BYTES;
+  }
+  get topicLength(): number {
+    return readUint16(this.record, this.at + 1);
+  }
+  get propertiesLength(): number {
+    return readUint32(this.record, this.at + 3);
+  }
+  get topicName(): Buffer {
+    return partOf(this.body, 0, this.topicLength);
+  }
+  get properties(): Buffer {
+    const { topicLength } = this;
+    return partOf(this.body, topicLength, topicLength + this.propertiesLength);
+  }
+  get payload(): Buffer {
+    return partOf(this.body, this.topicLength + this.propertiesLength, this.bodyLength);
+  }
+  get qos(): number {
+    return this.record[this.at] & QOS_MASK;
+  }
+  get retain(): boolean {
+    return (this.record[this.at] & FLAG_RETAIN) !== 0;
+  }
+  get expiresAt(): number {
+    return readTime(this.record, this.at + 7);
+  }
+  get publisher(): number {
+    return readNumber(this.record, this.at + 15);
+  }
 }
-export function messageBytes(message: StoredMessage): number {
-  return message.topicName.length + message.properties.length + message.payload.length;
+/** It stands between `at` and `end`. */
+export function readMessage(
+  number: number, record: Buffer, at: number, end: number,
+): FoundMessage {
+  return new RecordMessage(number, record, at, end);
 }
 
 /**
@@ -98,9 +131,10 @@ export function writeQueueEntry(
 export function referenceOf(key: Buffer, body: Buffer): number {
   return body[0] === KIND_REFERENCE ? messageNumberOf(readNumber(key, 9)) : 0;
 }
+/** What is read stands before `end`. */
 export function readQueueEntry(
-  key: Buffer, body: Buffer,
-): { readonly entry: QueueEntry; readonly inline?: StoredMessage } {
+  key: Buffer, body: Buffer, end: number,
+): { readonly entry: QueueEntry; readonly inline?: FoundMessage } {
   const flags = body[1];
   const identifiersEnd = ENTRY_HEADER_BYTES + readUint16(body, 4);
   const hasGroup = (flags & FLAG_GROUP) !== 0;
@@ -116,7 +150,7 @@ export function readQueueEntry(
     group: partOf(body, groupAt, bodyAt),
   };
   if (body[0] === KIND_REFERENCE) return { entry };
-  return { entry, inline: readMessage(messageNumberOf(entry.number), body, bodyAt) };
+  return { entry, inline: readMessage(messageNumberOf(entry.number), body, bodyAt, end) };
 }
 
 /**
@@ -193,6 +227,6 @@ export function readWill(key: Buffer, body: Buffer): WillRecord {
     sessionId: readNumber(key, 1),
     dueAt: readTime(body, 0),
     willDelayIntervalSeconds: readUint32(body, 8),
-    message: readMessage(readNumber(body, 12), body, 20),
+    message: readMessage(readNumber(body, 12), body, 20, body.length),
   };
 }

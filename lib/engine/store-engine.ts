@@ -4,11 +4,11 @@
  * and everything behind it would be gone at the next start although it was acknowledged.
  */
 import { BodyReferences, EngineBatch } from './batch.js';
-import { openValue } from './checksum.js';
+import { CHECKSUM_BYTES, isIntact } from './checksum.js';
 import { examine, lossesBelow } from './check.js';
 import type {
   CheckReport, Durability, Engine, LoadLimits, LoadReport, LoadVisitor, Loss, QueueEntry,
-  QueueReadLimits, QueueSlice, SnapshotReport, StoredMessage,
+  FoundMessage, QueueReadLimits, QueueSlice, SnapshotReport,
 } from './engine.js';
 import { messageNumberOf } from './engine.js';
 import { EngineError } from './errors.js';
@@ -18,7 +18,7 @@ import { KEY_QUEUE, describeKey, numberKey } from './keys.js';
 import { Ledger } from './ledger.js';
 import { Loader, readBodies } from './loader.js';
 import { OperationLog } from './operation-log.js';
-import { messageBytes, readQueueEntry, referenceOf } from './records.js';
+import { readQueueEntry } from './records.js';
 import type { OrderedStore, StoreEntry } from './store.js';
 import type { Remains } from './sweeper.js';
 import { Sweeper } from './sweeper.js';
@@ -41,12 +41,18 @@ export interface StoreEngineOptions {
   readonly snapshot: (store: OrderedStore, directory: string) => Promise<SnapshotReport>;
   readonly witness?: Witness;
 }
+/** What has been read of a queue; `bytes` as they stand in the store. */
+interface Found {
+  readonly entries: QueueEntry[];
+  /** undefined: it stands elsewhere. */
+  readonly messages: (FoundMessage | undefined)[];
+  bytes: number;
+}
 const READ_AHEAD_ENTRIES = 256;
 /** Bodies that are read before it is known how large they are. */
 const FIRST_BODIES = 16;
 /** What an entry is, beside its message. */
 const ENTRY_BYTES = 32;
-const NO_BODIES: ReadonlyMap<number, StoredMessage> = new Map();
 const LOSSES_NAMED = 5;
 /** After a load of so many records the store is opened anew. */
 const REOPEN_RECORDS = 50_000;
@@ -230,66 +236,61 @@ export class StoreEngine implements Engine {
   ): Promise<QueueSlice> {
     const from = numberKey(KEY_QUEUE, sessionId, afterNumber + 1);
     const cursor = this.#store.scan({ from, before: numberKey(KEY_QUEUE, sessionId + 1) });
-    const found: StoreEntry[] = [];
-    let bytes = 0;
+    const found: Found = { entries: [], messages: [], bytes: 0 };
     let end = false;
     try {
-      while (!end && found.length < limits.messagesMax && bytes < limits.bytesMax) {
-        const wanted = Math.min(READ_AHEAD_ENTRIES, limits.messagesMax - found.length);
-        const entries = await cursor.next(wanted);
-        end = entries.length === 0;
-        for (const entry of entries) {
-          if (bytes >= limits.bytesMax) break;
-          found.push(entry);
-          bytes += entry[1].length;
-        }
+      while (!end && found.entries.length < limits.messagesMax && found.bytes < limits.bytesMax) {
+        const wanted = Math.min(READ_AHEAD_ENTRIES, limits.messagesMax - found.entries.length);
+        const records = await cursor.next(wanted);
+        end = records.length === 0;
+        this.#read(records, found, limits.bytesMax);
       }
     } finally {
       await cursor.close();
     }
-    const { entries, messages } = await this.#slice(found, limits.bytesMax);
-    return { entries, messages, end: end && entries.length === found.length };
+    const { entries, messages } = found;
+    const count = entries.length;
+    if (messages.includes(undefined)) await this.#findBodies(entries, messages, limits.bytesMax);
+    end &&= entries.length === count;
+    return { entries, messages: messages as FoundMessage[], end };
   }
-  /** Of what was found, until the bodies that stand elsewhere are too many bytes. */
-  async #slice(
-    found: readonly StoreEntry[], bytesMax: number,
-  ): Promise<Omit<QueueSlice, 'end'>> {
-    const opened = found.map(([key, value]) => this.#trusted(key, value));
-    const hasReferences = found.some(([key], i) => referenceOf(key, opened[i]) !== 0);
-    const entries: QueueEntry[] = [];
-    const messages: StoredMessage[] = [];
+  #read(records: readonly StoreEntry[], found: Found, bytesMax: number): void {
+    for (let i = 0; i < records.length && found.bytes < bytesMax; i++) {
+      const [key, value] = records[i];
+      if (!isIntact(key, value)) this.#damaged(key);
+      const { entry, inline } = readQueueEntry(key, value, value.length - CHECKSUM_BYTES);
+      found.entries.push(entry);
+      found.messages.push(inline);
+      found.bytes += value.length;
+    }
+  }
+  /** Of entries whose messages stand elsewhere; cut where those are too many bytes. */
+  async #findBodies(
+    entries: QueueEntry[], messages: (FoundMessage | undefined)[], bytesMax: number,
+  ): Promise<void> {
     let bytes = 0;
-    let before = hasReferences ? FIRST_BODIES : found.length;
-    for (let at = 0; at < found.length && bytes < bytesMax;) {
-      before = Math.min(before, found.length);
-      const bodies = hasReferences
-        ? await this.#bodiesOf(found, opened, { at, before }) : NO_BODIES;
+    let at = 0;
+    let before = FIRST_BODIES;
+    while (at < entries.length && bytes < bytesMax) {
+      before = Math.min(before, entries.length);
+      const wanted = new Set<number>();
+      for (let i = at; i < before; i++) {
+        if (messages[i] === undefined) wanted.add(messageNumberOf(entries[i].number));
+      }
+      const bodies = await readBodies(this.#store, wanted, (detail) => {
+        throw corrupt(this.#options.place, [{ kind: 'message-body', promised: true, detail }]);
+      });
       for (; at < before; at++) {
-        const { entry, inline } = readQueueEntry(found[at][0], opened[at]);
-        const message = inline ?? bodies.get(messageNumberOf(entry.number)) as StoredMessage;
-        entries.push(entry);
-        messages.push(message);
-        bytes += messageBytes(message) + ENTRY_BYTES;
+        const message = messages[at] ??= bodies.get(messageNumberOf(entries[at].number))!;
+        bytes += message.bodyLength + ENTRY_BYTES;
       }
       // Those to come are taken to be as large.
       before += Math.max(1, Math.floor((bytesMax - bytes) * at / bytes));
     }
-    return { entries, messages };
+    entries.length = at;
+    messages.length = at;
   }
-  #bodiesOf(
-    found: readonly StoreEntry[], opened: readonly Buffer[],
-    { at, before }: { readonly at: number; readonly before: number },
-  ): Promise<Map<number, StoredMessage>> {
-    const wanted = new Set<number>();
-    for (let i = at; i < before; i++) wanted.add(referenceOf(found[i][0], opened[i]));
-    wanted.delete(0);
-    return readBodies(this.#store, wanted, (detail) => {
-      throw corrupt(this.#options.place, [{ kind: 'message-body', promised: true, detail }]);
-    });
-  }
-  #trusted(key: Buffer, value: Buffer): Buffer {
-    const body = openValue(key, value);
-    if (body !== undefined) return body;
+  #damaged(key: Buffer): never {
     const detail = `${describeKey(key)} is damaged`;
     throw corrupt(this.#options.place, [{ kind: 'record', promised: true, detail }]);
   }

@@ -236,12 +236,12 @@ function refill(lab: DurableLab, receiver: Peer, texts: readonly string[]): void
     const at = store.texts.indexOf(text);
     const { entries } = store.appends[at]!;
     const message = {
-      topicName: Buffer.from('t'), properties: Buffer.alloc(0), payload: Buffer.from(text), qos: 1,
-      retain: false, expiresAt: 0,
-    };
-    const block = side.restoreMessage(message, (at + 1) * NUMBER_STEP);
-    expect(side.restoreEntry(receiver.session, block, { ...entries[0]!, state: 'pending' }))
-      .toBe(true);
+      number: (at + 1) * NUMBER_STEP, body: Buffer.from(`t${text}`), topicLength: 1,
+      propertiesLength: 0, qos: 1, retain: false,
+    } as const;
+    const block = side.restoreMessage(message, 0);
+    const [entry] = entries;
+    expect(side.restoreEntry(receiver.session, block, entry!, entry!.copy, 'pending')).toBe(true);
     side.letGo(block);
   }
   side.keep(receiver.session);
