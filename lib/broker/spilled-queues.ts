@@ -126,9 +126,11 @@ export class SpilledQueues {
   /** Something of this session's queue is done with, or its client has come. */
   advance(handle: SessionHandle): void {
     const spill = this.#spills.get(handle);
-    if (spill === undefined || spill.state !== 'resting') return;
+    if (spill !== undefined && spill.state === 'resting') this.#goOn(spill);
+  }
+  #goOn(spill: Spill): void {
     if (spill.session.connection === undefined) return;
-    if (!this.#isHalfEmpty(handle)) {
+    if (!this.#isHalfEmpty(spill.session.handle)) {
       this.#lookLater(spill);
       return;
     }

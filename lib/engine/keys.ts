@@ -68,7 +68,9 @@ export function readUint32(from: Buffer, at: number): number {
   return ((from[at] << 24) | (from[at + 1] << 16) | (from[at + 2] << 8) | from[at + 3]) >>> 0;
 }
 export function readNumber(from: Buffer, at: number): number {
-  return readUint32(from, at) * HIGH + readUint32(from, at + 4);
+  const high = readUint32(from, at);
+  const low = readUint32(from, at + 4);
+  return high === 0 ? low : high * HIGH + low; // mostly a small integer, and then always as one
 }
 /** Most records have none, which is 0. */
 export function readTime(from: Buffer, at: number): number {

@@ -138,7 +138,9 @@ export class Loader {
   }
   async #queueChunk(entries: readonly StoreEntry[]): Promise<void> {
     const opened: { key: Buffer; body: Buffer }[] = [];
-    for (const [key, value] of entries) {
+    for (const entry of entries) {
+      const key = entry[0];
+      const value = entry[1];
       const body = openValue(key, value);
       if (body === undefined) {
         this.#lost('record', `${describeKey(key)} is damaged`);

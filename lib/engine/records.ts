@@ -146,8 +146,10 @@ export function readQueueEntry(
     qos: flags & QOS_MASK,
     retain: (flags & FLAG_RETAIN) !== 0,
     packetIdentifier: readUint16(body, 2),
-    subscriptionIdentifiers: partOf(body, ENTRY_HEADER_BYTES, identifiersEnd),
-    group: partOf(body, groupAt, bodyAt),
+    // Most entries have none of the two.
+    subscriptionIdentifiers: identifiersEnd === ENTRY_HEADER_BYTES
+      ? NOTHING : partOf(body, ENTRY_HEADER_BYTES, identifiersEnd),
+    group: hasGroup ? partOf(body, groupAt, bodyAt) : NOTHING,
   };
   if (body[0] === KIND_REFERENCE) return { entry };
   return { entry, inline: readMessage(messageNumberOf(entry.number), body, bodyAt, end) };

@@ -243,7 +243,7 @@ export class StoreEngine implements Engine {
         const wanted = Math.min(READ_AHEAD_ENTRIES, limits.messagesMax - found.entries.length);
         const records = await cursor.next(wanted);
         end = records.length === 0;
-        this.#read(records, found, limits.bytesMax);
+        if (!end) this.#read(records, found, limits.bytesMax);
       }
     } finally {
       await cursor.close();
@@ -256,7 +256,9 @@ export class StoreEngine implements Engine {
   }
   #read(records: readonly StoreEntry[], found: Found, bytesMax: number): void {
     for (let i = 0; i < records.length && found.bytes < bytesMax; i++) {
-      const [key, value] = records[i];
+      const record = records[i];
+      const key = record[0];
+      const value = record[1];
       if (!isIntact(key, value)) this.#damaged(key);
       const { entry, inline } = readQueueEntry(key, value, value.length - CHECKSUM_BYTES);
       found.entries.push(entry);

@@ -71,6 +71,16 @@ export async function scanAll(
   visit: (key: Buffer, value: Buffer) => boolean | void,
 ): Promise<void> {
   for await (const entries of chunksOf(store.scan(range))) {
-    for (const [key, value] of entries) if (visit(key, value) === false) return;
+    if (!visitAll(entries, visit)) return;
   }
+}
+/** False when the visitor had enough. A pair is not taken apart: that is an iterator for each. */
+function visitAll(
+  entries: readonly StoreEntry[], visit: (key: Buffer, value: Buffer) => boolean | void,
+): boolean {
+  for (let i = 0; i < entries.length; i++) {
+    const entry = entries[i];
+    if (visit(entry[0], entry[1]) === false) return false;
+  }
+  return true;
 }
