@@ -102,7 +102,7 @@ export class Session extends TimerEntry {
   /** Its number in the engine; 0 = it is not kept beyond this process. */
   storeId = 0;
   /** The highest number of its queue that is done with; 0 = none since the start. */
-  lastDone = Number.NEGATIVE_INFINITY;
+  lastDone = 0;
   /** Grows with each connection; only a stored session counts. */
   epoch = 0;
   /** Of its latest connection. */

@@ -153,8 +153,11 @@ export class DurableSide {
       default: return false;
     }
   }
+  /** What comes out of a Float64Array is a fraction to V8, which most numbers here are not. */
   #number(row: number): number {
-    return this.#numbers[(row + NUMBER_COLUMN) / 2];
+    const number = this.#numbers[(row + NUMBER_COLUMN) / 2];
+    const small = number | 0;
+    return small === number ? small : number;
   }
 
   #append(gate: number, asked: GateRow): void {

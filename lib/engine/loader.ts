@@ -75,7 +75,7 @@ export class Loader {
     await this.#scan(KEY_ENDED, (key) => {
       this.parts.ended.add(readNumber(key, 1));
     });
-    // There are very many of these two, and of retained messages: their values are read where they stand.
+    // There are very many of these two, as of retained messages: read where they stand.
     await this.#scanIntact(KEY_SESSION, (key, value) => {
       const record = readSession(key, value, value.length - CHECKSUM_BYTES);
       this.#sessions.push(record.sessionId);
