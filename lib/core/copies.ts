@@ -69,11 +69,17 @@ export class ChunkCopy {
     return copy;
   }
 
+  /** The first one is small: most never fill it. */
+  private refill(): void {
+    const bytes = Math.min(SHARED_BYTES_MAX, Math.max(SMALL_BYTES_MAX, 2 * this.poolBytes.length));
+    this.poolBytes = Buffer.allocUnsafeSlow(bytes);
+    this.pool = this.poolBytes.buffer;
+    this.poolUsed = 0;
+  }
+
   private pooled(at: number, length: number): Buffer {
     if (this.poolUsed + length > this.poolBytes.length) {
-      this.poolBytes = Buffer.allocUnsafeSlow(SHARED_BYTES_MAX);
-      this.pool = this.poolBytes.buffer;
-      this.poolUsed = 0;
+      this.refill();
     }
     const { heap, poolBytes, poolUsed } = this;
     this.poolUsed += length;
