@@ -15,6 +15,7 @@ import {
 import { ABI_VERSION, LIMIT_WITHHOLD_MS, ROW_WITHHELD } from '../shared/abi';
 import { MEMORY_CLASSES } from '../shared/memory-class';
 import { addRow, initialiseRows } from '../switch/events';
+import { deleteExpiredRetained } from '../switch/retained-expiry';
 import { initialiseIngest } from '../switch/ingest';
 import { bytesRetained } from '../switch/retain';
 import { initialiseFlush } from './bytes';
@@ -111,5 +112,6 @@ export function tick(now: f64): void {
     }
     pointer = next;
   }
+  deleteExpiredRetained();
   serveStarved();
 }

@@ -19,7 +19,7 @@ import { allocate, release } from '../memory/blocks';
 import { pump } from '../session/delivery';
 import { inherit, passOn } from '../session/ending';
 import { holdAt, releaseHold } from '../session/holds';
-import { holdMessage, messageAt, releaseMessage } from '../session/message-block';
+import { holdMessage, messageAt, releaseMessage, topicOf } from '../session/message-block';
 import { FLAG_COMPLETION, FLAG_STORED, entryAt, freeEntry } from '../session/queue-entry';
 import { offerStored } from '../session/resume';
 import { Session, nextStoredIdentifier, sessionAt, sessionOf } from '../session/session';
@@ -171,6 +171,18 @@ export function tellRetained(message: u32, topicAt: u32, topicLength: u32): void
   setColumn(row, 4, topicAt);
   setColumn(row, 5, topicLength);
   setColumn(row, 6, message);
+}
+
+/** A retained message is deleted because it has expired. False when there is no place for a row. */
+export function tellRetainedGone(message: u32): bool {
+  const row = addRow(ROW_RETAINED, 0);
+  if (row == 0) return false;
+  holdMessage(message); // the row points to its Topic Name
+  setColumn(row, 2, 0);
+  setColumn(row, 4, topicOf(message));
+  setColumn(row, 5, messageAt(message).topicLength);
+  setColumn(row, 6, message);
+  return true;
 }
 
 /** The number under which the host stores the message of a gate; its copies follow it. */

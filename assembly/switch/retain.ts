@@ -4,7 +4,7 @@ import {
   retainedCount, retainedFind, retainedPut, retainedRemove, retainedReplaced,
 } from '../index/retained-index';
 import { limitOf } from '../session/limits';
-import { holdMessage, messageBytes, releaseMessage } from '../session/message-block';
+import { holdMessage, messageAt, messageBytes, releaseMessage } from '../session/message-block';
 import { sourceForwardLength, sourcePayloadLength } from '../session/publish-writer';
 import { nextRetainedOrder } from '../session/replay';
 import { tellDropped } from './events';
@@ -13,6 +13,11 @@ import { ensureMessage } from './routed';
 let retainedBytes: f64 = 0;
 export function bytesRetained(): f64 {
   return retainedBytes;
+}
+let expiring: u32 = 0;
+/** Retained messages that have a Message Expiry Interval. */
+export function retainedExpiring(): u32 {
+  return expiring;
 }
 
 /**
@@ -37,6 +42,7 @@ export function storeRetained(topicAt: u32, topicLength: u32): bool {
   }
   holdMessage(message); // it outlives the session that published it: 3.1.1 [MQTT-3.1.2-7]
   retainedBytes += bytes;
+  if (messageAt(message).expiresAt != 0) expiring++;
   forget(retainedReplaced);
   return true;
 }
@@ -48,5 +54,6 @@ export function deleteRetained(topicAt: u32, topicLength: u32): void {
 function forget(message: u32): void {
   if (message == 0) return;
   retainedBytes -= <f64>messageBytes(message);
+  if (messageAt(message).expiresAt != 0) expiring--;
   releaseMessage(message);
 }
