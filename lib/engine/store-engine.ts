@@ -338,6 +338,7 @@ function corrupt(place: string, losses: readonly Loss[]): EngineError {
   return new EngineError('NIDO_ENGINE_CORRUPT',
     `${place} has lost what was acknowledged: ${named}${more}. `
     + `'nidomq check --data ${place}' tells everything. Restore a snapshot, or open it with `
-    + 'onLoss: \'report\' (--set engine.file.onLoss=report) to go on without what is lost.');
+    + 'onLoss: \'report\' (--set engine.file.onLoss=report) to go on without what is lost; that '
+    + 'does not help where a table has no end, which LevelDB cannot read at all.');
 }
 
