@@ -46,7 +46,9 @@ export class NidoClientError extends Error {
     { reasonCode, cause }: ClientErrorDetails = {},
   ) {
     const name = reasonCode === undefined ? '' : ` (${reasonName(reasonCode)})`;
-    super(message + name, cause === undefined ? undefined : { cause });
+    // A message that is made of others may end with it already.
+    const text = message.endsWith(name) ? message : message + name;
+    super(text, cause === undefined ? undefined : { cause });
     this.reasonCode = reasonCode;
   }
 }

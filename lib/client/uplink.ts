@@ -69,6 +69,8 @@ export class Uplink {
   #attempt = 0;
   #cleanStart: boolean;
   #everConnected = false;
+  /** The last server that was found not to know MQTT 5. */
+  #oldServer = '';
   /** Why the client gives up while it is connected. */
   #finalError: NidoClientError | undefined;
   #closed: (() => void)[] = [];
@@ -392,15 +394,24 @@ export class Uplink {
   /** A connection, or an attempt at one, is over: what now? */
   #over(error: NidoClientError): void {
     const other = this.#tryOtherVersion(error);
-    if (!other) this.emitter.tell('error', error);
-    this.emitter.tell('close', error);
+    const refused = other ? undefined : this.#refused(error);
+    const refusedByAll = other ? undefined : this.#targets.heard(refused);
+    const told = refusedByAll ?? error;
+    if (!other) this.emitter.tell('error', told);
+    this.emitter.tell('close', told);
     if (this.#isLeaving) return;
-    if (!other && this.#isFinal(error)) {
-      this.#finish(error);
+    if (!other && (refusedByAll !== undefined || this.#isFinal(error))) {
+      this.#finish(told);
       return;
     }
     this.status = 'reconnecting';
-    const isNewRound = this.#targets.next();
+    // That this server was old says nothing of the next.
+    if (refused !== undefined && this.options.versionIsDefault && !this.#everConnected) {
+      this.protocolVersion = 5;
+    }
+    // The other version is tried with the same server, unless that has named another one.
+    const stays = other && !this.#targets.isFresh;
+    const isNewRound = !stays && this.#targets.next();
     if (isNewRound && !other) this.#attempt += 1;
     const { reconnectPeriod, reconnectPeriodMax } = this.options.limits;
     const delay = isNewRound && !other
@@ -422,23 +433,30 @@ export class Uplink {
     const unanswered = this.#why === undefined && error.code === 'NIDO_CLIENT_DISCONNECTED';
     const unknown = isTold || error.code === 'NIDO_CLIENT_PROTOCOL';
     if (this.protocolVersion === 4) {
-      if (unanswered) this.protocolVersion = 5;
-      return false;
+      const isOther = isTold && this.#oldServer !== this.serverName; // this one may know only 5
+      if (unanswered || isOther) this.protocolVersion = 5;
+      return isOther;
     }
     if (!unknown && !unanswered) return false;
     this.protocolVersion = 4;
+    this.#oldServer = this.serverName;
     this.#cleanStart = this.options.cleanStart;
     return true;
   }
 
+  /** No other attempt is made, with whichever server. */
   #isFinal(error: NidoClientError): boolean {
-    const { options } = this;
-    if (options.limits.reconnectPeriod === 0) return true;
-    if (error.code === 'NIDO_CLIENT_SESSION_UNKNOWN') return true;
-    if (error.reasonCode === SESSION_TAKEN_OVER) return true; // coming back would start a fight
-    if (options.reconnectOnConnackError === true) return false;
-    return error.code === 'NIDO_CLIENT_AUTHENTICATION' || error.code === 'NIDO_CLIENT_REFUSED'
-      && isFinalRefusal(error.reasonCode ?? SUCCESS);
+    return this.options.limits.reconnectPeriod === 0
+      || error.code === 'NIDO_CLIENT_SESSION_UNKNOWN'
+      || error.reasonCode === SESSION_TAKEN_OVER; // coming back would start a fight
+  }
+
+  /** The error when this server would say the same again; another one may not. */
+  #refused(error: NidoClientError): NidoClientError | undefined {
+    if (this.options.reconnectOnConnackError === true) return undefined;
+    const isRefused = error.code === 'NIDO_CLIENT_AUTHENTICATION'
+      || error.code === 'NIDO_CLIENT_REFUSED' && isFinalRefusal(error.reasonCode ?? SUCCESS);
+    return isRefused ? error : undefined;
   }
 
   #finish(error?: NidoClientError): void {
