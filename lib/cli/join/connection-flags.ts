@@ -21,7 +21,7 @@ export const CONNECTION_FLAGS: readonly Flag[] = [
   flag(['-P', '--pw'], ['password'], 'Password (others may see it: better in NIDOMQ_PASSWORD)'),
   flag(['-V', '--protocol-version'], ['version'],
     'mqttv5, mqttv311, mqttv31, 5, 311, 31 (default: 5; 3.1.1 if the server does not know it)'),
-  flag(['-k', '--keepalive'], ['seconds'], 'Keep Alive (default: 60)'),
+  flag(['-k', '--keepalive'], ['seconds'], 'Keep Alive, 5 to 65535 (default: 60)'),
   flag(['-c', '--disable-clean-session'], [], 'take the session up again, and leave it there'),
   flag(['-x', '--session-expiry-interval'], ['seconds'], 'how long it stays; -1: for ever'),
   flag(['-M', '--max-inflight'], ['messages'], 'QoS 1 and 2 messages under way'),
@@ -78,6 +78,8 @@ const TLS_VERSIONS = new Map<string, 'TLSv1.2' | 'TLSv1.3'>([
   ['tlsv1.2', 'TLSv1.2'], ['tlsv1.3', 'TLSv1.3'],
 ]);
 const FOR_EVER = 0xffff_ffff;
+/** As of mosquitto's tools, which take no 0 (none) either. */
+const KEEP_ALIVE_SECONDS_MIN = 5;
 
 export interface Connection {
   readonly options: ClientOptions;
@@ -104,7 +106,7 @@ export function connectionOf(said: FlagValues, properties: PropertySets): Connec
     username: said.text('-u') ?? url.username,
     password: said.text('-P') ?? url.password ?? process.env.NIDOMQ_PASSWORD,
     protocolVersion: protocolVersion ?? (properties.size > 0 ? 5 : undefined),
-    keepalive: said.number('-k', 0, 65_535),
+    keepalive: said.number('-k', KEEP_ALIVE_SECONDS_MIN, 65_535),
     clean: !said.has('-c'),
     inflightMax: said.number('-M', 1, 65_535),
     properties: { ...properties.of('connect'), ...sessionExpiry(said) },
@@ -150,6 +152,7 @@ function urlParts(text: string | undefined): UrlParts {
 function where(said: FlagValues, url: UrlParts): ClientOptions {
   said.oneOf(['-L', '-h']);
   said.oneOf(['-L', '-p']);
+  const port = said.number('-p', 1, 65_535);
   const unix = said.text('--unix');
   if (unix !== undefined) return { protocol: 'unix', path: unix };
   const usesTls = ['--cafile', '--tls-use-os-certs', '--cert', '--psk']
@@ -160,7 +163,7 @@ function where(said: FlagValues, url: UrlParts): ClientOptions {
   return {
     protocol: url.protocol ?? (usesTls ? secure : plain),
     host: said.text('-h') ?? url.host ?? 'localhost',
-    port: said.number('-p', 1, 65_535) ?? url.port,
+    port: port ?? url.port,
     path,
   };
 }
@@ -168,8 +171,9 @@ function where(said: FlagValues, url: UrlParts): ClientOptions {
 function sessionExpiry(said: FlagValues): ClientOptions['properties'] {
   const text = said.text('-x');
   if (text === undefined) return {};
-  if (text === '-1' || text === '∞') return { sessionExpiryInterval: FOR_EVER };
-  return { sessionExpiryInterval: said.number('-x', 0, FOR_EVER) };
+  if (text === '∞') return { sessionExpiryInterval: FOR_EVER };
+  const seconds = said.number('-x', -1, FOR_EVER);
+  return { sessionExpiryInterval: seconds === -1 ? FOR_EVER : seconds };
 }
 
 function will(said: FlagValues, properties: PropertySets): ClientOptions['will'] {

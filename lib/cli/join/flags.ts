@@ -14,6 +14,9 @@ export interface Flag {
   readonly count?: (words: readonly string[]) => number;
 }
 
+/** What a timer can wait, and a little less. */
+const SECONDS_MAX = 2_000_000;
+
 /** What was said: for each flag, by its first name, the values of every time. */
 export class FlagValues {
   readonly #said = new Map<string, string[][]>();
@@ -44,12 +47,21 @@ export class FlagValues {
     if (/^-?\d+$/.test(text) && value >= min && value <= max) return value;
     throw invalid(`${name} ${text}: must be a whole number from ${min} to ${max}`);
   }
-  /** Seconds, which may have a fraction. */
-  seconds(name: string): number | undefined {
+  /** Seconds within bounds, which may have a fraction. */
+  seconds(name: string, min: number): number | undefined {
+    return this.#decimal(name, min, SECONDS_MAX, 'seconds');
+  }
+  /** Of a hundred; more than all of them is all of them. */
+  percent(name: string, min: number): number | undefined {
+    return this.#decimal(name, min, Infinity, 'percent');
+  }
+  #decimal(name: string, min: number, max: number, unit: string): number | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
-    if (/^\d+(\.\d+)?$/.test(text) && Number(text) < 2_000_000) return Number(text);
-    throw invalid(`${name} ${text}: must be seconds`);
+    const value = Number(text);
+    if (/^\d+(\.\d+)?$/.test(text) && value >= min && value <= max) return value;
+    const most = max === Infinity ? 'or more' : `to ${max}`;
+    throw invalid(`${name} ${text}: must be ${unit}, ${min} ${most}`);
   }
   /** Of these flags at most one may be said; the one that was. */
   oneOf(names: readonly string[]): string | undefined {

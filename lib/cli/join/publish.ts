@@ -58,7 +58,7 @@ export async function publishCommand(words: readonly string[], output: CliOutput
     options: { qos, retain: said.has('-r'), properties: properties.of('publish') },
   };
   const repeat = said.number('--repeat', 1, 1_000_000_000) ?? 1;
-  const delayMs = (said.seconds('--repeat-delay') ?? 0) * 1000;
+  const delayMs = (said.seconds('--repeat-delay', 0) ?? 0) * 1000;
   const payload = source === '-l' ? undefined : await payloadOf(source, said);
   const session = new Session(output, said, properties);
   await session.run(options, async (client) => {

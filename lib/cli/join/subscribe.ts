@@ -110,9 +110,9 @@ class Printer {
       for (const filter of out) this.#out.add(checked(filter));
     }
     this.#left = said.number('-C', 1, Number.MAX_SAFE_INTEGER) ?? Infinity;
-    const seconds = said.seconds('-W');
+    const seconds = said.seconds('-W', 0.001);
     this.#timeoutMs = seconds === undefined ? undefined : seconds * 1000;
-    this.#share = (said.seconds('--random-filter') ?? 100) / 100;
+    this.#share = (said.percent('--random-filter', 0.1) ?? 100) / 100;
     said.oneOf(['-R', '--retained-only']);
     this.#retained = said.has('--retained-only') ? 'only' : said.has('-R') ? 'skip' : 'print';
     this.#cleans = said.has('--remove-retained');
