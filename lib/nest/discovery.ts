@@ -7,6 +7,7 @@ import {
   AUTHENTICATOR, AUTHORIZER, INTERCEPTOR, LISTENERS,
 } from './decorators/hosted.decorator.js';
 import type { EventListenerMapping, HostedRole } from './decorators/hosted.decorator.js';
+import { handlerOptionsOf } from './decorators/on-topic.decorator.js';
 
 /** What is used of Nest's InstanceWrapper. */
 export interface Wrapper {
@@ -97,6 +98,57 @@ export function listenersOf(modules: ModulesContainer, broker: string): FoundLis
     for (const method of methodsOf(type.prototype as object)) {
       for (const mapping of mappingsOf(type, method)) {
         if (mapping.broker === broker) found.push({ event: mapping.event, wrapper, method });
+      }
+    }
+  }
+  return found;
+}
+
+/** Whose decorator says which broker it is for. */
+export interface NamedBroker {
+  /** `Class` or `Class.method`. */
+  readonly who: string;
+  readonly kind: 'handler' | 'hosted';
+  /** Undefined when it was left out, which means the default. */
+  readonly broker: string | undefined;
+}
+
+/** What all decorators of handlers, guards and listeners say of their broker. */
+export function namedBrokersOf(modules: ModulesContainer): NamedBroker[] {
+  return [...handlerBrokers(modules), ...hostedBrokers(modules)];
+}
+
+/** Nest takes handlers from controllers alone. */
+function handlerBrokers(modules: ModulesContainer): NamedBroker[] {
+  const found: NamedBroker[] = [];
+  for (const module of modules.values()) {
+    for (const wrapper of module.controllers.values()) {
+      const type = classOf(wrapper as Wrapper);
+      if (type === undefined) continue;
+      const prototype = type.prototype as Record<string, object>;
+      for (const method of methodsOf(prototype)) {
+        const options = handlerOptionsOf(prototype[method]);
+        if (options === undefined) continue;
+        found.push({ who: `${type.name}.${method}`, kind: 'handler', broker: options.broker });
+      }
+    }
+  }
+  return found;
+}
+
+function hostedBrokers(modules: ModulesContainer): NamedBroker[] {
+  const found: NamedBroker[] = [];
+  for (const wrapper of allWrappers(modules)) {
+    for (const role of [AUTHENTICATOR, AUTHORIZER, INTERCEPTOR]) {
+      const { type, metadata } = decorated<HostedRole>(wrapper, role) ?? {};
+      if (metadata === undefined) continue;
+      found.push({ who: type!.name, kind: 'hosted', broker: metadata.broker });
+    }
+    const type = classesOf(wrapper).find(hasListeners);
+    if (type === undefined) continue;
+    for (const method of methodsOf(type.prototype as object)) {
+      for (const { broker } of mappingsOf(type, method)) {
+        found.push({ who: `${type.name}.${method}`, kind: 'hosted', broker });
       }
     }
   }

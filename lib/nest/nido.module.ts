@@ -11,6 +11,7 @@ import type {
 } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import type { Broker } from '../broker/broker.js';
+import { warnOfUnknownBrokers } from './broker-names.js';
 import { NidoNestError } from './errors.js';
 import { guardsOf, withGuards } from './hosted-hooks.js';
 import type { ProvidedGuards } from './hosted-hooks.js';
@@ -166,9 +167,13 @@ function linkProvider(name: string): Provider {
 function strategyProvider(name: string): Provider {
   return {
     provide: getStrategyToken(name),
-    inject: [getOptionsToken(name), getLinkToken(name), getGateToken(name)],
-    useFactory: (options: NidoOptions, link: Link, gate: ReadinessGate) =>
-      new NidoStrategy({ ...options, name }, { link, gate }),
+    inject: [getOptionsToken(name), getLinkToken(name), getGateToken(name), ModulesContainer],
+    useFactory: (
+      options: NidoOptions, link: Link, gate: ReadinessGate, modules: ModulesContainer,
+    ) => {
+      const beforeListen = (): void => warnOfUnknownBrokers(modules);
+      return new NidoStrategy({ ...options, name }, { link, gate, beforeListen });
+    },
   };
 }
 

@@ -6,8 +6,8 @@
  *     app.connectMicroservice({ strategy: new NidoStrategy({ join: { url } }) });
  */
 import { Logger } from '@nestjs/common';
-import { Server, Transport } from '@nestjs/microservices';
-import type { MessageHandler, MsPattern, WritePacket } from '@nestjs/microservices';
+import { Server } from '@nestjs/microservices';
+import type { MessageHandler, MsPattern, Transport, WritePacket } from '@nestjs/microservices';
 import type { Observable } from 'rxjs';
 import { NidoNestError } from './errors.js';
 import { HandlerRegistry } from './handler-registry.js';
@@ -19,7 +19,7 @@ import { makeLink } from './link/make-link.js';
 import { NidoClient } from './nido.client.js';
 import type { NidoContext } from './nido.context.js';
 import { checkOptionNames } from './option-checks.js';
-import { DEFAULT_NAME, resolveSettings, transportIdOf } from './options.js';
+import { DEFAULT_NAME, defaultTransportIdOf, resolveSettings } from './options.js';
 import type { NidoOptions, Settings } from './options.js';
 import { ReadinessGate } from './readiness.js';
 
@@ -31,6 +31,7 @@ export type NidoEvents = Record<string, AnyListener>;
 export interface StrategyParts {
   readonly link: Link;
   readonly gate: ReadinessGate;
+  readonly beforeListen: () => void;
 }
 
 type StartHook = (
@@ -43,6 +44,12 @@ type EndHook = (transportId: Transport | symbol, context: unknown) => void;
 /** For goodbyes, when the handlers have used up their time. */
 const LATE_CLOSE_MS = 1_000;
 
+/**
+ * Names of the strategies that were made without NidoModule, by transport id: of this process,
+ * since nothing says to which application they belong.
+ */
+export const bareStrategies = new Map<Transport | symbol, string>();
+
 let warnedOfBareStrategy: 'yes' | 'no' = 'no';
 
 export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
@@ -52,6 +59,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
   readonly #settings: Settings;
   readonly #link: Link;
   readonly #gate: ReadinessGate;
+  readonly #beforeListen: (() => void) | undefined;
   readonly #ownsLink: 'yes' | 'no';
   readonly #registry: HandlerRegistry;
   readonly #subscriptions: LinkSubscription[] = [];
@@ -76,8 +84,9 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
     this.#ownsLink = parts === undefined ? 'yes' : 'no';
     this.#registry = new HandlerRegistry(this.#settings);
     const { name } = this.#settings;
-    this.transportId =
-      options.transportId ?? (name === DEFAULT_NAME ? Transport.MQTT : transportIdOf(name));
+    this.transportId = options.transportId ?? defaultTransportIdOf(name);
+    if (parts === undefined) bareStrategies.set(this.transportId, name);
+    this.#beforeListen = parts?.beforeListen;
     this.#link.status.subscribe((status) => this._status$.next(status));
   }
 
@@ -164,6 +173,7 @@ export class NidoStrategy extends Server<NidoEvents, NidoStatus> {
     this.#phase = 'starting';
     this.#warnWhenBare();
     try {
+      this.#beforeListen?.();
       await this.#start();
     } catch (error) {
       // Who calls listen again begins from the start.

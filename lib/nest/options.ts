@@ -1,5 +1,5 @@
 /** What strategy, module and client take, and the defaults of it. */
-import type { Transport } from '@nestjs/microservices';
+import { Transport } from '@nestjs/microservices';
 import type { BrokerOptions } from '../broker/broker-options.js';
 import type { Qos } from '../core/contract.js';
 import type { Codec } from './codec.js';
@@ -169,4 +169,9 @@ export function resolveSettings(
 /** A broker's own transport id, so that several can live in one application. */
 export function transportIdOf(name: string): symbol {
   return Symbol.for(`nidomq:${name}`);
+}
+
+/** Without the option `transportId`; handlers of `@OnTopic` and `@OnRequest` have this one. */
+export function defaultTransportIdOf(name: string): Transport | symbol {
+  return name === DEFAULT_NAME ? Transport.MQTT : transportIdOf(name);
 }

@@ -4,6 +4,8 @@ import { NidoClient } from './nido.client.js';
 import { NidoStrategy } from './nido.strategy.js';
 import { DEFAULT_NAME } from './options.js';
 
+const OPTIONS_TOKEN = 'nidomq:options:';
+
 export type Token = string | symbol | (abstract new (...args: never[]) => unknown);
 
 /** Of the hosted Broker: `Broker` itself, or one for a named broker. */
@@ -23,7 +25,12 @@ export function getClientToken(name: string = DEFAULT_NAME): Token {
 
 /** Internal tokens: options, guards and link of a broker. */
 export function getOptionsToken(name: string = DEFAULT_NAME): symbol {
-  return Symbol.for(`nidomq:options:${name}`);
+  return Symbol.for(`${OPTIONS_TOKEN}${name}`);
+}
+/** Of the broker whose options have this token; undefined of another token. */
+export function nameOfOptionsToken(token: unknown): string | undefined {
+  const key = typeof token === 'symbol' ? Symbol.keyFor(token) : undefined;
+  return key?.startsWith(OPTIONS_TOKEN) === true ? key.slice(OPTIONS_TOKEN.length) : undefined;
 }
 export function getLinkToken(name: string = DEFAULT_NAME): symbol {
   return Symbol.for(`nidomq:link:${name}`);

@@ -1,7 +1,7 @@
 /** `@OnTopic`, `@OnRequest` and `@TopicPrefix`: handlers whose topics have named parameters. */
-import { EventPattern, MessagePattern, Transport } from '@nestjs/microservices';
+import { EventPattern, MessagePattern } from '@nestjs/microservices';
 import type { HandlerOptions } from '../options.js';
-import { DEFAULT_NAME, transportIdOf } from '../options.js';
+import { DEFAULT_NAME, defaultTransportIdOf } from '../options.js';
 import { joinTopic, parseTemplate } from '../topic-template.js';
 
 export interface OnTopicOptions extends HandlerOptions {
@@ -60,12 +60,17 @@ function decorateMethod(mapping: Mapping): MethodDecorator {
   };
 }
 
+/** What `@OnTopic` or `@OnRequest` of a method was given; undefined when it has neither. */
+export function handlerOptionsOf(method: object): OnTopicOptions | undefined {
+  return (Reflect.getMetadata(MAPPING, method) as Mapping | undefined)?.options;
+}
+
 /** Says to Nest what `@EventPattern` or `@MessagePattern` would say. */
 function applyPattern(method: object, mapping: Mapping, prefix: string): void {
   const { kind, options, templates } = mapping;
   const { broker = DEFAULT_NAME, ...extras } = options;
   const parsed = templates.map((template) => parseTemplate(joinTopic(prefix, template)));
-  const transport = broker === DEFAULT_NAME ? Transport.MQTT : transportIdOf(broker);
+  const transport = defaultTransportIdOf(broker);
   const filters = parsed.map(({ filter }) => filter);
   const withLevels = {
     ...extras,
