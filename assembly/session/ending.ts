@@ -15,7 +15,7 @@ import { orphanHolds } from './holds';
 import { messageAt, topicOf } from './message-block';
 import { forgetOrphans } from './orphans';
 import {
-  ENTRY_PENDING, ENTRY_RESEND, FLAG_DUP, FLAG_STORED, entryAt, groupOf,
+  ENTRY_PENDING, ENTRY_RESEND, FLAG_DUP, FLAG_STORED, entryAt, groupOf, successOf,
 } from './queue-entry';
 import { removeEntry } from './queue-end';
 import { endReplays } from './replay';
@@ -176,7 +176,7 @@ export function restartExchanges(session: Session): void {
     const entry = entryAt(pointer);
     const next = entry.next;
     if (entry.message == 0) {
-      removeEntry(session, pointer, SUCCESS);
+      removeEntry(session, pointer, successOf(entry));
     } else if (entry.packetIdentifier != 0) {
       // What is stored keeps the identifier under which the store knows it.
       if (!(session.durable && entry.flags & FLAG_STORED)) {

@@ -7,6 +7,7 @@ import { allocate, release } from '../memory/blocks';
 import {
   COUNT_QUEUED, FACT_COPY_SHIFT, FACT_GROUP, FACT_IDENTIFIER_SHIFT, FACT_RETAIN,
 } from '../shared/abi';
+import { NO_MATCHING_SUBSCRIBERS, SUCCESS } from '../shared/reason-code';
 import { Group, unpinGroup } from '../index/shared-group';
 import { count } from './limits';
 import { messageAt, messageBytes, releaseMessage } from './message-block';
@@ -30,6 +31,8 @@ export const FLAG_DUP: u8 = 16; // was sent before
 export const FLAG_STORED: u8 = 32;
 // PUBREC came, and that is being stored: PUBREL must wait
 export const FLAG_RELEASING: u8 = 64;
+// PUBREC said No matching subscribers: PUBCOMP has no word for it
+export const FLAG_UNHEARD: u8 = 128;
 
 /**
  * ```
@@ -194,6 +197,11 @@ export function freeEntry(session: Session, pointer: u32): void {
     if (entry.group != 0) unpinGroup(entry.group);
   }
   release(MEMORY_MESSAGE, pointer);
+}
+
+/** What the receiver has said of a message whose exchange ends well. */
+export function successOf(entry: QueueEntry): u32 {
+  return entry.flags & FLAG_UNHEARD ? NO_MATCHING_SUBSCRIBERS : SUCCESS;
 }
 
 /** FACT_* bits. */

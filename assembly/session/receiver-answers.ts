@@ -14,8 +14,8 @@ import { messageAt, topicOf } from './message-block';
 import { removeEntry } from './queue-end';
 import {
   ENTRY_PENDING, ENTRY_RELEASED, ENTRY_RESEND, ENTRY_SENT, FLAG_COMPLETION, FLAG_IDENTIFIERS,
-  FLAG_RELEASING,
-  QueueEntry, entryAt, releaseEntryMessage, setReleasedNumber, storedNumber,
+  FLAG_RELEASING, FLAG_UNHEARD,
+  QueueEntry, entryAt, releaseEntryMessage, setReleasedNumber, storedNumber, successOf,
 } from './queue-entry';
 import { Session, entryInSlot } from './session';
 import { relax, stopHolding } from './withholding';
@@ -67,6 +67,7 @@ export function receivePubrec(
   if (entry.state == ENTRY_SENT) {
     // [MQTT-4.3.3-6]: nor can it be, its message is let go
     entry.state = ENTRY_RELEASED; // [MQTT-4.3.3-5]: the PUBLISH is never sent again
+    if (reasonCode != SUCCESS) entry.flags |= FLAG_UNHEARD;
     // It has arrived: its publisher need not wait for room in this queue.
     if (entry.hold != 0 && !(entry.flags & FLAG_COMPLETION)) stopHolding(session, pointer);
     const number = releaseStored(session, pointer);
@@ -99,9 +100,11 @@ function releaseStored(session: Session, pointer: u32): f64 {
 export function receivePubcomp(session: Session, packetIdentifier: u32, reasonCode: u32): bool {
   const pointer = sentEntry(session, packetIdentifier);
   if (pointer == 0 || isUnsent(entryAt(pointer))) return true;
-  if (entryAt(pointer).state != ENTRY_RELEASED) return false;
+  const entry = entryAt(pointer);
+  if (entry.state != ENTRY_RELEASED) return false;
   // 0x92 here only says that the peer had released it already: the message arrived.
-  completeSent(session, pointer, reasonCode == PACKET_IDENTIFIER_NOT_FOUND ? SUCCESS : reasonCode);
+  const arrived = reasonCode == SUCCESS || reasonCode == PACKET_IDENTIFIER_NOT_FOUND;
+  completeSent(session, pointer, arrived ? successOf(entry) : reasonCode);
   return true;
 }
 

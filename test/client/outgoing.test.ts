@@ -1,9 +1,13 @@
 /** The queue towards the server: what waits, what it holds, and what happens when it is full. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join as joinPath } from 'node:path';
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
 import { connect } from '../../lib/client/index.js';
 import type { ClientOptions, NidoClient } from '../../lib/client/index.js';
 import { ClientKit, within } from '../conformance/client/client-kit.js';
 import { serverProperty } from '../conformance/client/server-packets.js';
+import { pubcomp, pubrec } from '../conformance/wire/packets.js';
 import { Stage, until } from './support/servers.js';
 
 jest.setTimeout(180_000);
@@ -192,4 +196,47 @@ describe('a queue that is full while offline', () => {
     client.start();
     await kept;
   });
+});
+
+describe('No matching subscribers (0x10)', () => {
+  it.each([1, 2] as const)('of a real server is the result, QoS %i', async (qos) => {
+    const { url } = await stage.ours();
+    const client = join(url);
+    expect(await client.publish('nobody', 'x', { qos })).toEqual({ reasonCode: 0x10 });
+    await client.subscribe('somebody', () => undefined);
+    expect(await client.publish('somebody', 'x', { qos })).toEqual({ reasonCode: 0 });
+  });
+
+  it.each([
+    ['and PUBCOMP with 0', {}, 0x00],
+    ['and PUBCOMP with Packet Identifier not found', {}, 0x92],
+    ['and PUBCOMP with 0, of a stored message', { stored: true }, 0x00],
+    ['and PUBCOMP with 0 in a later connection', { cut: true }, 0x00],
+    ['and PUBCOMP with 0 in a later connection, of a stored message', { cut: true, stored: true },
+      0x00],
+    ['and a session that is lost before PUBCOMP', { cut: true, lost: true }, 0x00],
+  ] as [string, { readonly cut?: true; readonly stored?: true; readonly lost?: true }, number][])(
+    'in PUBREC %s is the result', async (_, { cut, stored, lost }, pubcompCode) => {
+      const kit = new ClientKit(5);
+      await kit.listen();
+      stage.onStop(() => kit.close());
+      const path = mkdtempSync(joinPath(tmpdir(), 'nidomq-unheard-'));
+      stage.onStop(() => rmSync(path, { recursive: true, force: true }));
+      const engine = stored === undefined ? undefined : { file: { path } };
+      const pair = await kit.pair({ ...kit.lasting(), engine });
+      const { client } = pair;
+      let { peer } = pair;
+      const published = client.publish('a', 'x', { qos: 2 });
+      const { packetId } = await kit.expect(peer, 'PUBLISH', { qos: 2 });
+      peer.send(pubrec(packetId, 0x10));
+      await kit.expect(peer, 'PUBREL', { packetId });
+      if (cut) {
+        peer.cut();
+        ({ peer } = await kit.greet({ sessionPresent: !lost }));
+        if (!lost) await kit.expect(peer, 'PUBREL', { packetId });
+      }
+      if (!lost) peer.send(pubcomp(packetId, pubcompCode));
+      expect(await within(published, 'the result')).toEqual({ reasonCode: 0x10 });
+      await client.end({ deadlineMs: 0 });
+    });
 });
