@@ -164,24 +164,22 @@ function ungate(session: Session, isStoring: u32): void {
 
 /** A retained message of QoS 0 changed: it is stored without anybody waiting for it. */
 export function tellRetained(message: u32, topicAt: u32, topicLength: u32): void {
-  const row = addRow(ROW_RETAINED, 0);
-  if (row == 0) return;
-  if (message != 0) holdMessage(message);
-  setColumn(row, 2, message);
-  setColumn(row, 4, topicAt);
-  setColumn(row, 5, topicLength);
-  setColumn(row, 6, message);
+  addRetainedRow(message, message, topicAt, topicLength);
 }
 
 /** A retained message is deleted because it has expired. False when there is no place for a row. */
 export function tellRetainedGone(message: u32): bool {
+  return addRetainedRow(0, message, topicOf(message), messageAt(message).topicLength);
+}
+/** `held` is kept until the row has been read: what it points to must be there. */
+function addRetainedRow(message: u32, held: u32, topicAt: u32, topicLength: u32): bool {
   const row = addRow(ROW_RETAINED, 0);
   if (row == 0) return false;
-  holdMessage(message); // the row points to its Topic Name
-  setColumn(row, 2, 0);
-  setColumn(row, 4, topicOf(message));
-  setColumn(row, 5, messageAt(message).topicLength);
-  setColumn(row, 6, message);
+  if (held != 0) holdMessage(held);
+  setColumn(row, 2, message);
+  setColumn(row, 4, topicAt);
+  setColumn(row, 5, topicLength);
+  setColumn(row, 6, held);
   return true;
 }
 

@@ -198,6 +198,7 @@ export class HandlerSubscription implements DeliverySink, RunOwner {
     }
     if (delivery.token !== 0) this.#settle(delivery, SUCCESS);
     else {
+      // As in `#settle`, where what happens once a turn would be compiled into this.
       this.#owed += 1;
       if (this.#owed > this.#owedMax || this.#turnStartedAt === NO_TURN) this.#owe();
     }
