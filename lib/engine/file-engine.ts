@@ -72,7 +72,7 @@ export async function snapshotDirectory(path: string, target: string): Promise<S
 
 /** `nidomq check`: examines a directory that no broker has open. */
 export async function checkDirectory(path: string): Promise<CheckReport> {
-  const store = new LevelStore({ path, createIfMissing: 'no' });
+  const store = new LevelStore({ path, createIfMissing: 'no', forms: 'any' });
   try {
     await refuseAbsent(path);
     await store.open();

@@ -11,7 +11,7 @@ import { readOne } from './store.js';
  * The format that this version writes. Every change of keys.ts or records.ts raises it and adds a
  * migration.
  */
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 3;
 const NODE_ID_BYTES = 16;
 const IDENTITY_KEY = storeKey('identity');
 
@@ -25,10 +25,12 @@ export interface Identity {
  * after a crash.
  */
 export type Migration = (store: OrderedStore) => Promise<void>;
-export const MIGRATIONS: ReadonlyMap<number, Migration> = new Map([
+export const MIGRATIONS: ReadonlyMap<number, Migration> = new Map<number, Migration>([
   // Queue entries can name the group that they came by. Those that are there name none: they stay
   // with their sessions, as they always did.
   [1, () => Promise.resolve()],
+  // Sessions and subscriptions stand in LevelDB as text (level-text.ts).
+  [2, (store) => store.convert()],
 ]);
 
 export async function readIdentity(store: Readable): Promise<Identity | undefined> {

@@ -96,6 +96,12 @@ export function sessionRange(keyClass: number, sessionId: number): KeyRange {
   return { from: numberKey(keyClass, sessionId), before: numberKey(keyClass, sessionId + 1) };
 }
 
+/** Whether all of a range is of the class that it begins in. */
+export function isOneClass({ from, before }: KeyRange): boolean {
+  if (from.length === 0) return false;
+  return before[0] === from[0] || (before.length === 1 && before[0] === from[0] + 1);
+}
+
 /** A key in words, for reports. */
 export function describeKey(key: Buffer): string {
   const word = KEY_WORDS.get(key[0] ?? 0) ?? 'unknown record';

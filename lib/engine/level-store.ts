@@ -8,12 +8,15 @@ import type { ChainedBatch, ClassicLevel, Iterator as LevelIterator } from 'clas
 import { WITNESS_FILE, makeDurably } from './durable-file.js';
 import { EngineError, codeOf, wordsOf } from './errors.js';
 import type { KeyRange } from './keys.js';
+import { classRange, isOneClass } from './keys.js';
+import { TEXT, TEXT_CLASSES, entryOf, isText, isTextRange } from './level-text.js';
 import type { OperationLog, OperationSink } from './operation-log.js';
 import type { OrderedStore, StoreCursor, StoreEntry, StoreView } from './store.js';
 import { damageOfTables, fileNumber } from './table-check.js';
 
 type Level = ClassicLevel<Buffer, Buffer>;
 type Batch = ChainedBatch<Level, Buffer, Buffer>;
+type Snapshot = ReturnType<Level['snapshot']>;
 
 export interface LevelStoreOptions {
   readonly path: string;
@@ -22,11 +25,18 @@ export interface LevelStoreOptions {
   /** Bytes of blocks that stay in memory; 8 MiB when left out. */
   readonly cacheBytes?: number;
   readonly createIfMissing: 'yes' | 'no';
+  /**
+   * `any`: what an earlier version wrote is found, too, though nothing is changed; `newest`, when
+   * left out: it has been converted.
+   */
+  readonly forms?: 'any' | 'newest';
 }
 export const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
 const CACHE_BYTES = 8 * 1024 * 1024;
 /** Bytes that one cursor reads ahead. */
 const CURSOR_BYTES = 1024 * 1024;
+/** Records in one batch of a conversion. */
+const CONVERTED_MAX = 1_000;
 /** How often is looked whether the directory is still there. */
 const LOOK_MS = 100;
 const LEVEL_FILE = /^(LOCK|LOG|LOG\.old|CURRENT|MANIFEST-\d+|\d+\.(log|ldb|sst|dbtmp))$/;
@@ -95,14 +105,40 @@ class LevelCursor implements StoreCursor {
     return this.iterator.close();
   }
 }
+/**
+ * Over several classes of keys: in LevelDB's order, in which those that are text stand elsewhere.
+ */
+class MixedCursor implements StoreCursor {
+  constructor(private readonly cursor: LevelCursor) {}
+  async next(limit: number): Promise<StoreEntry[]> {
+    return (await this.cursor.next(limit)).map(entryOf);
+  }
+  close(): Promise<void> {
+    return this.cursor.close();
+  }
+}
+/** One behind the other. */
+class ChainedCursor implements StoreCursor {
+  constructor(private readonly first: StoreCursor, private readonly second: StoreCursor) {}
+  async next(limit: number): Promise<StoreEntry[]> {
+    const entries = await this.first.next(limit);
+    return entries.length > 0 ? entries : this.second.next(limit);
+  }
+  async close(): Promise<void> {
+    await this.first.close();
+    await this.second.close();
+  }
+}
 
 class BatchSink implements OperationSink {
   constructor(private readonly batch: Batch) {}
   put(key: Buffer, value: Buffer): void {
-    this.batch.put(key, value);
+    if (isText(key)) this.batch.put(key, value, TEXT);
+    else this.batch.put(key, value);
   }
   delete(key: Buffer): void {
-    this.batch.del(key);
+    if (isText(key)) this.batch.del(key, TEXT);
+    else this.batch.del(key);
   }
 }
 
@@ -215,17 +251,52 @@ export class LevelStore implements OrderedStore {
     if (await lockOf(this.options.path) !== place.lock) throw goneError(this.options.path);
     place.lookedAt = performance.now();
   }
+  /** All of them are text, or none is. */
   async getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]> {
+    const isAsText = keys.length > 0 && isText(keys[0]);
     try {
-      return await this.#opened().getMany(keys);
+      return await this.#opened().getMany(keys, isAsText ? TEXT : {});
     } catch (error) {
       throw translate(error, this.options.path);
     }
   }
   scan(range: KeyRange): StoreCursor {
+    return this.#scan(range, {});
+  }
+  #scan(range: KeyRange, of: { readonly snapshot?: Snapshot }): StoreCursor {
     const level = this.#opened();
-    const iterator = level.iterator({ ...bounds(range), highWaterMarkBytes: CURSOR_BYTES });
-    return new LevelCursor(iterator, this.options.path);
+    const { path, forms } = this.options;
+    const open = (encodings: typeof TEXT | undefined): LevelCursor => new LevelCursor(
+      level.iterator({ ...bounds(range), ...encodings, ...of, highWaterMarkBytes: CURSOR_BYTES }),
+      path,
+    );
+    if (!isTextRange(range)) {
+      return isOneClass(range) ? open(undefined) : new MixedCursor(open(undefined));
+    }
+    return forms === 'any' ? new ChainedCursor(open(undefined), open(TEXT)) : open(TEXT);
+  }
+  async convert(): Promise<void> {
+    for (const keyClass of TEXT_CLASSES) await this.#convert(classRange(keyClass));
+  }
+  /**
+   * Each batch is synced: what LevelDB has not synced of an earlier log can be lost when what is
+   * behind it is not, and the version that is written behind all of this says that it is there.
+   */
+  async #convert(range: KeyRange): Promise<void> {
+    const cursor = new LevelCursor(this.#opened().iterator(bounds(range)), this.options.path);
+    try {
+      for (;;) {
+        const entries = await cursor.next(CONVERTED_MAX);
+        if (entries.length === 0) return;
+        const batch: Batch = this.#opened().batch();
+        for (const [key, value] of entries) batch.put(key, value, TEXT).del(key);
+        await batch.write({ sync: true });
+      }
+    } catch (error) {
+      throw translate(error, this.options.path);
+    } finally {
+      await cursor.close();
+    }
   }
   async damage(): Promise<readonly string[]> {
     const { path } = this.options;
@@ -235,10 +306,7 @@ export class LevelStore implements OrderedStore {
     const level = this.#opened();
     const snapshot = level.snapshot();
     return {
-      scan: (range) => new LevelCursor(
-        level.iterator({ ...bounds(range), snapshot, highWaterMarkBytes: CURSOR_BYTES }),
-        this.options.path,
-      ),
+      scan: (range) => this.#scan(range, { snapshot }),
       close: () => snapshot.close(),
     };
   }

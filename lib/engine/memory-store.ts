@@ -55,6 +55,9 @@ export class MemoryStore implements OrderedStore {
     }
     return new ArrayCursor(found);
   }
+  convert(): Promise<void> {
+    return Promise.resolve();
+  }
   damage(): Promise<readonly string[]> {
     return Promise.resolve([]);
   }

@@ -24,8 +24,11 @@ export interface OrderedStore {
     operations: readonly OperationLog[], options: { readonly sync: 'yes' | 'no' },
   ): Promise<void>;
   getMany(keys: Buffer[]): Promise<(Buffer | undefined)[]>;
+  /** A range over several classes of keys has them in any order. */
   scan(range: KeyRange): StoreCursor;
   freeze(): StoreView;
+  /** Brings what formats up to 2 wrote into the form of today; bears being run again. */
+  convert(): Promise<void>;
   /** What is damaged below the records, in words. */
   damage(): Promise<readonly string[]>;
   close(): Promise<void>;

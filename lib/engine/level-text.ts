@@ -1,0 +1,56 @@
+/**
+ * Sessions and subscriptions stand in LevelDB as text. There are very many of both, a start reads
+ * all of them, and its binding makes a string in a fifth of the time that a Buffer takes (200,000
+ * small records: 0.2 s instead of 0.44). Each byte of a key or value becomes a character; UTF-8
+ * keeps the order of characters, so the keys are in the same order. The first of a key is the
+ * capital of its class, which tells it from what formats up to 2 wrote:
+ *
+ *     s 00 00 00 00 00 00 30 90  ->  S 00 00 00 00 00 00 30 C2 90
+ *
+ * What is damaged in it comes back as other bytes, and then its checksum says so.
+ */
+import type { KeyRange } from './keys.js';
+import { KEY_SESSION, KEY_SUBSCRIPTION, isOneClass } from './keys.js';
+
+/** From a capital letter of ASCII to its small one. */
+const SMALL = 0x20;
+export const TEXT_CLASSES: readonly number[] = [KEY_SESSION, KEY_SUBSCRIPTION];
+
+const isTextClass = (keyClass: number): boolean =>
+  keyClass === KEY_SESSION || keyClass === KEY_SUBSCRIPTION;
+
+/** Encodings of abstract-level: everybody above has the bytes. */
+export const TEXT = {
+  keyEncoding: {
+    name: 'nidomq-key',
+    format: 'utf8' as const,
+    encode: (key: Buffer): string =>
+      String.fromCharCode(key[0] - SMALL) + key.toString('latin1', 1),
+    decode: (text: string): Buffer => {
+      const key = Buffer.from(text, 'latin1');
+      key[0] += SMALL;
+      return key;
+    },
+  },
+  valueEncoding: {
+    name: 'nidomq-value',
+    format: 'utf8' as const,
+    encode: (value: Buffer): string => value.toString('latin1'),
+    decode: (text: string): Buffer => Buffer.from(text, 'latin1'),
+  },
+};
+
+/** Whether a key is written as text. */
+export function isText(key: Buffer): boolean {
+  return isTextClass(key[0]);
+}
+/** Of a class, or a part of one, that is written as text. */
+export function isTextRange(range: KeyRange): boolean {
+  return isOneClass(range) && isText(range.from);
+}
+/** An entry as LevelDB has it, whichever form that is. */
+export function entryOf([key, value]: readonly [Buffer, Buffer]): [Buffer, Buffer] {
+  if (!isTextClass(key[0] + SMALL)) return [key, value];
+  const { keyEncoding, valueEncoding } = TEXT;
+  return [keyEncoding.decode(key.toString()), valueEncoding.decode(value.toString())];
+}
