@@ -364,6 +364,7 @@ export class Broker {
   /** What could not be written by then was not acknowledged either. */
   async #closeEngine(deadlineMs: number): Promise<void> {
     if (this.#engine === undefined || !this.#isRestored) return;
+    this.#plane.sessions.tellLeft();
     try {
       await this.#plane.durability?.close(deadlineMs);
     } catch (error) {

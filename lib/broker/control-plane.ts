@@ -50,6 +50,7 @@ import { ReceiveFlow } from './receive-flow.js';
 import { Restorer } from './restore.js';
 import { SessionRegistry } from './session-registry.js';
 import { NOTHING_STORED } from './session-store.js';
+import { SleepingSessions } from './sleeping-sessions.js';
 import { SubscribeFlow, SubscriptionReview } from './subscribe-flow.js';
 import { SysTopics } from './sys-topics.js';
 import { TimerWheel } from './timer-wheel.js';
@@ -364,6 +365,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
     try {
       if (entry instanceof ClientConnection) this.connections.timerFired(entry, now);
       else if (entry instanceof Session) this.sessions.timerFired(entry, now);
+      else if (entry instanceof SleepingSessions) this.sessions.sleepersDue(now);
       else if (entry instanceof HandlerSubscription) this.handlers.timerFired(entry, now);
       else if (entry instanceof IdentityExpiry) this.connections.identityExpired(entry);
       else if (entry instanceof SysTopics) entry.publish();
@@ -423,6 +425,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   #broken(error: unknown): void {
     this.#phase = 'stopped';
     this.durability?.bind(undefined);
+    this.sessions.forgetLeft();
     this.#pulse?.cancel();
     reportProblem(this.#context, 'core', error);
     this.#context.log.error('the core has failed: sessions, queues and retained messages are lost');

@@ -4,6 +4,7 @@
  * here.
  */
 import type { ConnectPacket, SubscriptionRequest, WillMessage } from '../core/contract.js';
+import { bufferOf } from '../core/views.js';
 import type { Door } from './records.js';
 import { joinShare } from './topic-text.js';
 
@@ -129,6 +130,13 @@ export function splitSessionKey(key: string): { mountPoint: string; clientId: st
   const at = key.indexOf(SEPARATOR);
   if (at < 0) return { mountPoint: UNMOUNTED, clientId: key };
   return { mountPoint: key.slice(0, at), clientId: key.slice(at + SEPARATOR.length) };
+}
+
+/** The mount point of a key as UTF-8: there may be very many, and mostly they have none. */
+export function mountPointIn(key: Uint8Array): string {
+  let at = 0;
+  while (at < key.length && key[at] !== 0) at++;
+  return at === key.length ? UNMOUNTED : bufferOf(key.subarray(0, at)).toString();
 }
 
 /** Who it is about, for events: a mount point only where there is one. */

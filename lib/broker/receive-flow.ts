@@ -46,20 +46,21 @@ export class ReceiveFlow {
   /** A client is about to be accepted: nothing has left for it yet. */
   connected(session: Session, found: 'new' | 'resumed'): void {
     const { filtersDeliveries, asksForSubscriptions } = this.#authorization;
-    if (filtersDeliveries || (found === 'resumed' && asksForSubscriptions)) this.#watch(session);
+    if (filtersDeliveries || (found === 'resumed' && asksForSubscriptions))
+      this.#watch(session.handle);
   }
 
   /** The client behind a session has proved anew who it is, perhaps with other rights. */
   identityChanged(session: Session, before: Identity): void {
     if (!this.#authorization.asksForSubscriptions) return;
     if (isDeepStrictEqual(before, session.identity)) return;
-    this.#watch(session);
+    this.#watch(session.handle);
     this.#review.look(session);
   }
 
   rulesChanged(): void {
     if (!this.#authorization.asksForSubscriptions) return;
-    for (const session of this.#sessions.all()) this.#watch(session);
+    for (const handle of this.#sessions.handles()) this.#watch(handle);
   }
 
   /** The core holds a message of this topic until it is answered. */
@@ -81,8 +82,8 @@ export class ReceiveFlow {
     );
   }
 
-  #watch(session: Session): void {
-    this.#context.core.setReceivePolicy(session.handle, 'ask');
+  #watch(handle: SessionHandle): void {
+    this.#context.core.setReceivePolicy(handle, 'ask');
   }
 
   #filtersOf(session: Session): string[] {

@@ -131,3 +131,10 @@ export class Session extends TimerEntry {
 
 /** Session Expiry Interval that never ends. */
 export const EXPIRES_NEVER = 0xffff_ffff;
+
+const MS_PER_SECOND = 1_000;
+
+/** When a session ends that has been offline since then (monotonic). */
+export function expiryDueOf(offlineAt: number, expirySeconds: number): number {
+  return expirySeconds === EXPIRES_NEVER ? Infinity : offlineAt + expirySeconds * MS_PER_SECOND;
+}

@@ -3,21 +3,20 @@
  * gone on while the broker was down; whoever was connected when the process died counts as gone
  * since now.
  */
-import type { MessageProperties, Qos, WillMessage } from '../core/contract.js';
+import type {
+  MessageProperties, Qos, SessionHandle, WillMessage,
+} from '../core/contract.js';
 import type { DurableSide } from '../core/durable.js';
 import { CoreError } from '../core/errors.js';
 import { readMessageProperties } from '../core/packet-reader.js';
 import { bufferOf } from '../core/views.js';
 import type {
-  FoundMessage, FoundSubscription, LoadVisitor, QueueEntry, SessionRecord, SpilledPart, WillRecord,
+  FoundMessage, FoundSession, FoundSubscription, LoadVisitor, QueueEntry, SpilledPart, WillRecord,
 } from '../engine/index.js';
 import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
 import type { DurabilityRules } from './durability-rules.js';
-import type { Identity } from './hooks.js';
-import { UNMOUNTED, splitSessionKey } from './mount-point.js';
-import type { Session, SessionOwner } from './records.js';
-import type { SessionRegistry } from './session-registry.js';
+import type { RestoredWill, SessionRegistry } from './session-registry.js';
 import type { SpilledQueues } from './spilled-queues.js';
 
 const MS_PER_SECOND = 1_000;
@@ -45,9 +44,19 @@ export class Restorer implements LoadVisitor {
   readonly outdated: Uint8Array[] = [];
   readonly #parts: RestoreParts;
   /** In the order of their numbers, in which the engine tells everything else of them too. */
-  readonly #sessions: Restored[] = [];
+  readonly #storeIds: number[] = [];
+  readonly #handles: SessionHandle[] = [];
   /** Of whom was spoken last. */
   #at = 0;
+  /** Sessions whose connection has gone with the last process. */
+  readonly #left: SessionHandle[] = [];
+  /** Sessions that have to be woken; nobody is before everything is told. */
+  readonly #over: SessionHandle[] = [];
+  readonly #wills = new Map<SessionHandle, RestoredWill>();
+  readonly #spilled = new Map<SessionHandle, SpilledPart>();
+  /** Up to this number, queue entries may have been sent before. */
+  readonly #sentThrough: number[] = [];
+  #queue: RestoredQueue = { handle: 0, entries: 0, lastIdentifier: 0 };
   readonly #blocks = new Map<number, number>();
   readonly #now: number;
   readonly #wallNow: number;
@@ -58,27 +67,29 @@ export class Restorer implements LoadVisitor {
     this.#wallNow = parts.clock.wall();
   }
 
-  session(record: SessionRecord): void {
+  session(found: FoundSession): void {
     const { sessions, durable } = this.#parts;
-    const owner = splitSessionKey(record.clientIdentifier);
-    const session = sessions.create(owner, identityOf(owner, record));
-    session.storeId = record.sessionId;
-    session.epoch = record.epoch;
-    session.protocolVersion = record.protocolVersion as Session['protocolVersion'];
-    session.expirySeconds = record.sessionExpiryInterval;
-    // A clock that was set back meanwhile prolongs nothing: no connection ended later than now.
-    session.offlineAt = record.detachedAt === 0
-      ? this.#now : Math.min(this.#now, this.#monotonic(record.detachedAt));
-    durable.keep(session.handle);
-    const { detachedAt, sentThrough, lastPacketIdentifier: lastIdentifier } = record;
-    this.#sessions.push({ session, detachedAt, sentThrough, lastIdentifier, entries: 0 });
+    const { sessionId, detachedAt, sentThrough } = found;
+    const handle = sessions.found(found);
+    durable.keep(handle);
+    this.#setIdentifier(handle, found.lastPacketIdentifier);
+    this.#storeIds.push(sessionId);
+    this.#handles.push(handle);
+    this.#sentThrough.push(detachedAt === 0 ? Infinity : sentThrough);
+    if (detachedAt === 0) this.#left.push(handle);
+    if (sessions.isOver(found, this.#now)) this.#over.push(handle);
+  }
+  /** Ids behind the last stored one may have been used for what was not stored. */
+  #setIdentifier(handle: SessionHandle, lastStored: number): void {
+    const { durable, inflightMax } = this.#parts;
+    durable.setLastIdentifier(handle, ((lastStored + inflightMax - 1) % IDENTIFIERS) + 1);
   }
   /** The engine tells of no session that it has not told. */
-  #of(sessionId: number): Restored {
-    const sessions = this.#sessions;
-    if (sessions[this.#at].session.storeId > sessionId) this.#at = 0; // the next kind has begun
-    while (sessions[this.#at].session.storeId < sessionId) this.#at++;
-    return sessions[this.#at];
+  #of(sessionId: number): SessionHandle {
+    const storeIds = this.#storeIds;
+    if (storeIds[this.#at] > sessionId) this.#at = 0; // the next kind has begun
+    while (storeIds[this.#at] < sessionId) this.#at++;
+    return this.#handles[this.#at];
   }
   #monotonic(wall: number): number {
     return this.#now + (wall - this.#wallNow);
@@ -86,7 +97,7 @@ export class Restorer implements LoadVisitor {
 
   subscription(record: FoundSubscription): void {
     const { sessionId, topicFilter, options, subscriptionIdentifier } = record;
-    const { handle } = this.#of(sessionId).session;
+    const handle = this.#of(sessionId);
     const { durable } = this.#parts;
     if (durable.restoreSubscription(handle, topicFilter, options, subscriptionIdentifier)) return;
     throw new CoreError('NIDO_CORE_MEMORY',
@@ -94,19 +105,17 @@ export class Restorer implements LoadVisitor {
   }
 
   will(record: WillRecord): void {
-    const { session } = this.#of(record.sessionId);
-    session.will = willOf(record);
     const latest = this.#now + record.willDelayIntervalSeconds * MS_PER_SECOND;
-    session.willDue = record.dueAt === 0
-      ? latest : Math.min(latest, this.#monotonic(record.dueAt));
+    const due = record.dueAt === 0 ? latest : Math.min(latest, this.#monotonic(record.dueAt));
+    this.#wills.set(this.#of(record.sessionId), { will: willOf(record), due });
   }
 
   inbound(sessionId: number, packetIdentifier: number): void {
-    const { handle } = this.#of(sessionId).session;
+    const handle = this.#of(sessionId);
     this.#count(this.#parts.durable.restoreInbound(handle, packetIdentifier));
   }
   released(sessionId: number, number: number, packetIdentifier: number): void {
-    const { handle } = this.#of(sessionId).session;
+    const handle = this.#of(sessionId);
     this.#count(this.#parts.durable.restoreReleased(handle, packetIdentifier, number));
   }
   retained(message: FoundMessage): void {
@@ -123,39 +132,48 @@ export class Restorer implements LoadVisitor {
   message(message: FoundMessage): void {
     this.#blocks.set(message.number, this.#block(message));
   }
+  /** The engine tells one queue after the other. */
   queueEntry(entry: QueueEntry): void {
-    const restored = this.#of(entry.sessionId);
+    const handle = this.#of(entry.sessionId);
+    if (handle !== this.#queue.handle) this.#beginQueue(handle);
+    const queue = this.#queue;
     const block = this.#blocks.get(messageNumberOf(entry.number)) ?? 0;
-    restored.lastIdentifier = entry.packetIdentifier;
-    restored.entries++;
-    const { detachedAt, sentThrough } = restored;
-    const wasSent = restored.entries <= this.#parts.inflightMax
-      && (detachedAt === 0 || entry.number <= sentThrough);
+    queue.lastIdentifier = entry.packetIdentifier;
+    queue.entries++;
+    const wasSent = queue.entries <= this.#parts.inflightMax
+      && entry.number <= this.#sentThrough[this.#at];
     this.#count(block !== 0 && this.#parts.durable.restoreEntry(
-      restored.session.handle, block, entry, entry.number - messageNumberOf(entry.number),
+      handle, block, entry, entry.number - messageNumberOf(entry.number),
       wasSent ? 'maybe-sent' : 'pending',
     ));
   }
+  #beginQueue(handle: SessionHandle): void {
+    const { handle: before, lastIdentifier } = this.#queue;
+    if (before !== 0) this.#setIdentifier(before, lastIdentifier);
+    this.#queue = { handle, entries: 0, lastIdentifier: 0 };
+  }
   spilled(sessionId: number, part: SpilledPart): void {
-    const { session } = this.#of(sessionId);
-    const { head, tail: last, messages } = part;
-    this.#parts.spilled.restore(session, { after: head - 1, last, messages });
+    this.#spilled.set(this.#of(sessionId), part);
   }
 
   /** Everything was told: deadlines run from here. */
   finish(): void {
-    const { durable, sessions, inflightMax } = this.#parts;
+    const { durable, sessions, spilled } = this.#parts;
     for (const block of this.#blocks.values()) if (block !== 0) durable.letGo(block);
     this.#blocks.clear();
-    for (const { session, lastIdentifier } of this.#sessions) {
-      // Ids behind the last stored one may have been used for what was not stored.
-      const last = ((lastIdentifier + inflightMax - 1) % IDENTIFIERS) + 1;
-      durable.setLastIdentifier(session.handle, last);
+    this.#beginQueue(0);
+    for (const [handle, { head, tail: last, messages }] of this.#spilled) {
+      const session = sessions.byHandle(handle);
+      if (session !== undefined) spilled.restore(session, { after: head - 1, last, messages });
     }
-    // Only then: wills that fell due are published to sessions that come later here.
-    for (const { session, detachedAt } of this.#sessions) {
-      sessions.restored(session, detachedAt === 0 ? 'connected' : 'offline');
+    sessions.allFound();
+    const left = new Set(this.#left);
+    // Only now: wills that fell due are published to sessions that came later.
+    for (const handle of new Set([...this.#over, ...this.#wills.keys(), ...this.#spilled.keys()])) {
+      const was = left.delete(handle) ? 'connected' : 'offline';
+      sessions.restored(handle, was, this.#wills.get(handle));
     }
+    sessions.left([...left]);
   }
 
   #block(message: FoundMessage): number {
@@ -169,25 +187,12 @@ export class Restorer implements LoadVisitor {
   }
 }
 
-interface Restored {
-  readonly session: Session;
-  readonly detachedAt: number;
-  readonly sentThrough: number;
-  lastIdentifier: number;
+interface RestoredQueue {
+  readonly handle: SessionHandle;
   entries: number;
+  lastIdentifier: number;
 }
 
-/** Field by field: there may be very many, and a spread costs more than all else of a session. */
-function identityOf({ mountPoint, clientId }: SessionOwner, record: SessionRecord): Identity {
-  const { attributes } = record;
-  const { roles, username = record.username } = attributes.length === 0
-    ? NO_ATTRIBUTES : JSON.parse(bufferOf(attributes).toString()) as Attributes;
-  return mountPoint === UNMOUNTED ? { clientId, username, roles }
-    : { clientId, mountPoint, username, roles };
-}
-/** `username`: one that is too long for its field. */
-type Attributes = Pick<Identity, 'username' | 'roles'>;
-const NO_ATTRIBUTES: Attributes = {};
 function willOf(record: WillRecord): WillMessage {
   const { topicName, payload, properties, qos, retain, expiresAt } = record.message;
   const others: MessageProperties = properties.length === 0

@@ -6,9 +6,13 @@
  *     online --connection ends--> offline --will due--> offline --expiry due--> ended
  *        ^                           |                     |
  *        +------------ resumed ------+---------------------+
+ *
+ * One that was found in the store sleeps (sleeping-sessions.ts) until somebody asks for it.
  */
+import { randomInt } from 'node:crypto';
 import { ByHandle } from '../core/by-handle.js';
 import type { SessionHandle, WillMessage } from '../core/contract.js';
+import type { FoundSession } from '../engine/index.js';
 import type { Authorization } from './authorization.js';
 import type { BrokerContext } from './context.js';
 import { reportProblem } from './context.js';
@@ -16,20 +20,41 @@ import { whenDecided } from './decision.js';
 import type { SessionEndedEvent } from './events.js';
 import type { Identity } from './hooks.js';
 import type { InterceptFlow } from './intercept-flow.js';
-import { named, sessionKey } from './mount-point.js';
-import { EXPIRES_NEVER, Session } from './records.js';
+import { mountPointIn, named, sessionKey } from './mount-point.js';
+import { Session, expiryDueOf } from './records.js';
 import type { SessionOwner } from './records.js';
+import { SleepingSessions } from './sleeping-sessions.js';
 
 const MS_PER_SECOND = 1_000;
+/** Sessions that are woken, or told to the store, in one turn of the event loop. */
+const SESSIONS_PER_TURN = 500;
+/**
+ * So long before they end sleeping sessions are woken, to have deadlines of their own: a hundred
+ * thousand that end at the same moment are by then.
+ */
+const WOKEN_AHEAD_MS = 60_000;
+const HASH_SEEDS = 2 ** 32;
 
 type PublishedWill = Omit<WillMessage, 'willDelayIntervalSeconds'>;
+
+/** A will that was found in the engine, and when it is due (monotonic). */
+export interface RestoredWill {
+  readonly will: WillMessage;
+  readonly due: number;
+}
 
 export class SessionRegistry {
   readonly #context: BrokerContext;
   readonly #authorization: Authorization;
   readonly #interception: InterceptFlow;
+  /** Of those that are awake. */
   readonly #byKey = new Map<string, Session>();
   readonly #byHandle = new ByHandle<Session>();
+  readonly #sleeping: SleepingSessions;
+  /** Who was woken while the engine tells: nothing ends before everything of it was told. */
+  #wokenEarly: Session[] | undefined = undefined;
+  /** Sessions whose connection went with the last process, which the store has yet to be told. */
+  #left: SessionHandle[] = [];
 
   constructor(
     context: BrokerContext, authorization: Authorization, interception: InterceptFlow,
@@ -37,22 +62,28 @@ export class SessionRegistry {
     this.#context = context;
     this.#authorization = authorization;
     this.#interception = interception;
+    this.#sleeping = new SleepingSessions(context.clock, randomInt(HASH_SEEDS));
   }
 
   get size(): number {
-    return this.#byKey.size;
+    return this.#byKey.size + this.#sleeping.size;
   }
 
   get({ mountPoint, clientId }: SessionOwner): Session | undefined {
-    return this.#byKey.get(sessionKey(mountPoint, clientId)); // [MQTT-3.1.3-2]
+    const awake = this.#byKey.get(sessionKey(mountPoint, clientId)); // [MQTT-3.1.3-2]
+    if (awake !== undefined) return awake;
+    const handle = this.#sleeping.find({ mountPoint, clientId });
+    return handle === undefined ? undefined : this.#wake(handle);
   }
 
   byHandle(handle: SessionHandle): Session | undefined {
-    return this.#byHandle.get(handle);
+    return this.#byHandle.get(handle) ?? this.#wake(handle);
   }
 
-  all(): IterableIterator<Session> {
-    return this.#byKey.values();
+  /** Of all sessions, whether they sleep or not. */
+  handles(): SessionHandle[] {
+    const awake = Array.from(this.#byKey.values(), ({ handle }) => handle);
+    return [...awake, ...this.#sleeping.handles()];
   }
 
   create(owner: SessionOwner, identity: Identity): Session {
@@ -88,8 +119,25 @@ export class SessionRegistry {
     this.#arm(session);
   }
 
-  /** It was found in the engine; its connection, if it had one, has gone with the last process. */
-  restored(session: Session, was: 'connected' | 'offline'): void {
+  /** It was found in the engine, and sleeps. Deadlines wait until `allFound`. */
+  found(record: FoundSession): SessionHandle {
+    const handle = this.#context.core.createSession(mountPointIn(record.key));
+    this.#wokenEarly ??= [];
+    this.#sleeping.add(handle, record);
+    return handle;
+  }
+  /** Whether a session that was found has ended meanwhile, or ends at once. */
+  isOver(record: FoundSession, now: number): boolean {
+    return this.#sleeping.endOf(record) <= now;
+  }
+  /** Its connection, if it had one, has gone with the last process. */
+  restored(handle: SessionHandle, was: 'connected' | 'offline', will?: RestoredWill): void {
+    const session = this.byHandle(handle);
+    if (session === undefined) return;
+    if (will !== undefined) {
+      session.will = will.will;
+      session.willDue = will.due;
+    }
     if (session.expirySeconds === 0) {
       this.end(session, 'connection-closed');
       return;
@@ -97,6 +145,54 @@ export class SessionRegistry {
     const { clock, store } = this.#context;
     this.#settle(session, clock.now()); // time has passed while the broker was down
     if (was === 'connected' && this.get(session) === session) store.detached(session);
+  }
+  allFound(): void {
+    for (const session of this.#wokenEarly ?? []) {
+      if (this.#byHandle.get(session.handle) === session) this.#arm(session);
+    }
+    this.#wokenEarly = undefined;
+    this.#armSleeping();
+  }
+  /** The end of sleeping sessions is near. */
+  sleepersDue(now: number): void {
+    const ending = this.#sleeping.endingBefore(now + WOKEN_AHEAD_MS, SESSIONS_PER_TURN);
+    for (const handle of ending) this.#wake(handle);
+    this.#sleeping.findFirstEnd();
+    this.#armSleeping();
+  }
+  #armSleeping(): void {
+    this.#context.wheel.set(this.#sleeping, this.#sleeping.firstEnd - WOKEN_AHEAD_MS);
+  }
+  #wake(handle: SessionHandle): Session | undefined {
+    const session = this.#sleeping.wake(handle);
+    if (session === undefined) return undefined;
+    this.#byKey.set(session.key, session);
+    this.#byHandle.add(session);
+    if (this.#wokenEarly === undefined) this.#arm(session);
+    else this.#wokenEarly.push(session);
+    return session;
+  }
+
+  /** The store has to be told of these, whose connection went with the last process. */
+  left(handles: SessionHandle[]): void {
+    this.#left = handles;
+    this.#tellSome();
+  }
+  #tellSome(): void {
+    this.tellLeft(SESSIONS_PER_TURN);
+    if (this.#left.length > 0) this.#context.clock.schedule(() => this.#tellSome(), 0);
+  }
+  /** The store is read anew, where they still have their connections. */
+  forgetLeft(): void {
+    this.#left = [];
+  }
+  /** Tells the store now of all that are left, or of so many. */
+  tellLeft(max = this.#left.length): void {
+    for (const handle of this.#left.splice(0, max)) {
+      const session = this.byHandle(handle);
+      if (session !== undefined && session.connection === undefined)
+        this.#context.store.detached(session);
+    }
   }
 
   /** A client has come back in time: nothing is due any more. 5.0 [MQTT-3.1.3-9] */
@@ -236,7 +332,6 @@ export class SessionRegistry {
   }
 }
 
-function expiryDue(session: Session): number {
-  if (session.expirySeconds === EXPIRES_NEVER) return Infinity;
-  return session.offlineAt + session.expirySeconds * MS_PER_SECOND;
+function expiryDue({ offlineAt, expirySeconds }: Session): number {
+  return expiryDueOf(offlineAt, expirySeconds);
 }

@@ -6,6 +6,7 @@
 import type {
   ProtocolVersion,
   Qos,
+  SessionHandle,
   SubscribeOptions,
   SubscribePacket,
   SubscriptionRequest,
@@ -258,7 +259,7 @@ export class SubscriptionReview {
   readonly #context: BrokerContext;
   readonly #authorization: Authorization;
   readonly #sessions: SessionRegistry;
-  #waiting: Session[] = [];
+  #waiting: SessionHandle[] = [];
   #scheduled: 'yes' | 'no' = 'no';
 
   constructor(context: BrokerContext, authorization: Authorization, sessions: SessionRegistry) {
@@ -270,7 +271,7 @@ export class SubscriptionReview {
   /** The rules have changed: looks at every session again, some of them at a time. */
   begin(): void {
     if (!this.#authorization.asksForSubscriptions) return;
-    this.#waiting = [...this.#sessions.all()];
+    this.#waiting = this.#sessions.handles();
     this.#continue();
   }
 
@@ -284,7 +285,10 @@ export class SubscriptionReview {
     this.#scheduled = 'yes';
     this.#context.clock.schedule(() => {
       this.#scheduled = 'no';
-      for (const session of this.#waiting.splice(-SESSIONS_PER_TURN)) this.#review(session);
+      for (const handle of this.#waiting.splice(-SESSIONS_PER_TURN)) {
+        const session = this.#sessions.byHandle(handle);
+        if (session !== undefined) this.#review(session);
+      }
       this.#continue();
     }, 0);
   }

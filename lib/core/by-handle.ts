@@ -4,18 +4,22 @@
  */
 const SLOT_MASK = 0xfffff;
 
+export function slotOf(handle: number): number {
+  return handle & SLOT_MASK;
+}
+
 export class ByHandle<Known extends { readonly handle: number }> {
   readonly #slots: (Known | undefined)[] = [];
 
   get(handle: number): Known | undefined {
-    const known = this.#slots[handle & SLOT_MASK];
+    const known = this.#slots[slotOf(handle)];
     return known !== undefined && known.handle === handle ? known : undefined;
   }
   add(known: Known): void {
-    this.#slots[known.handle & SLOT_MASK] = known;
+    this.#slots[slotOf(known.handle)] = known;
   }
   /** Nothing when its slot has been given to another since. */
   delete(handle: number): void {
-    if (this.get(handle) !== undefined) this.#slots[handle & SLOT_MASK] = undefined;
+    if (this.get(handle) !== undefined) this.#slots[slotOf(handle)] = undefined;
   }
 }

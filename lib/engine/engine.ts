@@ -92,6 +92,18 @@ export interface SessionRecord {
   /** Whatever else the broker wants to find again; not looked into. */
   readonly attributes: Uint8Array;
 }
+/**
+ * As it is told at the start, when there may be very many: what it is is read out of the record for
+ * whoever asks, and is valid until it was told. Who wants more of it later packs it.
+ */
+export interface FoundSession extends SessionRecord {
+  /** The Client Identifier as UTF-8. */
+  readonly key: Uint8Array;
+  /** What `pack` takes. */
+  readonly packedBytes: number;
+  /** Writes it to where `unpackSession` finds it again. */
+  pack(into: Buffer, at: number): void;
+}
 export interface SubscriptionRecord {
   readonly sessionId: number;
   /** As sent, with `$share/<name>/`. */
@@ -121,7 +133,7 @@ export interface WillRecord {
  * of their sessions. Byte fields may be kept.
  */
 export interface LoadVisitor {
-  session(record: SessionRecord): void;
+  session(found: FoundSession): void;
   subscription(record: FoundSubscription): void;
   will(record: WillRecord): void;
   /** An incoming QoS 2 Packet Identifier that waits for PUBREL. */

@@ -1,6 +1,6 @@
 export type {
-  CheckReport, Durability, Engine, EngineState, FoundMessage, FoundSubscription, LoadLimits,
-  LoadReport, LoadVisitor, Loss, QueueEntry, QueueReadLimits, QueueSlice, SessionRecord,
+  CheckReport, Durability, Engine, EngineState, FoundMessage, FoundSession, FoundSubscription,
+  LoadLimits, LoadReport, LoadVisitor, Loss, QueueEntry, QueueReadLimits, QueueSlice, SessionRecord,
   SnapshotReport, SpilledPart, StoredMessage, SubscriptionRecord, WillRecord, WriteDurability,
 } from './engine.js';
 export type { EngineErrorCode } from './errors.js';
@@ -15,3 +15,4 @@ export {
 } from './file-engine.js';
 export { GroupCommit } from './group-commit.js';
 export { createMemoryEngine } from './memory-engine.js';
+export { unpackSession } from './records.js';

@@ -56,7 +56,7 @@ function writeUint32(out: Buffer, at: number, value: number): void {
   out[at + 3] = value;
 }
 /** An integer up to 2^53. */
-function writeNumber(out: Buffer, at: number, value: number): void {
+export function writeNumber(out: Buffer, at: number, value: number): void {
   writeUint32(out, at, Math.floor(value / HIGH));
   writeUint32(out, at + 4, value >>> 0);
 }

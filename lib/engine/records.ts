@@ -1,12 +1,12 @@
 /** What stands in the values of the store, without their checksums. Keys are in keys.ts. */
 import { viewOf } from '../core/views.js';
 import type {
-  FoundMessage, FoundSubscription, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord,
-  WillRecord,
+  FoundMessage, FoundSession, FoundSubscription, QueueEntry, SessionRecord, StoredMessage,
+  SubscriptionRecord, WillRecord,
 } from './engine.js';
 import { messageNumberOf } from './engine.js';
 import type { OperationLog } from './operation-log.js';
-import { readNumber, readTime, readUint16, readUint32 } from './keys.js';
+import { readNumber, readTime, readUint16, readUint32, writeNumber } from './keys.js';
 
 /**
  * ```
@@ -182,24 +182,71 @@ export function writeSession(log: OperationLog, record: SessionRecord): void {
   if (username !== undefined) log.text(username);
   log.raw(record.attributes);
 }
+/** Its number stands in front when it is packed, as it does in its key. */
+const PACKED_NUMBER_BYTES = 8;
+
+class RecordSession implements FoundSession {
+  constructor(
+    readonly sessionId: number, private readonly record: Buffer, private readonly at: number,
+    private readonly end: number,
+  ) {}
+
+  get #usernameAt(): number {
+    return this.at + SESSION_TEXT_AT + readUint16(this.record, this.at + 31);
+  }
+  get #attributesAt(): number {
+    const length = readUint16(this.record, this.at + 33);
+    return this.#usernameAt + (length === NO_USERNAME ? 0 : length);
+  }
+  get key(): Buffer {
+    return partOf(this.record, this.at + SESSION_TEXT_AT, this.#usernameAt);
+  }
+  get clientIdentifier(): string {
+    return this.record.toString('utf8', this.at + SESSION_TEXT_AT, this.#usernameAt);
+  }
+  get username(): string | undefined {
+    if (readUint16(this.record, this.at + 33) === NO_USERNAME) return undefined;
+    return this.record.toString('utf8', this.#usernameAt, this.#attributesAt);
+  }
+  get epoch(): number {
+    return readNumber(this.record, this.at + 1);
+  }
+  get protocolVersion(): number {
+    return this.record[this.at];
+  }
+  get sessionExpiryInterval(): number {
+    return readUint32(this.record, this.at + 9);
+  }
+  get detachedAt(): number {
+    return readTime(this.record, this.at + 13);
+  }
+  get sentThrough(): number {
+    return readNumber(this.record, this.at + 21);
+  }
+  get lastPacketIdentifier(): number {
+    return readUint16(this.record, this.at + 29);
+  }
+  get attributes(): Buffer {
+    return partOf(this.record, this.#attributesAt, this.end);
+  }
+
+  get packedBytes(): number {
+    return PACKED_NUMBER_BYTES + this.end - this.at;
+  }
+  pack(into: Buffer, at: number): void {
+    writeNumber(into, at, this.sessionId);
+    const moved = at + PACKED_NUMBER_BYTES - this.at;
+    // A few bytes of very many: a call of what copies them takes longer.
+    for (let from = this.at; from < this.end; from++) into[from + moved] = this.record[from];
+  }
+}
 /** What is read stands before `end`. */
-export function readSession(key: Buffer, body: Buffer, end: number): SessionRecord {
-  const usernameAt = SESSION_TEXT_AT + readUint16(body, 31);
-  const usernameLength = readUint16(body, 33);
-  const hasUsername = usernameLength !== NO_USERNAME;
-  const attributesAt = usernameAt + (hasUsername ? usernameLength : 0);
-  return {
-    sessionId: readNumber(key, 1),
-    clientIdentifier: body.toString('utf8', SESSION_TEXT_AT, usernameAt),
-    username: hasUsername ? body.toString('utf8', usernameAt, attributesAt) : undefined,
-    epoch: readNumber(body, 1),
-    protocolVersion: body[0],
-    sessionExpiryInterval: readUint32(body, 9),
-    detachedAt: readTime(body, 13),
-    sentThrough: readNumber(body, 21),
-    lastPacketIdentifier: readUint16(body, 29),
-    attributes: partOf(body, attributesAt, end),
-  };
+export function readSession(key: Buffer, body: Buffer, end: number): FoundSession {
+  return new RecordSession(readNumber(key, 1), body, 0, end);
+}
+/** What `pack` wrote between `at` and `end`. It is good as long as that stands there. */
+export function unpackSession(from: Buffer, at: number, end: number): FoundSession {
+  return new RecordSession(readNumber(from, at), from, at + PACKED_NUMBER_BYTES, end);
 }
 
 const SUBSCRIPTION_FILTER_AT = 9;

@@ -1,7 +1,7 @@
 /** What every engine promises, told as one suite that is run against each. */
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type {
-  Engine, FoundSubscription, LoadVisitor, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
+  Engine, FoundSession, FoundSubscription, LoadVisitor, QueueEntry, SessionRecord, StoredMessage, SubscriptionRecord, WillRecord,
 } from '../../lib/engine/index.js';
 import { GroupCommit, NUMBER_STEP, messageNumberOf } from '../../lib/engine/index.js';
 
@@ -50,8 +50,15 @@ export class Recorder implements LoadVisitor {
   readonly entries: QueueEntry[] = [];
   readonly spills: { sessionId: number; head: number; tail: number; messages: number }[] = [];
 
-  session(record: SessionRecord): void {
-    this.sessions.set(record.sessionId, record);
+  session(found: FoundSession): void {
+    const {
+      sessionId, clientIdentifier, username, epoch, protocolVersion, sessionExpiryInterval, detachedAt,
+      sentThrough, lastPacketIdentifier, attributes,
+    } = found;
+    this.sessions.set(sessionId, {
+      sessionId, clientIdentifier, username, epoch, protocolVersion, sessionExpiryInterval, detachedAt,
+      sentThrough, lastPacketIdentifier, attributes: Buffer.from(attributes),
+    });
   }
   subscription(record: FoundSubscription): void {
     this.subscriptions.push({ ...record, topicFilter: Buffer.from(record.topicFilter).toString() });
