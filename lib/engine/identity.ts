@@ -11,7 +11,7 @@ import { readOne } from './store.js';
  * The format that this version writes. Every change of keys.ts or records.ts raises it and adds a
  * migration.
  */
-export const FORMAT_VERSION = 3;
+export const FORMAT_VERSION = 4;
 const NODE_ID_BYTES = 16;
 const IDENTITY_KEY = storeKey('identity');
 
@@ -29,8 +29,11 @@ export const MIGRATIONS: ReadonlyMap<number, Migration> = new Map<number, Migrat
   // Queue entries can name the group that they came by. Those that are there name none: they stay
   // with their sessions, as they always did.
   [1, () => Promise.resolve()],
+  // Says 3 before anything is converted: what reads up to 2 would take a session that has been for
+  // one that is not there, and delete all that it has.
+  [2, () => Promise.resolve()],
   // Sessions and subscriptions stand in LevelDB as text (level-text.ts).
-  [2, (store) => store.convert()],
+  [3, (store) => store.convert()],
 ]);
 
 export async function readIdentity(store: Readable): Promise<Identity | undefined> {
