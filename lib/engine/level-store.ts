@@ -283,12 +283,16 @@ export class LevelStore implements OrderedStore {
    * behind it is not, and the version that is written behind all of this says that it is there.
    */
   async #convert(range: KeyRange): Promise<void> {
-    const cursor = new LevelCursor(this.#opened().iterator(bounds(range)), this.options.path);
+    const level = this.#opened();
+    const cursor = new LevelCursor(
+      level.iterator({ ...bounds(range), highWaterMarkBytes: CURSOR_BYTES }),
+      this.options.path,
+    );
     try {
       for (;;) {
         const entries = await cursor.next(CONVERTED_MAX);
         if (entries.length === 0) return;
-        const batch: Batch = this.#opened().batch();
+        const batch: Batch = level.batch();
         for (const [key, value] of entries) batch.put(key, value, TEXT).del(key);
         await batch.write({ sync: true });
       }
