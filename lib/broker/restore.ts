@@ -166,12 +166,12 @@ export class Restorer implements LoadVisitor {
       const session = sessions.byHandle(handle);
       if (session !== undefined) spilled.restore(session, { after: head - 1, last, messages });
     }
+    for (const [handle, will] of this.#wills) sessions.willFound(handle, will);
     sessions.allFound();
     const left = new Set(this.#left);
     // Only now: wills that fell due are published to sessions that came later.
     for (const handle of new Set([...this.#over, ...this.#wills.keys(), ...this.#spilled.keys()])) {
-      const was = left.delete(handle) ? 'connected' : 'offline';
-      sessions.restored(handle, was, this.#wills.get(handle));
+      sessions.restored(handle, left.delete(handle) ? 'connected' : 'offline');
     }
     sessions.left([...left]);
   }

@@ -30,9 +30,11 @@ const MS_PER_SECOND = 1_000;
 const SESSIONS_PER_TURN = 500;
 /**
  * So long before they end sleeping sessions are woken, to have deadlines of their own: a hundred
- * thousand that end at the same moment are by then.
+ * thousand that end at the same moment are by then. With the first, those that end soon after it:
+ * each time all of them are looked at.
  */
 const WOKEN_AHEAD_MS = 60_000;
+const WOKEN_TOGETHER_MS = 60_000;
 const HASH_SEEDS = 2 ** 32;
 
 type PublishedWill = Omit<WillMessage, 'willDelayIntervalSeconds'>;
@@ -130,14 +132,17 @@ export class SessionRegistry {
   isOver(record: FoundSession, now: number): boolean {
     return this.#sleeping.endOf(record) <= now;
   }
-  /** Its connection, if it had one, has gone with the last process. */
-  restored(handle: SessionHandle, was: 'connected' | 'offline', will?: RestoredWill): void {
+  /** Before `allFound`: a session may end as soon as others do. */
+  willFound(handle: SessionHandle, { will, due }: RestoredWill): void {
     const session = this.byHandle(handle);
     if (session === undefined) return;
-    if (will !== undefined) {
-      session.will = will.will;
-      session.willDue = will.due;
-    }
+    session.will = will;
+    session.willDue = due;
+  }
+  /** Its connection, if it had one, has gone with the last process. */
+  restored(handle: SessionHandle, was: 'connected' | 'offline'): void {
+    const session = this.byHandle(handle);
+    if (session === undefined) return;
     if (session.expirySeconds === 0) {
       this.end(session, 'connection-closed');
       return;
@@ -155,9 +160,11 @@ export class SessionRegistry {
   }
   /** The end of sleeping sessions is near. */
   sleepersDue(now: number): void {
-    const ending = this.#sleeping.endingBefore(now + WOKEN_AHEAD_MS, SESSIONS_PER_TURN);
+    const end = now + WOKEN_AHEAD_MS + WOKEN_TOGETHER_MS;
+    const ending = this.#sleeping.endingBefore(end, SESSIONS_PER_TURN);
     for (const handle of ending) this.#wake(handle);
-    this.#sleeping.findFirstEnd();
+    // Else there are more: again at once.
+    if (ending.length < SESSIONS_PER_TURN) this.#sleeping.findFirstEnd();
     this.#armSleeping();
   }
   #armSleeping(): void {
@@ -166,7 +173,10 @@ export class SessionRegistry {
   #wake(handle: SessionHandle): Session | undefined {
     const session = this.#sleeping.wake(handle);
     if (session === undefined) return undefined;
-    this.#byKey.set(session.key, session);
+    // A process that died while a clean start ended the session before it leaves two of a name.
+    const named = this.#byKey.get(session.key);
+    if (named === undefined || named.storeId < session.storeId)
+      this.#byKey.set(session.key, session);
     this.#byHandle.add(session);
     if (this.#wokenEarly === undefined) this.#arm(session);
     else this.#wokenEarly.push(session);
