@@ -145,8 +145,8 @@ export class Broker {
         (door, listener) => this.#opened(door, listener),
       );
     } catch (error) {
-      if (this.#phase === 'listening') this.#phase = 'new';
-      await this.#engine?.close();
+      if (this.#phase === 'listening') await this.#beginAgain();
+      else await this.#engine?.close();
       throw error;
     }
     if (this.#phase === 'listening') this.#plane.sys.start();
@@ -359,6 +359,20 @@ export class Broker {
     this.#log.info('restored', {
       sessions, subscriptions, retainedMessages, queuedMessages, ms: Math.round(milliseconds),
     });
+  }
+
+  /** listen() failed. Should it be called again, everything that the engine keeps is told anew. */
+  async #beginAgain(): Promise<void> {
+    if (this.#engine !== undefined) {
+      await this.#closeEngine(this.options.limits.closeDeadlineMs);
+      await this.#engine.close();
+      const failed = this.#plane;
+      failed.stop();
+      this.#isRestored = false;
+      this.#plane = this.#makePlane();
+      this.#plane.handlers.restore(failed.handlers);
+    }
+    if (this.#phase === 'listening') this.#phase = 'new';
   }
 
   /** What could not be written by then was not acknowledged either. */

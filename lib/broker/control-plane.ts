@@ -259,6 +259,7 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   stop(): void {
     this.#phase = 'stopped';
     this.durability?.bind(undefined);
+    this.sessions.forgetLeft();
     this.#pulse?.cancel();
     this.publisher.abandon();
     this.#interception.close();
