@@ -89,6 +89,8 @@ export class Broker {
   /** What the engine keeps has been taken over; true at once without one. */
   #isRestored: boolean;
   #closing: Promise<void> | undefined = undefined;
+  /** After a core that failed. */
+  #restoring: Promise<void> | undefined = undefined;
 
   /**
    * Throws OptionError for a wrong option and BrokerError for a listener that would be open to
@@ -341,6 +343,7 @@ export class Broker {
     await this.#until(connections.whenEmpty(), deadline);
     for (const connection of [...connections.all()]) this.#plane.core.destroy(connection.handle);
     await this.#until(shut, deadline);
+    await this.#restoring; // else it would open the engine again
     await this.#closeEngine(Math.max(0, deadline - this.#clock.now()));
     this.#phase = 'closed';
     this.#plane.stop();
@@ -418,7 +421,7 @@ export class Broker {
     const failed = this.#plane;
     this.#plane = this.#makePlane();
     this.#plane.handlers.restore(failed.handlers);
-    if (this.#engine !== undefined) void this.#restoreAgain(failed);
+    if (this.#engine !== undefined) this.#restoring = this.#restoreAgain(failed);
     if (this.#phase === 'listening') this.#plane.sys.start();
   }
 
@@ -430,8 +433,9 @@ export class Broker {
     try {
       await failed.durability?.close(this.options.limits.closeDeadlineMs);
       await this.#engine?.close();
+      if (this.#closing !== undefined) return;
       await this.#restore();
-      plane.connectFlow.closing = false;
+      plane.connectFlow.closing = this.#closing !== undefined;
     } catch (error) {
       this.#log.error('engine', { error: messageOf(error) });
       this.#emitter.tell('problem', { where: 'engine', error });
