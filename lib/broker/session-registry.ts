@@ -53,7 +53,10 @@ export class SessionRegistry {
   readonly #byKey = new Map<string, Session>();
   readonly #byHandle = new ByHandle<Session>();
   readonly #sleeping: SleepingSessions;
-  /** Who was woken while the engine tells: nothing ends before everything of it was told. */
+  /**
+   * Who was woken while the engine tells: nothing ends, and nobody is found by name, before
+   * everything was told.
+   */
   #wokenEarly: Session[] | undefined = undefined;
   /** Sessions whose connection went with the last process, which the store has yet to be told. */
   #left: SessionHandle[] = [];
@@ -74,6 +77,8 @@ export class SessionRegistry {
   get({ mountPoint, clientId }: SessionOwner): Session | undefined {
     const awake = this.#byKey.get(sessionKey(mountPoint, clientId)); // [MQTT-3.1.3-2]
     if (awake !== undefined) return awake;
+    // Whom the application ended now would have the rest of it told afterwards.
+    if (this.#wokenEarly !== undefined) return undefined;
     const handle = this.#sleeping.find({ mountPoint, clientId });
     return handle === undefined ? undefined : this.#wake(handle);
   }

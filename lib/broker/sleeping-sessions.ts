@@ -160,11 +160,15 @@ export class SleepingSessions extends TimerEntry {
   find(owner: SessionOwner): SessionHandle | undefined {
     if (this.#size === 0) return undefined;
     const index = this.#index ??= this.#makeIndex();
-    const key = Buffer.from(sessionKey(owner.mountPoint, owner.clientId));
+    const name = sessionKey(owner.mountPoint, owner.clientId);
+    const key = Buffer.from(name);
     let cell = this.#cellOf(key, index);
     while (index[cell] !== EMPTY_CELL) {
       const slot = index[cell];
-      if (this.#isTaken(slot) && key.equals(this.#recordIn(slot).key)) return this.#handleIn(slot);
+      if (this.#isTaken(slot) && key.equals(this.#recordIn(slot).key)) {
+        // Lone surrogates of an application become the bytes of another name.
+        return this.#recordIn(slot).clientIdentifier === name ? this.#handleIn(slot) : undefined;
+      }
       cell = next(cell, index);
     }
     return undefined;

@@ -4,24 +4,48 @@
  * where no client could bring it about at will.
  */
 import { afterEach, describe, expect, it, jest } from '@jest/globals';
+import fc from 'fast-check';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Clock } from '../../lib/broker/clock.js';
+import type { Identity } from '../../lib/broker/hooks.js';
+import { splitSessionKey } from '../../lib/broker/mount-point.js';
 import { SleepingSessions } from '../../lib/broker/sleeping-sessions.js';
-import { createMemoryEngine } from '../../lib/engine/index.js';
-import type { Engine, EngineBatch } from '../../lib/engine/index.js';
+import { Core } from '../../lib/core/core.js';
+import { createFileEngine, createMemoryEngine } from '../../lib/engine/index.js';
+import type { Engine, EngineBatch, FoundSession, SessionRecord } from '../../lib/engine/index.js';
+import { KEY_SESSION } from '../../lib/engine/keys.js';
+import { OperationLog } from '../../lib/engine/operation-log.js';
+import { readSession, writeSession } from '../../lib/engine/records.js';
+import { Broker } from '../../lib/index.js';
 import { TestBroker, VirtualClock } from '../../lib/testing/index.js';
-import type { TestBrokerOptions } from '../../lib/testing/index.js';
-import { loaded, message, session } from '../engine/contract.js';
+import type { TestBrokerOptions, TestClientOptions } from '../../lib/testing/index.js';
+import { Recorder, loaded, message, session } from '../engine/contract.js';
+import { until } from './support/clients.js';
 
 const MINUTE_MS = 60_000;
-const brokers: TestBroker[] = [];
+const HOUR_MS = 60 * MINUTE_MS;
+const NEVER = 0xffff_ffff;
+/** More than are told to the store, or woken, at a time. */
+const MANY = 1_300;
+const TOLD_AT_ONCE = 500;
+const brokers: Broker[] = [];
+const directories: string[] = [];
 
 afterEach(async () => {
   jest.restoreAllMocks();
-  for (const broker of brokers.splice(0)) await broker.close();
+  for (const broker of brokers.splice(0)) await broker.close({ deadlineMs: 500 });
+  for (const path of directories.splice(0)) await rm(path, { recursive: true, force: true });
 });
 
 /** Something that stands for a disk, with what a process has written there. */
-async function engineWith(write: (batch: EngineBatch, nextNumber: () => number) => void): Promise<Engine> {
-  const engine = createMemoryEngine({ durability: 'disk' });
+async function engineWith(
+  write: (batch: EngineBatch, nextNumber: () => number) => void,
+  engine: Engine = createMemoryEngine({ durability: 'disk' }),
+): Promise<Engine> {
   await engine.open();
   await loaded(engine);
   const batch = engine.createBatch();
@@ -30,11 +54,42 @@ async function engineWith(write: (batch: EngineBatch, nextNumber: () => number) 
   await engine.close();
   return engine;
 }
-function brokerOver(engine: Engine, clock: VirtualClock, options: TestBrokerOptions = {}): TestBroker {
+/** Sessions of these clients, each with a subscription to its own name below `to/`. */
+function engineOf(
+  clientIds: readonly string[], fields: Partial<SessionRecord> = {}, engine?: Engine,
+): Promise<Engine> {
+  return engineWith((batch, nextNumber) => {
+    for (const clientIdentifier of clientIds) {
+      const sessionId = nextNumber();
+      batch.putSession(session(sessionId, { clientIdentifier, ...fields }));
+      batch.putSubscription({
+        sessionId, topicFilter: `to/${clientIdentifier}`, options: 1, subscriptionIdentifier: 0,
+      });
+    }
+  }, engine);
+}
+/** What another process would find. The broker that had it is gone. */
+async function foundIn(engine: Engine): Promise<SessionRecord[]> {
+  await engine.open();
+  const recorder = new Recorder();
+  await engine.load(recorder);
+  await engine.close();
+  return [...recorder.sessions.values()];
+}
+function brokerOver(
+  engine: Engine, clock: VirtualClock, options: TestBrokerOptions = {},
+): TestBroker {
   const broker = new TestBroker({ state: 'survives-kill', ...options }, { clock, engine });
   brokers.push(broker);
   return broker;
 }
+function connect(broker: TestBroker, clientId: string, options: TestClientOptions = {}) {
+  return broker.connect({
+    clientId, clean: false, properties: { sessionExpiryInterval: 3_600 }, ...options,
+  });
+}
+const numbered = (count: number): string[] => Array.from({ length: count }, (_, at) => `c${at}`);
+
 /** Without the one of the broker's own handler. */
 const sessionsOf = (broker: TestBroker): number => broker.stats().sessions - 1;
 
@@ -104,5 +159,509 @@ describe('a session that was found', () => {
     await broker.advance(5 * MINUTE_MS);
     expect(sessionsOf(broker)).toBe(600 - 4 * 60);
     expect(looks.mock.calls.length).toBeLessThan(10);
+  });
+
+  it('ends when its time has come, once, however many end with it', async () => {
+    const clock = new VirtualClock();
+    const detachedAt = clock.wall() - HOUR_MS;
+    const ends: readonly (readonly [string, number])[] = [
+      ['with its connection', 0], ['long ago', 60], ['just now', 3_600], ['soon', 3_601],
+      ['in an hour', 7_200], ['never', NEVER],
+      ...numbered(MANY).map((name) => [name, 3_600 + 600] as const),
+    ];
+    const engine = await engineWith((batch, nextNumber) => {
+      for (const [clientIdentifier, sessionExpiryInterval] of ends) {
+        batch.putSession(session(nextNumber(), {
+          clientIdentifier, sessionExpiryInterval, detachedAt,
+        }));
+      }
+    });
+    const broker = brokerOver(engine, clock);
+    const ended: string[] = [];
+    broker.on('sessionEnded', ({ clientId, reason }) => ended.push(`${clientId}: ${reason}`));
+    await broker.listen();
+    expect(ended.splice(0)).toEqual([
+      'with its connection: connection-closed', 'long ago: expired', 'just now: expired',
+    ]);
+    await broker.advance(999);
+    expect(ended).toEqual([]);
+    await broker.advance(1);
+    expect(ended.splice(0)).toEqual(['soon: expired']);
+    await broker.advance(10 * MINUTE_MS - 1_001);
+    expect(ended).toEqual([]);
+    expect(sessionsOf(broker)).toBe(MANY + 2);
+    await broker.advance(1_000); // of so many, a piece at a time
+    expect(ended.splice(0).sort()).toEqual(numbered(MANY).map((name) => `${name}: expired`).sort());
+    await broker.advance(HOUR_MS);
+    expect(ended.splice(0)).toEqual(['in an hour: expired']);
+    expect(sessionsOf(broker)).toBe(1);
+    expect(broker.stats().sessionsExpired).toBe(MANY + 4);
+    await broker.kill();
+    const left = await foundIn(engine);
+    expect(left.map(({ clientIdentifier }) => clientIdentifier)).toEqual(['never']);
+  });
+
+  it('ends when its time has come after somebody only looked at it', async () => {
+    const clock = new VirtualClock();
+    const broker = brokerOver(await engineOf(['a', 'b'], { detachedAt: clock.wall() }), clock);
+    await broker.listen();
+    expect(broker.session('b')).toBeDefined();
+    await broker.advance(HOUR_MS - 1);
+    expect(sessionsOf(broker)).toBe(2);
+    await broker.advance(1);
+    expect(sessionsOf(broker)).toBe(0);
+    expect(broker.session('b')).toBeUndefined();
+  });
+
+  it('is not there for the application before all of it is', async () => {
+    const clock = new VirtualClock();
+    const broker = brokerOver(await engineOf(['a'], { detachedAt: clock.wall() }), clock);
+    const add = jest.spyOn(SleepingSessions.prototype, 'add');
+    const listening = broker.listen().then(() => 'listens', String);
+    while (add.mock.calls.length === 0) await Promise.resolve();
+    expect(broker.stats().subscriptions).toBe(1);
+    const whileTold = broker.disconnectClient('a', { session: 'end' });
+    expect([await listening, whileTold]).toEqual(['listens', false]);
+    expect(broker.session('a')).toMatchObject({ subscriptions: 1 });
+  });
+
+  it('is found once when listen() failed and is called again', async () => {
+    const occupant = createServer();
+    await new Promise<void>((resolve) => { occupant.listen(0, '127.0.0.1', resolve); });
+    const { port } = occupant.address() as AddressInfo;
+    const engine = await engineOf(numbered(MANY));
+    const broker = new Broker(
+      { listeners: [{ host: '127.0.0.1', port }], logger: false }, { engine },
+    );
+    brokers.push(broker);
+    const troubles: unknown[] = [];
+    broker.on('problem', (problem) => troubles.push(problem));
+    broker.on('engineState', (state) => troubles.push(state));
+    const heard: string[] = [];
+    await broker.subscribe('#', ({ topicName }) => { heard.push(topicName); });
+    await expect(broker.listen()).rejects.toThrow();
+    await expect(broker.publish('to/c3', '')).rejects.toMatchObject({ code: 'NIDO_BROKER_STATE' });
+    await new Promise((resolve) => { occupant.close(resolve); });
+    await broker.listen();
+    expect(broker.stats().sessions).toBe(1 + MANY);
+    await broker.publish('to/c3', '', { qos: 1 });
+    await until(() => broker.session('c3')?.queuedMessages === 1, 'the message');
+    expect([heard, troubles]).toEqual([['to/c3'], []]);
+  });
+
+  it('ends no later because the clock was set back', async () => {
+    const clock = new VirtualClock();
+    const detachedAt = clock.wall() + 24 * HOUR_MS;
+    const broker = brokerOver(await engineOf(['a'], { detachedAt }), clock);
+    await broker.listen();
+    await broker.advance(HOUR_MS - 1);
+    expect(sessionsOf(broker)).toBe(1);
+    await broker.advance(1);
+    expect(sessionsOf(broker)).toBe(0);
+  });
+
+  it('counts against limits.sessionsMax, and its own client comes in all the same', async () => {
+    const clock = new VirtualClock();
+    const engine = await engineOf(['a', 'b', 'c'], { detachedAt: clock.wall() });
+    const broker = brokerOver(engine, clock, { limits: { sessionsMax: 3 } });
+    await broker.listen();
+    const refused: number[] = [];
+    broker.on('connectionRefused', ({ reasonCode }) => refused.push(reasonCode));
+    await expect(connect(broker, 'd')).rejects.toThrow();
+    expect(refused).toEqual([0x97]);
+    const present: boolean[] = [];
+    broker.on('clientConnected', ({ sessionPresent }) => present.push(sessionPresent));
+    await connect(broker, 'b');
+    broker.disconnectClient('a', { session: 'end' });
+    await connect(broker, 'd');
+    expect(present).toEqual([true, false]);
+  });
+
+  it('is ended by a clean start and by the application, in the store too', async () => {
+    const clock = new VirtualClock();
+    const engine = await engineOf(['a', 'b', 'c'], { detachedAt: clock.wall() });
+    const broker = brokerOver(engine, clock);
+    await broker.listen();
+    const ended: string[] = [];
+    broker.on('sessionEnded', ({ clientId, reason }) => ended.push(`${clientId}: ${reason}`));
+    expect(broker.disconnectClient('a')).toBe(false);
+    expect(broker.disconnectClient('a', { session: 'end' })).toBe(true);
+    expect(broker.disconnectClient('a', { session: 'end' })).toBe(false);
+    await connect(broker, 'b', { clean: true });
+    expect(ended).toEqual(['a: administrative', 'b: clean-start']);
+    expect(broker.session('b')?.subscriptions).toBe(0);
+    await broker.kill();
+    const left = await foundIn(engine);
+    expect(left.map(({ clientIdentifier, epoch }) => [clientIdentifier, epoch]).sort())
+      .toEqual([['b', 1], ['c', 1]]);
+  });
+
+  it('gets what is published, for the process after the next', async () => {
+    const clock = new VirtualClock();
+    const engine = await engineOf(['a', 'b'], { detachedAt: clock.wall() });
+    const broker = brokerOver(engine, clock);
+    await broker.listen();
+    await broker.publish('to/a', 'kept', { qos: 1 });
+    const next = await broker.recover();
+    brokers.push(next);
+    await broker.quiet();
+    expect(next.session('a')?.queuedMessages).toBe(1);
+    await next.advance(HOUR_MS); // it ends as if nothing had come
+    expect(sessionsOf(next)).toBe(0);
+  });
+
+  it('is looked at when rules change: it loses its subscription', async () => {
+    const clock = new VirtualClock();
+    const names = numbered(MANY);
+    const attributes = Buffer.from(JSON.stringify({ roles: ['r'] }));
+    const engine = await engineOf(names, { detachedAt: clock.wall(), username: 'ada', attributes });
+    const broker = brokerOver(engine, clock);
+    await broker.listen();
+    await broker.publish('to/c7', 'waits', { qos: 1 });
+    const asked: Identity[] = [];
+    broker.addGuards({
+      authorization: [{
+        canSubscribe: (who, filter) => {
+          asked.push(who);
+          return filter !== 'to/c7';
+        },
+      }],
+    });
+    await broker.advance(MINUTE_MS);
+    expect(asked).toHaveLength(MANY);
+    expect(asked).toContainEqual({ clientId: 'c7', username: 'ada', roles: ['r'] });
+    expect(broker.session('c7')?.subscriptions).toBe(0);
+    expect(broker.session('c8')?.subscriptions).toBe(1);
+    await connect(broker, 'c7');
+    await broker.quiet();
+    expect(broker.session('c7')?.queuedMessages).toBe(0);
+    expect(broker.stats().dropped['not-authorized']).toBe(1);
+  });
+});
+
+describe('the name of a session that was found', () => {
+  const long = 'é'.repeat(32_767);
+  const names = [
+    'plain', 'Zähler/7', '漢字', '🌍', '\ufeffmark', '\ufffd', ' ', long, `${long.slice(1)}xx`,
+    'site/\0plain', 'sité/\0plain', 'site/\0漢字',
+  ];
+
+  it.each(['memory', 'file'] as const)('finds it and no other, engine %s', async (kind) => {
+    const path = await mkdtemp(join(tmpdir(), 'nidomq-sleeping-'));
+    directories.push(path);
+    const store = (): Engine => kind === 'file'
+      ? createFileEngine({ path: join(path, 'data') }) : createMemoryEngine({ durability: 'disk' });
+    const clock = new VirtualClock();
+    const roles = [`role ${'x'.repeat(150_000)}`];
+    const written = await engineWith((batch, nextNumber) => {
+      names.forEach((clientIdentifier, at) => {
+        const sessionId = nextNumber();
+        // Records of all sizes, up to some that are larger than what they are kept in.
+        batch.putSession(session(sessionId, {
+          clientIdentifier, username: 'u'.repeat(at * 5_900), detachedAt: clock.wall(),
+          attributes: Buffer.from(JSON.stringify({ roles: at % 2 === 0 ? [] : roles })),
+        }));
+        for (let one = 0; one <= at; one++) {
+          batch.putSubscription({
+            sessionId, topicFilter: `${one}`, options: 0, subscriptionIdentifier: 0,
+          });
+        }
+      });
+    }, store());
+    const broker = brokerOver(kind === 'file' ? store() : written, clock);
+    await broker.listen();
+    expect(broker.stats().subscriptions).toBe(1 + names.length * (names.length + 1) / 2);
+    for (const stranger of ['', 'Plain', 'plain\0', '\ud800', 'site/', long.slice(1)]) {
+      expect(broker.session(stranger)).toBeUndefined();
+      expect(broker.session('plain', `${stranger}/`)).toBeUndefined();
+    }
+    const counts = names.map((key) => {
+      const { clientId, mountPoint } = splitSessionKey(key);
+      return broker.session(clientId, mountPoint)?.subscriptions;
+    });
+    expect(counts).toEqual(names.map((_, at) => at + 1));
+    const asked: Identity[] = [];
+    broker.addGuards({
+      authorization: [{ canSubscribe: (who) => asked.push(who) > 0 }],
+    });
+    await broker.advance(1_000);
+    names.forEach((key, at) => {
+      const { clientId, mountPoint } = splitSessionKey(key);
+      expect(asked).toContainEqual({
+        clientId, username: 'u'.repeat(at * 5_900), roles: at % 2 === 0 ? [] : roles,
+        ...(mountPoint === '' ? {} : { mountPoint }),
+      });
+    });
+  });
+});
+
+describe('sessions whose clients were connected when the process died', () => {
+  const connected = { detachedAt: 0 };
+  const isTold = ({ detachedAt }: SessionRecord): boolean => detachedAt !== 0;
+
+  it('are told to the store in pieces, but for who came back or ended meanwhile', async () => {
+    const clock = new VirtualClock();
+    const engine = await engineOf(numbered(MANY), connected);
+    const broker = brokerOver(engine, clock);
+    await broker.listen();
+    await connect(broker, 'c1299');
+    const left = await connect(broker, 'c1298');
+    await left.end();
+    broker.disconnectClient('c1297', { session: 'end' });
+    await broker.advance(1_000);
+    await broker.kill();
+    const records = await foundIn(engine);
+    expect(records.filter((record) => !isTold(record)).map((one) => one.clientIdentifier))
+      .toEqual(['c1299']);
+    expect(records).toHaveLength(MANY - 1);
+    expect(records.find((one) => one.clientIdentifier === 'c1297')).toBeUndefined();
+  });
+
+  it('are all told before the broker closes', async () => {
+    const engine = await engineOf(numbered(MANY), connected);
+    const broker = brokerOver(engine, new VirtualClock());
+    await broker.listen();
+    await broker.close();
+    const records = await foundIn(engine);
+    expect(records.filter(isTold)).toHaveLength(MANY);
+  });
+
+  it('are gone since the next start when the process dies before they were told', async () => {
+    const clock = new VirtualClock();
+    const engine = await engineOf(numbered(MANY), connected);
+    const broker = brokerOver(engine, clock);
+    await broker.listen();
+    await broker.kill();
+    await clock.advance(30 * MINUTE_MS);
+    const next = await broker.recover();
+    brokers.push(next);
+    expect(sessionsOf(next)).toBe(MANY);
+    await next.advance(30 * MINUTE_MS);
+    expect(sessionsOf(next)).toBeGreaterThanOrEqual(MANY - TOLD_AT_ONCE);
+    await next.advance(30 * MINUTE_MS);
+    expect(sessionsOf(next)).toBe(0);
+  });
+
+  it('have their wills published once, though their process dies again', async () => {
+    const clock = new VirtualClock();
+    const engine = await engineWith((batch, nextNumber) => {
+      for (const clientIdentifier of numbered(MANY)) {
+        const sessionId = nextNumber();
+        batch.putSession(session(sessionId, { clientIdentifier }));
+        batch.putWill({
+          sessionId, willDelayIntervalSeconds: 60, dueAt: 0,
+          message: message(0, { topicName: Buffer.from(`will/${clientIdentifier}`) }),
+        });
+      }
+    });
+    const broker = brokerOver(engine, clock);
+    await broker.listen();
+    await connect(broker, 'c0');
+    await broker.advance(30_000);
+    expect(broker.published.messages).toEqual([]);
+    const next = await broker.recover();
+    brokers.push(next);
+    await next.advance(29_000);
+    expect(next.published.messages).toEqual([]);
+    await next.advance(MINUTE_MS);
+    expect(next.published.messages.map(({ topicName }) => topicName).sort())
+      .toEqual(numbered(MANY).slice(1).map((name) => `will/${name}`).sort());
+    const last = await next.recover();
+    brokers.push(last);
+    await last.advance(MINUTE_MS);
+    expect(last.published.messages).toEqual([]);
+  });
+
+  it('are found by the core after one that failed meanwhile', async () => {
+    const engine = await engineOf(numbered(MANY), connected);
+    const fail: (() => void)[] = [];
+    const broker = new Broker({ listeners: [], logger: false }, {
+      engine,
+      createCore(options, events, around) {
+        fail.push(() => around.broken(new Error('unreachable')));
+        return new Core(options, events, around);
+      },
+    });
+    brokers.push(broker);
+    const problems: string[] = [];
+    broker.on('problem', ({ where }) => problems.push(where));
+    await broker.listen();
+    fail[0]();
+    expect(broker.stats().sessions).toBe(0);
+    await until(() => broker.stats().sessions === MANY, 'the sessions of the core that failed');
+    await until(() => broker.session('c1299') !== undefined, 'the last of them');
+    await broker.close();
+    expect(problems).toEqual(['core']);
+    const records = await foundIn(engine);
+    expect(records.filter(isTold)).toHaveLength(MANY);
+    // What a failed core knows is not written any more.
+    expect(new Set(records.map((one) => one.lastPacketIdentifier)).size).toBe(1);
+  });
+});
+
+describe('SleepingSessions', () => {
+  const NOW = 5_000;
+  const WALL = 1_800_000_000_000;
+  const clock: Clock = {
+    now: () => NOW, wall: () => WALL, schedule: () => ({ cancel: () => undefined }),
+  };
+  const GENERATION = 2 ** 20;
+
+  /** As a store has it. */
+  function foundOf(record: SessionRecord): FoundSession {
+    const log = new OperationLog();
+    log.beginKey(KEY_SESSION);
+    log.number(record.sessionId);
+    log.beginValue();
+    writeSession(log, record);
+    const end = log.bytes - 9;
+    log.endPut();
+    const found: FoundSession[] = [];
+    log.replay({
+      put: (key, value) => found.push(readSession(key, value, end)), delete: () => undefined,
+    });
+    return found[0];
+  }
+
+  interface Sleeper {
+    readonly handle: number;
+    readonly record: SessionRecord;
+    readonly end: number;
+  }
+  function endOf({ detachedAt, sessionExpiryInterval }: SessionRecord): number {
+    if (sessionExpiryInterval === 0) return -Infinity;
+    if (sessionExpiryInterval === NEVER) return Infinity;
+    const ago = detachedAt === 0 ? 0 : Math.max(0, WALL - detachedAt);
+    return NOW - ago + sessionExpiryInterval * 1_000;
+  }
+
+  const slot = fc.integer({ min: 1, max: 24 });
+  const generation = fc.constantFrom(0, 1, 2, 4_095);
+  const handle = fc.tuple(slot, generation).map(([at, nth]) => nth * GENERATION + at);
+  const key = fc.oneof(
+    { weight: 6, arbitrary: fc.constantFrom(
+      '', 'a', 'b', 'ab', 'ä', '漢字', 'm/\0a', 'm/\0', 'é/\0🌍',
+    ) },
+    { weight: 1, arbitrary: fc.constantFrom('x'.repeat(65_535), 'ü'.repeat(32_767)) },
+    { weight: 3, arbitrary: fc.string({ unit: 'binary', maxLength: 5 }) },
+    // A mount point of no characters is none.
+  ).filter((name) => !name.startsWith('\0'));
+  const time = fc.integer({ min: -4, max: 12 }).map((seconds) => NOW + seconds * 1_000);
+  const fields = fc.record({
+    epoch: fc.nat(), protocolVersion: fc.constantFrom(3, 4, 5),
+    sessionExpiryInterval: fc.oneof(fc.constantFrom(0, NEVER), fc.integer({ min: 1, max: 9 })),
+    detachedAt: fc.oneof(
+      fc.constant(0), fc.integer({ min: -9, max: 9 }).map((seconds) => WALL + seconds * 1_000),
+    ),
+    username: fc.option(fc.constantFrom('', 'ada', 'ü'.repeat(32_767)), { nil: undefined }),
+    roles: fc.option(fc.constantFrom([], ['r'], ['z'.repeat(300_000)]), { nil: undefined }),
+  });
+  const step = fc.oneof(
+    { weight: 5, arbitrary: fc.tuple(fc.constant('add' as const), handle, key, fields) },
+    { weight: 3, arbitrary: fc.tuple(fc.constant('find' as const), key) },
+    { weight: 2, arbitrary: fc.tuple(fc.constant('wake' as const), handle) },
+    { weight: 2, arbitrary: fc.tuple(fc.constant('wake one' as const), fc.nat()) },
+    {
+      weight: 2,
+      arbitrary: fc.tuple(fc.constant('end' as const), time, fc.integer({ min: 1, max: 5 })),
+    },
+    { weight: 1, arbitrary: fc.tuple(fc.constant('first end' as const)) },
+  );
+
+  class Twin {
+    readonly real: SleepingSessions;
+    readonly sleepers = new Map<string, Sleeper>();
+    #storeId = 0;
+
+    constructor(hashSeed: number) {
+      this.real = new SleepingSessions(clock, hashSeed);
+    }
+    take(one: typeof step extends fc.Arbitrary<infer Step> ? Step : never): void {
+      const { real, sleepers } = this;
+      if (one[0] === 'add') this.add(one[1], one[2], one[3]);
+      else if (one[0] === 'find') this.find(one[1]);
+      else if (one[0] === 'wake') this.wake(one[1]);
+      else if (one[0] === 'wake one')
+        this.wake([...sleepers.values()][one[1] % sleepers.size]?.handle);
+      else if (one[0] === 'end') this.endingBefore(one[1], one[2]);
+      else {
+        real.findFirstEnd();
+        expect(real.firstEnd).toBe(this.firstEnd());
+      }
+      this.look();
+    }
+    firstEnd(): number {
+      return Math.min(Infinity, ...Array.from(this.sleepers.values(), ({ end }) => end));
+    }
+    look(): void {
+      const handles = Array.from(this.sleepers.values(), (one) => one.handle);
+      expect(this.real.size).toBe(handles.length);
+      expect(this.real.handles().sort()).toEqual(handles.sort());
+      // Who woke may have been the first.
+      expect(this.real.firstEnd).toBeLessThanOrEqual(this.firstEnd());
+    }
+    /** The core gives a slot, and the store a name, to one at a time. */
+    add(
+      given: number, clientIdentifier: string, { roles, ...others }: (typeof fields) extends
+      fc.Arbitrary<infer Fields> ? Fields : never,
+    ): void {
+      const { real, sleepers } = this;
+      const isTaken = [...sleepers.values()].some((one) => (one.handle - given) % GENERATION === 0);
+      if (isTaken || sleepers.has(clientIdentifier)) return;
+      const attributes = Buffer.from(roles === undefined ? '' : JSON.stringify({ roles }));
+      const record = session(++this.#storeId, { clientIdentifier, attributes, ...others });
+      const found = foundOf(record);
+      const end = endOf(record);
+      real.add(given, found);
+      expect(real.endOf(found)).toBe(end);
+      sleepers.set(clientIdentifier, { handle: given, record, end });
+    }
+    find(name: string): void {
+      expect(this.real.find(splitSessionKey(name))).toBe(this.sleepers.get(name)?.handle);
+    }
+    wake(given: number | undefined): void {
+      if (given === undefined) return;
+      const asleep = [...this.sleepers].find(([, one]) => one.handle === given);
+      expect(this.real.has(given)).toBe(asleep !== undefined);
+      const woken = this.real.wake(given);
+      if (asleep === undefined) {
+        expect(woken).toBeUndefined();
+        return;
+      }
+      const [name, { record }] = asleep;
+      this.sleepers.delete(name);
+      const { sessionId, epoch, protocolVersion, sessionExpiryInterval, username } = record;
+      expect(woken).toMatchObject({
+        ...splitSessionKey(name), handle: given, storeId: sessionId, epoch, protocolVersion,
+        expirySeconds: sessionExpiryInterval,
+      });
+      expect(woken!.key).toBe(name);
+      expect(woken!.identity.username).toBe(username);
+      const { roles } = woken!.identity;
+      expect(roles === undefined ? '' : JSON.stringify({ roles }))
+        .toBe(Buffer.from(record.attributes).toString());
+      this.find(name);
+    }
+    endingBefore(before: number, max: number): void {
+      const ending = this.real.endingBefore(before, max);
+      const all = [...this.sleepers.values()].filter(({ end }) => end < before);
+      expect(ending).toHaveLength(Math.min(max, all.length));
+      expect(new Set(ending).size).toBe(ending.length);
+      const handles = all.map((one) => one.handle);
+      for (const one of ending) expect(handles).toContain(one);
+    }
+  }
+
+  it('is a map of names to sessions that knows when they end', () => {
+    fc.assert(fc.property(
+      fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.array(step, { maxLength: 80 }),
+      (hashSeed, steps) => {
+        const twin = new Twin(hashSeed);
+        for (const one of steps) twin.take(one);
+        for (const name of [...twin.sleepers.keys()]) twin.find(name);
+        for (const { handle: one } of [...twin.sleepers.values()]) twin.wake(one);
+        expect([twin.real.size, twin.real.firstEnd]).toEqual([0, Infinity]);
+      },
+    ), { numRuns: 300 });
   });
 });
