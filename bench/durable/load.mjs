@@ -163,7 +163,23 @@ export async function drain(broker, { messages, bytes }) {
   await subscribeAndLeave(broker.port, 0);
   const tally = { latencies: new Latencies() };
   const publisher = await openPublisher(broker.port, 0, randomBytes(bytes), tally);
-  await new Promise((resolve, reject) => {
+  try {
+    await fill(publisher, tally, messages);
+  } finally {
+    publisher.socket.destroy(); // else it breaks when the broker is stopped
+  }
+  broker.reset();
+  const cpu = broker.cpu();
+  const begun = performance.now();
+  await receiveAll(broker.port, messages);
+  const took = (performance.now() - begun) / 1_000;
+  const report = await broker.report();
+  return {
+    perSecond: messages / took, cpuMicros: (broker.cpu() - cpu) / messages * 1e6, ...report,
+  };
+}
+function fill(publisher, tally, messages) {
+  return new Promise((resolve, reject) => {
     const late = () => reject(new Error(`it took ${tally.latencies.count} of ${messages} messages `
       + `into the queue within ${FILL_MS / 1_000} s`));
     const timer = setTimeout(late, FILL_MS);
@@ -178,16 +194,6 @@ export async function drain(broker, { messages, bytes }) {
     };
     publisher.send(1_000);
   });
-  publisher.socket.destroy();
-  broker.reset();
-  const cpu = broker.cpu();
-  const begun = performance.now();
-  await receiveAll(broker.port, messages);
-  const took = (performance.now() - begun) / 1_000;
-  const report = await broker.report();
-  return {
-    perSecond: messages / took, cpuMicros: (broker.cpu() - cpu) / messages * 1e6, ...report,
-  };
 }
 /** A parser for PUBLISH at QoS 1 alone: mqtt-packet would cost more than the broker does. */
 function receiveAll(port, messages) {
