@@ -25,6 +25,7 @@ import { resolveGuards, resolveOptions } from './options.js';
 import type { PublishOptions } from './publisher.js';
 import { ADMINISTRATIVE_ACTION, SERVER_SHUTTING_DOWN, isDisconnectCode } from './reason-codes.js';
 import type { ClientConnection, Door } from './records.js';
+import { RestoreProgress } from './restore-progress.js';
 
 /** What a test replaces. */
 export interface BrokerInternals {
@@ -354,8 +355,12 @@ export class Broker {
   /** Opens the engine and takes over what it keeps. Nobody is let in before. */
   async #restore(): Promise<void> {
     if (this.#engine === undefined) return;
-    await this.#engine.open();
-    const report = await this.#plane.restore();
+    const progress = new RestoreProgress(this.#clock, (event) => {
+      this.#log.info('restoring', { ...event });
+      this.#emitter.tell('restoring', event);
+    });
+    await this.#engine.open((records) => progress.converted(records));
+    const report = await this.#plane.restore(progress);
     this.#isRestored = true;
     if (report === undefined) return;
     const { sessions, subscriptions, retainedMessages, queuedMessages, milliseconds } = report;

@@ -48,6 +48,7 @@ import { NOT_AUTHORIZED, QUOTA_EXCEEDED, SUCCESS } from './reason-codes.js';
 import { ClientConnection, IdentityExpiry, Session } from './records.js';
 import { ReceiveFlow } from './receive-flow.js';
 import { Restorer } from './restore.js';
+import type { RestoreProgress } from './restore-progress.js';
 import { SessionRegistry } from './session-registry.js';
 import { NOTHING_STORED } from './session-store.js';
 import { SleepingSessions } from './sleeping-sessions.js';
@@ -218,13 +219,13 @@ export class ControlPlane implements CoreEvents, TimerWheelOwner {
   }
 
   /** Takes over what the open engine keeps. Before the first client. */
-  async restore(): Promise<LoadReport | undefined> {
+  async restore(progress: RestoreProgress): Promise<LoadReport | undefined> {
     const { engine, options, clock, log } = this.#parts;
     const durable = this.durability?.core;
     if (engine === undefined || durable === undefined) return undefined;
     const restorer = new Restorer({
       durable, rules: this.#rules, spilled: this.durability!.spilled,
-      sessions: this.sessions, clock,
+      sessions: this.sessions, clock, progress,
       inflightMax: inflightMaxOf(options),
     });
     const report = await engine.load(restorer, {

@@ -79,7 +79,20 @@ export interface ListeningEvent {
   readonly port?: number;
 }
 
+/** What a start has done so far. */
+export interface RestoringEvent {
+  /** Records that an earlier version of nidomq wrote and that are written anew. */
+  readonly converted: number;
+  readonly sessions: number;
+  readonly subscriptions: number;
+  readonly retainedMessages: number;
+  /** Those that memory takes, not those that stay in the store. */
+  readonly queuedMessages: number;
+}
+
 export interface BrokerEvents {
+  /** Every two seconds while `listen()` takes over what the engine keeps. */
+  restoring: [RestoringEvent];
   listening: [ListeningEvent];
   clientConnected: [ClientConnectedEvent];
   clientDisconnected: [ClientDisconnectedEvent];

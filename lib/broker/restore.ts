@@ -16,6 +16,7 @@ import type {
 import { messageNumberOf } from '../engine/index.js';
 import type { Clock } from './clock.js';
 import type { DurabilityRules } from './durability-rules.js';
+import type { RestoreProgress } from './restore-progress.js';
 import type { RestoredWill, SessionRegistry } from './session-registry.js';
 import type { SpilledQueues } from './spilled-queues.js';
 
@@ -30,6 +31,7 @@ export interface RestoreParts {
   readonly spilled: SpilledQueues;
   readonly sessions: SessionRegistry;
   readonly clock: Clock;
+  readonly progress: RestoreProgress;
   /** No session has more messages under way than this. */
   readonly inflightMax: number;
 }
@@ -71,6 +73,7 @@ export class Restorer implements LoadVisitor {
     const { sessions, durable } = this.#parts;
     const { sessionId, detachedAt, sentThrough } = found;
     const handle = sessions.found(found);
+    this.#parts.progress.count('sessions');
     durable.keep(handle);
     this.#setIdentifier(handle, found.lastPacketIdentifier);
     this.#storeIds.push(sessionId);
@@ -98,7 +101,8 @@ export class Restorer implements LoadVisitor {
   subscription(record: FoundSubscription): void {
     const { sessionId, topicFilter, options, subscriptionIdentifier } = record;
     const handle = this.#of(sessionId);
-    const { durable } = this.#parts;
+    const { durable, progress } = this.#parts;
+    progress.count('subscriptions');
     if (durable.restoreSubscription(handle, topicFilter, options, subscriptionIdentifier)) return;
     throw new CoreError('NIDO_CORE_MEMORY',
       'limits.memoryBytes is too small for the subscriptions that are stored');
@@ -119,6 +123,7 @@ export class Restorer implements LoadVisitor {
     this.#count(this.#parts.durable.restoreReleased(handle, packetIdentifier, number));
   }
   retained(message: FoundMessage): void {
+    this.#parts.progress.count('retainedMessages');
     const { expiresAt } = message;
     const isOver = expiresAt !== 0 && expiresAt <= this.#wallNow;
     if (isOver || this.#parts.rules.of(bufferOf(message.topicName)) === 'memory') {
@@ -135,6 +140,7 @@ export class Restorer implements LoadVisitor {
   /** The engine tells one queue after the other. */
   queueEntry(entry: QueueEntry): void {
     const handle = this.#of(entry.sessionId);
+    this.#parts.progress.count('queuedMessages');
     if (handle !== this.#queue.handle) this.#beginQueue(handle);
     const queue = this.#queue;
     const block = this.#blocks.get(messageNumberOf(entry.number)) ?? 0;

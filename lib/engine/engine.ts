@@ -216,7 +216,11 @@ export interface Engine {
    * What it promises unless an operation asks for less. `memory`: the broker need not write at all.
    */
   readonly durability: Durability;
-  open(): Promise<void>;
+  /**
+   * What an earlier version wrote is brought into the form of this one, which may take long:
+   * `converted` hears now and then how many records have been.
+   */
+  open(converted?: (records: number) => void): Promise<void>;
   /** Tells everything that is needed at start. Once, after `open` and before the first `commit`. */
   load(visitor: LoadVisitor, limits?: LoadLimits): Promise<LoadReport>;
   /** The next number for a session or a message: a multiple of NUMBER_STEP. */

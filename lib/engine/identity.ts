@@ -24,7 +24,9 @@ export interface Identity {
  * Brings a store from the version it is filed under to the next one. Has to bear being run again
  * after a crash.
  */
-export type Migration = (store: OrderedStore) => Promise<void>;
+export type Migration = (
+  store: OrderedStore, converted?: (records: number) => void,
+) => Promise<void>;
 export const MIGRATIONS: ReadonlyMap<number, Migration> = new Map<number, Migration>([
   // Queue entries can name the group that they came by. Those that are there name none: they stay
   // with their sessions, as they always did.
@@ -33,7 +35,7 @@ export const MIGRATIONS: ReadonlyMap<number, Migration> = new Map<number, Migrat
   // one that is not there, and delete all that it has.
   [2, () => Promise.resolve()],
   // Sessions and subscriptions stand in LevelDB as text (level-text.ts).
-  [3, (store) => store.convert()],
+  [3, (store, converted) => store.convert(converted)],
 ]);
 
 export async function readIdentity(store: Readable): Promise<Identity | undefined> {
@@ -67,8 +69,12 @@ async function writeIdentity(store: OrderedStore, identity: Identity): Promise<v
  * step.
  */
 export async function establishIdentity(
-  store: OrderedStore, migrations: ReadonlyMap<number, Migration> = MIGRATIONS,
+  store: OrderedStore, options: {
+    readonly migrations?: ReadonlyMap<number, Migration>;
+    readonly converted?: ((records: number) => void) | undefined;
+  } = {},
 ): Promise<Identity> {
+  const { migrations = MIGRATIONS, converted } = options;
   let identity = await readIdentity(store);
   if (identity === undefined) {
     await refuseStranger(store);
@@ -86,7 +92,7 @@ export async function establishIdentity(
         `The store has format ${identity.formatVersion}, from `
         + `which nothing leads to ${FORMAT_VERSION}. Open it once with an older nidomq.`);
     }
-    await migration(store);
+    await migration(store, converted);
     identity = { ...identity, formatVersion: identity.formatVersion + 1 };
     await writeIdentity(store, identity);
   }

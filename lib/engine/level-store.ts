@@ -275,14 +275,19 @@ export class LevelStore implements OrderedStore {
     }
     return forms === 'any' ? new ChainedCursor(open(undefined), open(TEXT)) : open(TEXT);
   }
-  async convert(): Promise<void> {
-    for (const keyClass of TEXT_CLASSES) await this.#convert(classRange(keyClass));
+  async convert(converted?: (records: number) => void): Promise<void> {
+    let records = 0;
+    const more = (count: number): void => {
+      records += count;
+      converted?.(records);
+    };
+    for (const keyClass of TEXT_CLASSES) await this.#convert(classRange(keyClass), more);
   }
   /**
    * Each batch is synced: what LevelDB has not synced of an earlier log can be lost when what is
    * behind it is not, and the version that is written behind all of this says that it is there.
    */
-  async #convert(range: KeyRange): Promise<void> {
+  async #convert(range: KeyRange, converted: (more: number) => void): Promise<void> {
     const level = this.#opened();
     const cursor = new LevelCursor(
       level.iterator({ ...bounds(range), highWaterMarkBytes: CURSOR_BYTES }),
@@ -295,6 +300,7 @@ export class LevelStore implements OrderedStore {
         const batch: Batch = level.batch();
         for (const [key, value] of entries) batch.put(key, value, TEXT).del(key);
         await batch.write({ sync: true });
+        converted(entries.length);
       }
     } catch (error) {
       throw translate(error, this.options.path);

@@ -84,7 +84,7 @@ export class StoreEngine implements Engine {
     this.#sweeper = new Sweeper(this.#store);
   }
 
-  async open(): Promise<void> {
+  async open(converted?: (records: number) => void): Promise<void> {
     if (this.#state !== 'closed') return;
     await this.#store.open();
     this.#sweeper = new Sweeper(this.#store);
@@ -92,7 +92,7 @@ export class StoreEngine implements Engine {
       const before = await this.#options.witness?.read();
       this.#losses = lossesBelow(await this.#store.damage());
       this.#refuseLosses(); // before a migration writes to what is damaged
-      const identity = await establishIdentity(this.#store);
+      const identity = await establishIdentity(this.#store, { converted });
       this.#ledger = new Ledger(this.#options.windowBytes);
       this.#losses.push(...await this.#ledger.read(this.#store));
       this.#losses.push(...compareWith(before, identity, this.#ledger.lastBatch));

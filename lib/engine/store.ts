@@ -28,7 +28,7 @@ export interface OrderedStore {
   scan(range: KeyRange): StoreCursor;
   freeze(): StoreView;
   /** Brings what formats up to 2 wrote into the form of today; bears being run again. */
-  convert(): Promise<void>;
+  convert(converted?: (records: number) => void): Promise<void>;
   /** What is damaged below the records, in words. */
   damage(): Promise<readonly string[]>;
   close(): Promise<void>;

@@ -93,10 +93,10 @@ describe('file engine: whose directory it is', () => {
       if (runs++ === 0) throw new Error('the process died here');
     };
     const migrations = new Map([...MIGRATIONS, [0, migrate]]);
-    await expect(establishIdentity(store, migrations)).rejects.toThrow('died here');
-    expect(await establishIdentity(store, migrations)).toMatchObject({ formatVersion: FORMAT_VERSION });
+    await expect(establishIdentity(store, { migrations })).rejects.toThrow('died here');
+    expect(await establishIdentity(store, { migrations })).toMatchObject({ formatVersion: FORMAT_VERSION });
     expect(runs).toBe(2);
-    expect(await establishIdentity(store, migrations)).toMatchObject({ formatVersion: FORMAT_VERSION });
+    expect(await establishIdentity(store, { migrations })).toMatchObject({ formatVersion: FORMAT_VERSION });
     expect(runs).toBe(2); // and never again
     await expect(readIdentity(store)).resolves.toMatchObject({ formatVersion: FORMAT_VERSION });
     await store.close();

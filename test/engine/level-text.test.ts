@@ -4,7 +4,9 @@ import { ClassicLevel } from 'classic-level';
 import fc from 'fast-check';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkDirectory, restoreSnapshot, snapshotDirectory } from '../../lib/engine/index.js';
+import {
+  checkDirectory, createFileEngine, restoreSnapshot, snapshotDirectory,
+} from '../../lib/engine/index.js';
 import { sealValue } from '../../lib/engine/checksum.js';
 import { FORMAT_VERSION, establishIdentity, readIdentity } from '../../lib/engine/identity.js';
 import type { KeyRange } from '../../lib/engine/keys.js';
@@ -312,6 +314,21 @@ describe('a store of format 2', () => {
     });
     expect(texts).toEqual(bytes);
     expect((await checkDirectory(path)).losses).toEqual([]);
+  });
+
+  it('tells how many records have been converted', async () => {
+    await fillMixed(1_500);
+    await setBack();
+    const told: number[] = [];
+    const engine = createFileEngine({ path });
+    await engine.open((records) => told.push(records));
+    await engine.close();
+    expect(told).toEqual([...told].sort((a, b) => a - b));
+    expect(told.length).toBeGreaterThan(2);
+    expect(told.at(-1)).toBe(3_001);
+    await engine.open((records) => told.push(-records)); // nothing is left to do
+    await engine.close();
+    expect(told.at(-1)).toBe(3_001);
   });
 
   it.each([1, 2])('is checked as it is, and not changed by that (format %d)', async (format) => {

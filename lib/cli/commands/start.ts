@@ -2,6 +2,7 @@
 import { setFlagsFromString } from 'node:v8';
 import type { Command } from 'commander';
 import type { Broker } from '../../broker/broker.js';
+import type { RestoringEvent } from '../../broker/events.js';
 import type { FileEngineOptions } from '../../engine/index.js';
 import { BROKER_VERSION } from '../../broker/sys-topics.js';
 import { CliError, codeOf } from '../cli-error.js';
@@ -56,6 +57,7 @@ async function start(settings: Settings, output: CliOutput): Promise<void> {
     const broker = new Broker({ ...settings.broker, ...guard?.options });
     const addresses: string[] = [];
     broker.on('listening', ({ address }) => addresses.push(address));
+    broker.on('restoring', (event) => output.errorLine(restoringLine(event)));
     await broker.listen();
     const channel = await openChannel(broker, settings, output);
     stopOnSignals(() => {
@@ -112,6 +114,20 @@ function readyLine(addresses: readonly string[], settings: Settings): string {
   const promise = file === undefined ? 'memory, nothing survives a restart'
     : `file ${file.path}, durability ${file.durability ?? 'disk'}`;
   return `nidomq ${BROKER_VERSION} is ready on ${addresses.join(', ')} (engine ${promise})`;
+}
+
+/** A start that takes long says how far it is. */
+function restoringLine(event: RestoringEvent): string {
+  const counts: readonly (readonly [number, string])[] = [
+    [event.converted, 'records of an earlier version converted'],
+    [event.sessions, 'sessions'],
+    [event.subscriptions, 'subscriptions'],
+    [event.retainedMessages, 'retained messages'],
+    [event.queuedMessages, 'queued messages'],
+  ];
+  const done = counts.filter(([count]) => count > 0)
+    .map(([count, what]) => `${count.toLocaleString('en')} ${what}`);
+  return `nidomq restores what is stored: ${done.join(', ')} so far`;
 }
 
 /** Both ways out: a refusal without one is answered by whatever a search finds first. */
