@@ -23,13 +23,26 @@ const TRAILER_BYTES = 5;
 const KIND_SNAPPY = 1;
 const MASK_DELTA = 0xa282_ead8;
 const CASTAGNOLI = 0x82f6_3b78;
-const TABLE = Int32Array.from({ length: 256 }, (_none, byte) => {
+/**
+ * What a byte makes of the remainder when 0 to 7 bytes follow it: eight bytes are taken at a time,
+ * a fifth of the time of one after the other ("slicing-by-8": Kounavis, Berry, 2005).
+ */
+const A0 = Int32Array.from({ length: 256 }, (_none, byte) => {
   let remainder = byte;
   for (let bit = 0; bit < 8; bit++) {
     remainder = remainder & 1 ? (remainder >>> 1) ^ CASTAGNOLI : remainder >>> 1;
   }
   return remainder;
 });
+const oneMore = (fewer: Int32Array): Int32Array =>
+  fewer.map((remainder) => A0[remainder & 0xff] ^ (remainder >>> 8));
+const A1 = oneMore(A0);
+const A2 = oneMore(A1);
+const A3 = oneMore(A2);
+const A4 = oneMore(A3);
+const A5 = oneMore(A4);
+const A6 = oneMore(A5);
+const A7 = oneMore(A6);
 
 interface Handle {
   readonly offset: number;
@@ -92,9 +105,14 @@ function isIntact(table: Buffer, { offset, length }: Handle): boolean {
 }
 function castagnoliOf(table: Buffer, from: number, before: number): number {
   let remainder = -1;
-  for (let i = from; i < before; i++) {
-    remainder = TABLE[(remainder ^ table[i]) & 0xff] ^ (remainder >>> 8);
+  let i = from;
+  for (; i + 8 <= before; i += 8) {
+    remainder ^= table[i] | table[i + 1] << 8 | table[i + 2] << 16 | table[i + 3] << 24;
+    remainder = A7[remainder & 0xff] ^ A6[remainder >>> 8 & 0xff]
+      ^ A5[remainder >>> 16 & 0xff] ^ A4[remainder >>> 24]
+      ^ A3[table[i + 4]] ^ A2[table[i + 5]] ^ A1[table[i + 6]] ^ A0[table[i + 7]];
   }
+  for (; i < before; i++) remainder = A0[(remainder ^ table[i]) & 0xff] ^ (remainder >>> 8);
   return ~remainder;
 }
 
