@@ -4,8 +4,7 @@
  * what a session takes, so their records stay as the store has them, one behind the other, until
  * a client, a message or their end wakes them.
  *
- *     rows       [ record | record | record ][ record | ...
- *     addresses  [ . , . , . , ...    by the slot of the handle
+ *     addresses  [ . , . , . , ...    of the packed records, by the slot of the handle
  *     index      [ . 3 . . 1 . ...    slots, by a hash of mount point and Client Identifier
  *
  * They have one deadline together, which is this entry's.
@@ -14,7 +13,7 @@ import { slotOf } from '../core/by-handle.js';
 import type { ProtocolVersion, SessionHandle } from '../core/contract.js';
 import { bufferOf } from '../core/views.js';
 import type { FoundSession } from '../engine/index.js';
-import { unpackSession } from '../engine/index.js';
+import { PackedSessions } from '../engine/index.js';
 import type { Clock } from './clock.js';
 import type { Identity } from './hooks.js';
 import { UNMOUNTED, sessionKey, splitSessionKey } from './mount-point.js';
@@ -22,37 +21,12 @@ import { Session, expiryDueOf } from './records.js';
 import type { SessionOwner } from './records.js';
 import { TimerEntry } from './timer-wheel.js';
 
-const CHUNK_BYTES = 256 * 1024;
 /** Cells of the index for each session, at least. */
 const CELLS_EACH = 2;
 /** Slot 0 is given to nobody. */
 const EMPTY_CELL = 0;
 const NOWHERE = -1;
-/** In front of a record: the handle 4, the bytes of the record 4. */
-const ROW_HEADER_BYTES = 8;
-const LENGTH_AT = 4;
 const FNV_PRIME = 0x0100_0193;
-
-/** Memory that is only added to. Nothing in it stands across two chunks. */
-class Rows {
-  readonly #chunks: Buffer[] = [];
-  #end = 0;
-
-  /** The address of so many bytes more. */
-  append(bytes: number): number {
-    if (this.#end % CHUNK_BYTES + bytes > CHUNK_BYTES || this.#end % CHUNK_BYTES === 0) {
-      this.#end = this.#chunks.length * CHUNK_BYTES;
-      this.#chunks.push(Buffer.allocUnsafeSlow(Math.max(bytes, CHUNK_BYTES)));
-    }
-    const address = this.#end;
-    // Behind one that is larger than a chunk another begins.
-    this.#end = Math.min(address + bytes, this.#chunks.length * CHUNK_BYTES);
-    return address;
-  }
-  chunkOf(address: number): Buffer {
-    return this.#chunks[Math.floor(address / CHUNK_BYTES)];
-  }
-}
 
 export class SleepingSessions extends TimerEntry {
   readonly #clock: Clock;
@@ -60,8 +34,9 @@ export class SleepingSessions extends TimerEntry {
   /** Both clocks when the first was found. */
   #now = 0;
   #wallNow = 0;
-  #rows = new Rows();
-  /** Of the row of each slot; NOWHERE: nobody sleeps there. */
+  /** Each with its handle. */
+  #packed = new PackedSessions();
+  /** Of the record of each slot; NOWHERE: nobody sleeps there. */
   #addresses: number[] = [];
   #index: Int32Array | undefined = undefined;
   #firstEnd = Infinity;
@@ -90,15 +65,8 @@ export class SleepingSessions extends TimerEntry {
       this.#now = this.#clock.now();
       this.#wallNow = this.#clock.wall();
     }
-    const { packedBytes } = found;
-    const address = this.#rows.append(ROW_HEADER_BYTES + packedBytes);
-    const row = this.#rows.chunkOf(address);
-    const at = address % CHUNK_BYTES;
-    row.writeUInt32LE(handle, at);
-    row.writeUInt32LE(packedBytes, at + LENGTH_AT);
-    found.pack(row, at + ROW_HEADER_BYTES);
     while (this.#addresses.length < slotOf(handle)) this.#addresses.push(NOWHERE);
-    this.#addresses[slotOf(handle)] = address;
+    this.#addresses[slotOf(handle)] = this.#packed.add(found, handle);
     this.#index = undefined;
     this.#size++;
     this.#firstEnd = Math.min(this.#firstEnd, this.endOf(found));
@@ -114,15 +82,10 @@ export class SleepingSessions extends TimerEntry {
     }
   }
   #handleIn(slot: number): SessionHandle {
-    const address = this.#addresses[slot];
-    return this.#rows.chunkOf(address).readUInt32LE(address % CHUNK_BYTES);
+    return this.#packed.tagAt(this.#addresses[slot]);
   }
   #recordIn(slot: number): FoundSession {
-    const address = this.#addresses[slot];
-    const row = this.#rows.chunkOf(address);
-    const at = address % CHUNK_BYTES;
-    const from = at + ROW_HEADER_BYTES;
-    return unpackSession(row, from, from + row.readUInt32LE(at + LENGTH_AT));
+    return this.#packed.recordAt(this.#addresses[slot]);
   }
 
   /** The session as whoever asks for it knows it; undefined when it does not sleep. */
@@ -142,7 +105,7 @@ export class SleepingSessions extends TimerEntry {
     return session;
   }
   #forgetAll(): void {
-    this.#rows = new Rows();
+    this.#packed = new PackedSessions();
     this.#addresses = [];
     this.#index = undefined;
     this.#firstEnd = Infinity;

@@ -15,4 +15,4 @@ export {
 } from './file-engine.js';
 export { GroupCommit } from './group-commit.js';
 export { createMemoryEngine } from './memory-engine.js';
-export { unpackSession } from './records.js';
+export { PackedSessions } from './packed-sessions.js';

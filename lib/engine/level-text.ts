@@ -17,8 +17,7 @@ import { KEY_SESSION, KEY_SUBSCRIPTION, isOneClass } from './keys.js';
 const SMALL = 0x20;
 export const TEXT_CLASSES: readonly number[] = [KEY_SESSION, KEY_SUBSCRIPTION];
 
-const isTextClass = (keyClass: number): boolean =>
-  keyClass === KEY_SESSION || keyClass === KEY_SUBSCRIPTION;
+const isTextClass = (keyClass: number): boolean => TEXT_CLASSES.includes(keyClass);
 
 /** What nobody wrote: of a byte comes no such character. */
 const NO_BYTE = /[\u0100-\uffff]/;
